@@ -1,0 +1,212 @@
+//! The graph beside hnswlib, on real vectors: how fast two cores build it, and how fast one core searches it at which
+//! recall. Both run in this process's time, on the same rows, so that the ratios carry over to other machines.
+//!
+//! Ours: two shards on two threads that exchange edges over the mesh's rings, traversal on int8 codes, the best
+//! candidates ranked again on f32. Recall counts every row that is at least as near as the exact tenth.
+
+mod data;
+mod peer;
+mod setup;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use engine::hnsw::{Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch};
+use engine::mesh::{Consumer, Producer, ring};
+
+pub use data::Vectors;
+pub use setup::{CodeSpace, ROW_BITS, SHARDS};
+
+/// Results of a query.
+pub const K: usize = 10;
+/// Candidates that are ranked again on full vectors.
+pub const RERANK: usize = 30;
+/// Candidates of a search, swept to draw recall against speed.
+pub const EFS: [usize; 10] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+/// Recall at which speeds are compared.
+const RECALL_BAR: f64 = 0.95;
+/// Rows between two exchanges of edges.
+const BATCH_ROWS: usize = 64;
+/// Batches of edges on the way from one shard to the other.
+const RING_BATCHES: usize = 1 << 10;
+const QUICK_ROWS: usize = 5_000;
+const QUICK_QUERIES: usize = 200;
+
+/// One setting of a search.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// Candidates.
+    pub ef: usize,
+    /// Share of the exact results that were found.
+    pub recall: f64,
+    /// Queries a second, one thread, best of three.
+    pub qps: f64,
+}
+
+/// Figures of one index.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Rows a second, two threads.
+    pub build_rows_per_s: f64,
+    /// By rising ef.
+    pub points: Vec<Point>,
+}
+
+impl Figures {
+    /// Queries a second at a recall, read off the line between the two settings around it; None when it is not reached.
+    pub fn qps_at(&self, recall: f64) -> Option<f64> {
+        let above = self.points.iter().position(|point| point.recall >= recall)?;
+        let Some(below) = above.checked_sub(1) else { return Some(self.points[0].qps) };
+        let (below, above) = (self.points[below], self.points[above]);
+        let share = (recall - below.recall) / (above.recall - below.recall);
+        Some((below.qps.ln() * (1.0 - share) + above.qps.ln() * share).exp())
+    }
+}
+
+/// Measures on the `embedding` columns of two Parquet files; with `quick` on few rows, as a smoke test.
+///
+/// Returns name, value and unit of each figure. The ratios to hnswlib are there when `BROADHEAD_PYTHON` names a Python
+/// that has hnswlib, numpy and pyarrow.
+pub fn run(quick: bool, base: &Path, queries: &Path) -> Vec<(String, f64, &'static str)> {
+    let (rows_max, queries_max) = if quick { (QUICK_ROWS, QUICK_QUERIES) } else { (usize::MAX, usize::MAX) };
+    let base_vectors = Vectors::read(base, rows_max);
+    let query_vectors = Vectors::read(queries, queries_max);
+    let ours = measure(&base_vectors, &query_vectors, GraphParams::default());
+    let mut figures = report("graph", &ours);
+    let Some(peer) = peer::hnswlib(base, queries, base_vectors.len(), query_vectors.len()) else {
+        println!("graph: no hnswlib (set BROADHEAD_PYTHON to a Python that has it): no ratios");
+        return figures;
+    };
+    figures.extend(report("hnswlib", &peer));
+    let mut ratio = |name: &str, ours: Option<f64>, peer: Option<f64>| {
+        if let (Some(ours), Some(peer)) = (ours, peer) {
+            println!("{name}: {:.2} x hnswlib", ours / peer);
+            figures.push((name.to_owned(), ours / peer, "x"));
+        }
+    };
+    ratio("graph.build_ratio", Some(ours.build_rows_per_s), Some(peer.build_rows_per_s));
+    ratio("graph.qps_ratio_at_0.95", ours.qps_at(RECALL_BAR), peer.qps_at(RECALL_BAR));
+    let at_64 = |figures: &Figures| figures.points.iter().find(|point| point.ef == 64).map(|point| point.recall);
+    if let (Some(ours), Some(peer)) = (at_64(&ours), at_64(&peer)) {
+        println!("graph.recall_at_ef_64 minus hnswlib's: {:+.4}", ours - peer);
+        figures.push(("graph.recall_difference_at_ef_64".to_owned(), ours - peer, "recall"));
+    }
+    figures
+}
+
+/// Builds and searches; the answers are checked by their recall.
+pub fn measure(base: &Vectors, queries: &Vectors, params: GraphParams) -> Figures {
+    let space = CodeSpace::new(base);
+    let graph = Graph::new(params, SHARDS, ROW_BITS).expect("address space for the graph");
+    let started = Instant::now();
+    build(&graph, &space, base.len());
+    let build_rows_per_s = base.len() as f64 / started.elapsed().as_secs_f64();
+    let truth = setup::kth_best(base, queries, K);
+    let points = EFS.iter().map(|&ef| search_all(&graph, &space, queries, &truth, ef)).collect::<Vec<_>>();
+    assert!(points.last().is_some_and(|point| point.recall > 0.9), "the graph does not find what is there: {points:?}");
+    Figures { build_rows_per_s, points }
+}
+
+/// Inserts all rows, each shard its own.
+pub fn build(graph: &std::sync::Arc<Graph>, space: &CodeSpace, rows: usize) {
+    // Shards with rows left, and batches that are not applied.
+    let in_flight = AtomicUsize::new(SHARDS);
+    let (to_second, from_first) = ring::<Vec<Edge>>(RING_BATCHES);
+    let (to_first, from_second) = ring::<Vec<Edge>>(RING_BATCHES);
+    std::thread::scope(|scope| {
+        for (shard, sender, receiver) in [(0, to_second, from_second), (1, to_first, from_first)] {
+            let in_flight = &in_flight;
+            scope.spawn(move || build_shard(graph, space, rows, shard, sender, receiver, in_flight));
+        }
+    });
+}
+
+fn build_shard(
+    graph: &std::sync::Arc<Graph>,
+    space: &CodeSpace,
+    rows: usize,
+    shard: usize,
+    mut sender: Producer<Vec<Edge>>,
+    mut receiver: Consumer<Vec<Edge>>,
+    in_flight: &AtomicUsize,
+) {
+    let mut indexer = Indexer::new(graph.clone(), shard);
+    let mut outbox = EdgeOutbox::new(SHARDS);
+    let mut unsent = std::collections::VecDeque::new();
+    let mut mine = setup::rows_of_shard(rows, shard).peekable();
+    let mut inserting = true;
+    while in_flight.load(Ordering::SeqCst) > 0 {
+        for row in mine.by_ref().take(BATCH_ROWS) {
+            indexer.insert(space, row, &mut outbox);
+        }
+        receiver.drain(RING_BATCHES, |edges| {
+            indexer.apply(space, &edges, &mut outbox);
+            in_flight.fetch_sub(1, Ordering::SeqCst);
+        });
+        let edges = outbox.take(1 - shard);
+        if !edges.is_empty() {
+            in_flight.fetch_add(1, Ordering::SeqCst);
+            unsent.push_back(edges);
+        }
+        sender.push_batch(&mut unsent);
+        if inserting && mine.peek().is_none() {
+            inserting = false;
+            in_flight.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    indexer.set_indexed(graph_slots(rows, shard));
+}
+
+fn graph_slots(rows: usize, shard: usize) -> u32 {
+    setup::rows_of_shard(rows, shard).count() as u32
+}
+
+fn search_all(graph: &Graph, space: &CodeSpace, queries: &Vectors, truth: &[f32], ef: usize) -> Point {
+    let mut scratch = SearchScratch::new();
+    let mut code = space.query();
+    let (mut found, mut ranked) = (Vec::new(), Vec::new());
+    let mut qps = 0f64;
+    let mut hits = 0;
+    for _ in 0..3 {
+        hits = 0;
+        let started = Instant::now();
+        for (query, &bar) in queries.iter().zip(truth) {
+            space.encode(query, &mut code);
+            graph.search(space, &code, ef, |_| true, &mut scratch, &mut found);
+            space.rerank(query, &found[..found.len().min(RERANK)], &mut ranked);
+            hits += ranked.iter().take(K).filter(|result| result.0 <= bar).count();
+        }
+        qps = qps.max(queries.len() as f64 / started.elapsed().as_secs_f64());
+    }
+    Point { ef, recall: hits as f64 / (queries.len() * K) as f64, qps }
+}
+
+fn report(name: &str, figures: &Figures) -> Vec<(String, f64, &'static str)> {
+    println!("{name}: build {:.0} rows/s on 2 threads", figures.build_rows_per_s);
+    let mut out = vec![(format!("{name}.build"), figures.build_rows_per_s, "rows/s")];
+    for point in &figures.points {
+        println!("{name}: ef {:3}  recall@{K} {:.4}  {:6.0} queries/s on 1 thread", point.ef, point.recall, point.qps);
+        out.push((format!("{name}.recall_at_ef_{}", point.ef), point.recall, "recall"));
+        out.push((format!("{name}.qps_at_ef_{}", point.ef), point.qps, "queries/s"));
+    }
+    if let Some(qps) = figures.qps_at(RECALL_BAR) {
+        println!("{name}: {qps:.0} queries/s at recall {RECALL_BAR}");
+        out.push((format!("{name}.qps_at_0.95"), qps, "queries/s"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_is_read_off_between_settings() {
+        let point = |recall, qps| Point { ef: 1, recall, qps };
+        let figures = Figures { build_rows_per_s: 1.0, points: vec![point(0.9, 400.0), point(1.0, 100.0)] };
+        assert!((figures.qps_at(0.95).unwrap() - 200.0).abs() < 1e-9);
+        assert_eq!(figures.qps_at(0.5), Some(400.0));
+        assert_eq!(figures.qps_at(1.1), None);
+    }
+}

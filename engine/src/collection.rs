@@ -1,0 +1,192 @@
+//! One collection as every core sees it: schema, region, graphs and scales, all readable without a lock.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, Result};
+use crate::hnsw::{Graph, GraphLoader, GraphParams};
+use crate::limits;
+use crate::quant::Int8Scale;
+use crate::region::{Region, View};
+use crate::schema::Schema;
+use crate::space::VectorSpace;
+
+/// Choices made when a collection is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CollectionOptions {
+    /// Links of a node on the upper layers; twice as many on layer 0.
+    pub m: u16,
+    /// Candidates held while a node is inserted.
+    pub ef_construction: u16,
+}
+
+impl Default for CollectionOptions {
+    fn default() -> Self {
+        CollectionOptions { m: 16, ef_construction: 200 }
+    }
+}
+
+impl CollectionOptions {
+    /// Refuses what the graph cannot be built with.
+    pub fn check(&self) -> Result<()> {
+        let range = |what, value: u16, least: usize, limit: usize| {
+            let value = value as usize;
+            if value < least || value > limit {
+                return Err(Error::LimitExceeded { what, value: value as u64, limit: limit as u64 });
+            }
+            Ok(())
+        };
+        range("m", self.m, 2, limits::M_MAX)?;
+        range("ef_construction", self.ef_construction, usize::from(self.m), limits::EF_CONSTRUCTION_MAX)
+    }
+}
+
+/// What a collection is called and made of; what the manifest keeps of it.
+#[derive(Clone, Debug)]
+pub struct CollectionSpec {
+    /// Number, never used again after a drop.
+    pub id: u32,
+    /// Name, unique on the server.
+    pub name: String,
+    /// Columns.
+    pub schema: Arc<Schema>,
+    /// Choices of the graph.
+    pub options: CollectionOptions,
+}
+
+/// One vector column: its graph, its int8 scale and the space that both live in.
+pub struct VectorIndex {
+    /// Graph over the rows of all shards; set once, when it is made or loaded.
+    graph: OnceLock<Arc<Graph>>,
+    /// Scale of the int8 codes; not used by element types that are traversed as they are.
+    pub scale: Arc<Int8Scale>,
+    /// Distances.
+    pub space: VectorSpace,
+}
+
+impl VectorIndex {
+    /// The graph. Rows are served only once there is one.
+    #[inline]
+    pub fn graph(&self) -> &Arc<Graph> {
+        self.graph.get().expect("graphs are complete before rows are served")
+    }
+
+    /// Puts the graph in its place.
+    pub fn set_graph(&self, graph: Arc<Graph>) {
+        assert!(self.graph.set(graph).is_ok(), "a graph is set once");
+    }
+}
+
+/// A collection, shared by all threads. Writers are held apart: one `RegionWriter` and one `Indexer` a shard.
+pub struct Collection {
+    /// What it is.
+    pub spec: CollectionSpec,
+    /// Rows.
+    pub region: Arc<Region>,
+    /// One per vector column, in the order of `schema.vectors()`.
+    pub vectors: Vec<VectorIndex>,
+}
+
+impl Collection {
+    /// Reserves the address space of a collection over `shards` shards; commits nothing.
+    pub fn new(spec: CollectionSpec, shards: usize) -> Result<Arc<Collection>> {
+        let collection = Collection::without_graphs(spec, shards)?;
+        collection.complete_graphs()?;
+        Ok(collection)
+    }
+
+    /// As [`Collection::new`], for rows and graphs that are still to be loaded.
+    pub fn without_graphs(spec: CollectionSpec, shards: usize) -> Result<Arc<Collection>> {
+        spec.options.check()?;
+        let region = Region::new(spec.schema.clone(), shards)?;
+        let kernels = kernels::detect();
+        let vectors = (0..spec.schema.vectors().len())
+            .map(|index| {
+                let scale = Arc::new(Int8Scale::new());
+                let space = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
+                Ok(VectorIndex { graph: OnceLock::new(), scale, space })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(Collection { spec, region, vectors }))
+    }
+
+    /// Makes an empty graph for every vector column that has none yet.
+    pub fn complete_graphs(&self) -> Result<()> {
+        for index in self.vectors.iter().filter(|index| index.graph.get().is_none()) {
+            index.set_graph(Graph::new(self.graph_params(), self.shards(), self.region.row_bits())?);
+        }
+        Ok(())
+    }
+
+    /// What a graph of this collection is read from files with.
+    pub fn graph_loader(&self) -> Result<GraphLoader> {
+        GraphLoader::new(self.graph_params(), self.shards(), self.region.row_bits())
+    }
+
+    fn graph_params(&self) -> GraphParams {
+        let options = &self.spec.options;
+        GraphParams {
+            m: usize::from(options.m),
+            ef_construction: usize::from(options.ef_construction),
+            seed: u64::from(self.spec.id),
+        }
+    }
+
+    /// Memory committed for rows and graphs, in bytes.
+    pub fn bytes_committed(&self) -> u64 {
+        let graphs = self.vectors.iter().filter_map(|index| index.graph.get()).map(|graph| graph.bytes_committed());
+        self.region.bytes_committed() + graphs.sum::<u64>()
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.region.shards()
+    }
+
+    /// Rows of a view, dead ones included.
+    pub fn rows_in(&self, view: &View) -> u64 {
+        (0..self.shards()).map(|shard| u64::from(view.len(shard))).sum()
+    }
+
+    /// Below this many rows a collection has no graph: the exact scan is quicker than a search of it would be.
+    pub fn is_flat(&self, view: &View) -> bool {
+        self.rows_in(view) < limits::GRAPH_ROWS_MIN
+    }
+
+    /// Rows that are searchable only by the exact scan and that a graph is still to take in, over all vector columns the
+    /// most behind. Zero for a flat collection.
+    pub fn index_backlog(&self) -> u64 {
+        let view = self.region.view();
+        if self.is_flat(&view) {
+            return 0;
+        }
+        let behind = |index: &VectorIndex| {
+            (0..self.shards()).map(|shard| u64::from(view.len(shard).saturating_sub(index.graph().indexed(shard)))).sum()
+        };
+        self.vectors.iter().map(behind).max().unwrap_or(0)
+    }
+
+    /// Rows deleted or replaced.
+    pub fn dead_rows(&self) -> u64 {
+        (0..self.shards()).map(|shard| u64::from(self.region.deleted_rows(shard))).sum()
+    }
+
+    /// Rows that a search can find.
+    pub fn live_rows(&self) -> u64 {
+        self.rows_in(&self.region.view()).saturating_sub(self.dead_rows())
+    }
+
+    /// True when every row of `view` is in every graph (or the collection is flat).
+    pub fn is_indexed(&self, view: &View) -> bool {
+        self.is_flat(&self.region.view())
+            || self.vectors.iter().all(|index| {
+                (0..self.shards()).all(|shard| index.graph().indexed(shard) >= view.len(shard))
+            })
+    }
+}
+
+impl fmt::Debug for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}

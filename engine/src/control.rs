@@ -1,0 +1,351 @@
+//! The control thread: creates and drops collections, writes snapshots, and watches that every shard turns.
+//!
+//! It is the last participant of the mesh and the only writer of the manifest. It does one thing at a time and may wait
+//! for the disk; a shard that asks for something goes on meanwhile.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::collection::{Collection, CollectionOptions, CollectionSpec};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::manifest::{CollectionEntry, Manifest};
+use crate::mesh::Port;
+use crate::schema::Schema;
+use crate::shard::message::{ControlReply, ControlRequest};
+use crate::shard::{Message, ShardMetrics};
+use crate::snapshot::{self, Point};
+use crate::wal::Lsn;
+
+/// A shard that has not turned for this long is reported.
+pub const STALL: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(250);
+
+/// How the control thread works.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// Data directory.
+    pub data: PathBuf,
+    /// How often each shard is asked to show that it turns; `None`: never, and nothing is reported.
+    pub heartbeat: Option<Duration>,
+    /// Bytes of log, over all shards, that set off a snapshot; 0: none is made by itself.
+    pub snapshot_wal_bytes: u64,
+}
+
+/// The control thread's state.
+pub struct Control {
+    options: ControlOptions,
+    manifest: Manifest,
+    collections: Vec<Arc<Collection>>,
+    port: Port<Message>,
+    shards: Vec<Arc<ShardMetrics>>,
+    requests: VecDeque<(usize, u64, ControlRequest)>,
+    answers: Vec<(usize, Message)>,
+    watchdog: Watchdog,
+    snapshot_due: Instant,
+}
+
+impl Control {
+    /// A control thread over what recovery found.
+    pub fn new(
+        options: ControlOptions,
+        manifest: Manifest,
+        collections: Vec<Arc<Collection>>,
+        port: Port<Message>,
+        shards: Vec<Arc<ShardMetrics>>,
+    ) -> Control {
+        assert_eq!(port.index(), shards.len(), "the control thread is the last participant");
+        let watchdog = Watchdog::new(shards.len());
+        Control {
+            options,
+            manifest,
+            collections,
+            port,
+            shards,
+            requests: VecDeque::new(),
+            answers: Vec::new(),
+            watchdog,
+            snapshot_due: Instant::now(),
+        }
+    }
+
+    /// Serves until `stop` is set (ring the doorbell then), then tells the shards to stop.
+    pub fn run(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Acquire) {
+            self.listen(TICK);
+            while let Some((from, ticket, request)) = self.requests.pop_front() {
+                let reply = self.serve(request);
+                self.send(from, Message::Reply { ticket, reply });
+            }
+            self.snapshot_if_due();
+        }
+        for shard in 0..self.shards.len() {
+            self.send(shard, Message::Stop);
+        }
+        // Shards drop their ports when they are done.
+        while (0..self.shards.len()).any(|shard| !self.port.is_gone(shard)) {
+            self.listen(TICK);
+        }
+    }
+
+    /// Takes messages in, waiting for the first up to `timeout`; looks after the shards.
+    fn listen(&mut self, timeout: Duration) {
+        let (requests, answers) = (&mut self.requests, &mut self.answers);
+        let mut take = |from, message| match message {
+            Message::Request { ticket, request } => requests.push_back((from, ticket, request)),
+            other => answers.push((from, other)),
+        };
+        if self.port.drain(limits::MESH_DRAIN_MAX, &mut take) == 0 && self.port.prepare_sleep() {
+            self.port.doorbell().wait_timeout(timeout);
+            self.port.awake();
+            self.port.drain(limits::MESH_DRAIN_MAX, &mut take);
+        }
+        if let Some(heartbeat) = self.options.heartbeat {
+            let due = self.watchdog.look(&self.shards, heartbeat);
+            for shard in due {
+                // A full ring means that the shard has plenty to wake for.
+                let _ = self.port.send(shard, Message::Heartbeat);
+            }
+        }
+    }
+
+    fn send(&mut self, to: usize, mut message: Message) {
+        while let Err(back) = self.port.send(to, message) {
+            if self.port.is_gone(to) {
+                return;
+            }
+            message = back;
+            self.listen(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until every shard has answered, and gives the answers in the order of the shards.
+    fn answers(&mut self) -> Vec<Message> {
+        let mut answers: Vec<Option<Message>> = (0..self.shards.len()).map(|_| None).collect();
+        while answers.iter().enumerate().any(|(shard, answer)| answer.is_none() && !self.port.is_gone(shard)) {
+            for (from, message) in std::mem::take(&mut self.answers) {
+                answers[from] = Some(message);
+            }
+            if answers.iter().any(Option::is_none) {
+                self.listen(TICK);
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    fn serve(&mut self, request: ControlRequest) -> Result<ControlReply> {
+        match request {
+            ControlRequest::Create { name, schema, options, if_not_exists } => {
+                self.create(name, schema, options, if_not_exists).map(ControlReply::Collection)
+            }
+            ControlRequest::Drop { name } => self.drop_collection(&name).map(|()| ControlReply::Dropped),
+            ControlRequest::Snapshot => self.snapshot(),
+        }
+    }
+
+    fn create(
+        &mut self,
+        name: String,
+        schema: Arc<Schema>,
+        options: CollectionOptions,
+        if_not_exists: bool,
+    ) -> Result<Arc<Collection>> {
+        check_name(&name)?;
+        if let Some(found) = self.collections.iter().find(|collection| collection.spec.name == name) {
+            let equal = found.spec.schema.fingerprint() == schema.fingerprint();
+            return if if_not_exists && equal { Ok(found.clone()) } else { Err(Error::CollectionExists { name }) };
+        }
+        if self.collections.len() >= limits::COLLECTIONS_MAX {
+            let value = self.collections.len() as u64 + 1;
+            return Err(Error::LimitExceeded { what: "number of collections", value, limit: limits::COLLECTIONS_MAX as u64 });
+        }
+        let spec = CollectionSpec { id: self.manifest.next_collection, name, schema, options };
+        let collection = Collection::new(spec, self.shards.len())?;
+        let mut manifest = self.manifest.clone();
+        manifest.next_collection += 1;
+        manifest.collections.push(CollectionEntry::of(&collection.spec));
+        manifest.write(&self.options.data)?;
+        self.manifest = manifest;
+        self.collections.push(collection.clone());
+        self.change_all(|| Message::Install(collection.clone()));
+        Ok(collection)
+    }
+
+    fn drop_collection(&mut self, name: &str) -> Result<()> {
+        let found = self.collections.iter().position(|collection| collection.spec.name == name);
+        let Some(index) = found else { return Err(Error::UnknownCollection { name: name.to_owned() }) };
+        let id = self.collections[index].spec.id;
+        let mut manifest = self.manifest.clone();
+        manifest.collections.retain(|entry| entry.id != id);
+        manifest.write(&self.options.data)?;
+        self.manifest = manifest;
+        self.collections.remove(index);
+        self.change_all(|| Message::Remove(id));
+        Ok(())
+    }
+
+    /// Tells every shard of a change and waits until all have made it.
+    fn change_all(&mut self, message: impl Fn() -> Message) {
+        for shard in 0..self.shards.len() {
+            self.send(shard, message());
+        }
+        self.answers();
+    }
+
+    fn snapshot(&mut self) -> Result<ControlReply> {
+        let started = Instant::now();
+        for shard in 0..self.shards.len() {
+            self.send(shard, Message::SnapshotBegin);
+        }
+        let points: Vec<Point> = self
+            .answers()
+            .into_iter()
+            .filter_map(|answer| match answer {
+                Message::SnapshotReady { lsn, published } => Some(Point { lsn, published }),
+                _ => None,
+            })
+            .collect();
+        let written = self.write_snapshot(&points);
+        for shard in 0..self.shards.len() {
+            let lsn: Option<Lsn> = written.is_ok().then(|| points[shard].lsn);
+            self.send(shard, Message::SnapshotEnd(lsn));
+        }
+        let took = started.elapsed();
+        let bytes = written?;
+        tracing::info!(bytes, took_ms = took.as_millis() as u64, "snapshot written");
+        Ok(ControlReply::Snapshot { bytes, took })
+    }
+
+    fn write_snapshot(&mut self, points: &[Point]) -> Result<u64> {
+        assert_eq!(points.len(), self.shards.len(), "a shard left during a snapshot");
+        let data = &self.options.data;
+        let before = self.manifest.snapshot.as_ref().map(|snapshot| snapshot.number);
+        let number = before.map_or(1, |number| number + 1);
+        let directory = self.manifest.snapshot_directory(data, number);
+        let written = snapshot::write(&directory, number, &self.collections, points);
+        let (entry, bytes) = written.inspect_err(|_| {
+            // What no manifest names is rubbish; recovery removes it if this does not.
+            let _ = std::fs::remove_dir_all(&directory);
+        })?;
+        let mut manifest = self.manifest.clone();
+        manifest.snapshot = Some(entry);
+        manifest.write(data)?;
+        self.manifest = manifest;
+        if let Some(before) = before {
+            let old = self.manifest.snapshot_directory(data, before);
+            if let Err(error) = std::fs::remove_dir_all(&old) {
+                tracing::warn!(%error, path = %old.display(), "an old snapshot could not be removed");
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn snapshot_if_due(&mut self) {
+        let wal_bytes: u64 = self.shards.iter().map(|shard| shard.wal_live_bytes.get()).sum();
+        let limit = self.options.snapshot_wal_bytes;
+        if limit == 0 || wal_bytes < limit || Instant::now() < self.snapshot_due {
+            return;
+        }
+        if let Err(error) = self.snapshot() {
+            tracing::error!(%error, "the snapshot failed; the log is kept");
+        }
+        // A snapshot that frees nothing, or fails, is not tried again at once.
+        self.snapshot_due = Instant::now() + Duration::from_secs(30);
+    }
+}
+
+/// Refuses a name that could not be shown or told apart.
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::Empty { what: "collection name" });
+    }
+    if name.len() > limits::NAME_BYTES_MAX {
+        let (value, limit) = (name.len() as u64, limits::NAME_BYTES_MAX as u64);
+        return Err(Error::LimitExceeded { what: "length of the collection name in bytes", value, limit });
+    }
+    let allowed = |character: char| character.is_alphanumeric() || "-_.".contains(character);
+    if !name.chars().all(allowed) {
+        return Err(Error::InvalidSchema {
+            column: String::new(),
+            problem: "a collection name has letters, digits, `-`, `_` and `.` only",
+        });
+    }
+    Ok(())
+}
+
+/// Notices shards whose loop does not turn. A sleeping shard is asked to turn by a heartbeat first.
+struct Watchdog {
+    turns: Vec<u64>,
+    /// When the shard was first seen at this number of turns after a heartbeat.
+    since: Vec<Option<Instant>>,
+    next_beat: Instant,
+}
+
+impl Watchdog {
+    fn new(shards: usize) -> Watchdog {
+        Watchdog { turns: vec![0; shards], since: vec![None; shards], next_beat: Instant::now() }
+    }
+
+    /// Reports stalled shards and says which to send a heartbeat.
+    fn look(&mut self, shards: &[Arc<ShardMetrics>], heartbeat: Duration) -> Vec<usize> {
+        let now = Instant::now();
+        for (index, metrics) in shards.iter().enumerate() {
+            let turns = metrics.turns.get();
+            if turns != self.turns[index] {
+                self.turns[index] = turns;
+                self.since[index] = None;
+                metrics.stalled.store(0, Ordering::Relaxed);
+            } else if self.since[index].is_some_and(|since| now - since >= STALL)
+                && metrics.stalled.swap(1, Ordering::Relaxed) == 0
+            {
+                metrics.stalls.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(shard = index, turns, "the shard has not turned for 2 s");
+            }
+        }
+        if now < self.next_beat {
+            return Vec::new();
+        }
+        self.next_beat = now + heartbeat;
+        for since in &mut self.since {
+            since.get_or_insert(now);
+        }
+        (0..shards.len()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        for name in ["a", "debian-12_x.y", "größe"] {
+            check_name(name).expect(name);
+        }
+        let long = "x".repeat(limits::NAME_BYTES_MAX + 1);
+        for name in ["", "a b", "a/b", "tab\t", &long] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_reports_a_shard_that_stands_and_forgives_one_that_turns() {
+        let shards = vec![Arc::new(ShardMetrics::default()), Arc::new(ShardMetrics::default())];
+        let mut watchdog = Watchdog::new(2);
+        assert_eq!(watchdog.look(&shards, Duration::ZERO), [0, 1]);
+        let long_ago = Instant::now().checked_sub(STALL * 2).expect("the machine is up for 4 s");
+        watchdog.since = vec![Some(long_ago); 2];
+        shards[1].turns.add(1);
+        watchdog.look(&shards, Duration::ZERO);
+        let stalls = |shard: usize| shards[shard].stalls.load(Ordering::Relaxed);
+        assert_eq!((stalls(0), stalls(1)), (1, 0));
+        watchdog.since = vec![Some(long_ago); 2];
+        shards[0].turns.add(1);
+        shards[1].turns.add(1);
+        watchdog.look(&shards, Duration::ZERO);
+        assert_eq!((stalls(0), shards[0].stalled.load(Ordering::Relaxed)), (1, 0));
+    }
+}

@@ -1,0 +1,79 @@
+//! One logical HNSW graph over the rows of all shards (Malkov & Yashunin, arXiv 1603.09320).
+//!
+//! A node's links are written by the [`Indexer`] of the shard that owns its row, and read by any core without a lock.
+//! The inserting shard searches the whole graph, writes its own new node, publishes it, and only then asks the owners of
+//! its neighbours for the links back ([`Edge`]).
+//!
+//! Invariants:
+//! - A list is a fixed array of atomic row ids that ends at the first empty entry. Only its owner writes it. It never
+//!   holds the id of a node that is not published: vector and links of a node are written before its id is stored, with
+//!   Release, anywhere. So a reader that catches a list half-way through a change sees a link twice or not at all, and
+//!   nothing worse.
+//! - Layer 0 is strongly connected once all edges are delivered, whatever the data and the order of delivery. Each node
+//!   but the first keeps one link *up*, to a node that was there before it, and has one link *down* to it (the anchor)
+//!   that some owner keeps. These links stand first in a list and are never pruned. An owner with too many of them hands
+//!   one on to another of its own, which moves the node further down the same tree.
+//! - The entry point is one atomic number, changed by compare-exchange, and names only nodes that are linked.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `graph` | the shared arrays, lists, entry point |
+//! | `search` | descent and best-first search |
+//! | `pool`, `visited` | candidates and seen rows of one search |
+//! | `indexer` | insert, reverse edges, pruning |
+//! | `select` | the diversity heuristic |
+//! | `edges` | reverse edges in transit |
+//! | `levels` | which layer a node reaches |
+//! | `file`, `repair` | the graph file; making a loaded graph whole |
+//! | `links` | reserved spans of atomics (the only unsafe code) |
+
+mod edges;
+mod file;
+mod graph;
+mod indexer;
+mod levels;
+mod links;
+mod pool;
+mod repair;
+mod search;
+mod select;
+#[cfg(test)]
+mod tests;
+mod visited;
+
+pub use edges::{Edge, EdgeOutbox};
+pub use file::{FORMAT_VERSION, GraphLoader};
+pub use graph::{Graph, GraphStats};
+pub use indexer::Indexer;
+pub use search::SearchScratch;
+
+/// What the graph knows of vectors: how far apart two are. Smaller is nearer.
+///
+/// Rows given to it are always rows that were given to [`Indexer::insert`].
+pub trait Space {
+    /// The vector of a row, as `distance` and `distances` take it.
+    fn row(&self, row: u32) -> &[u8];
+    /// Distance of two vectors.
+    fn distance(&self, a: &[u8], b: &[u8]) -> f32;
+    /// Distances of a query to rows, `out[i]` to `rows[i]`; lengths are equal.
+    fn distances(&self, query: &[u8], rows: &[u32], out: &mut [f32]);
+    /// Starts loading the vector of a row.
+    fn prefetch(&self, row: u32);
+}
+
+/// Shape of a graph, fixed when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphParams {
+    /// Links a new node makes on each layer: 2 to 32. A node has at most `2 m` links on layer 0 and `m` above.
+    pub m: usize,
+    /// Candidates of the search for a new node's neighbours.
+    pub ef_construction: usize,
+    /// Seed of the levels.
+    pub seed: u64,
+}
+
+impl Default for GraphParams {
+    fn default() -> GraphParams {
+        GraphParams { m: 16, ef_construction: 200, seed: 0x0b0a_dead }
+    }
+}

@@ -1,0 +1,42 @@
+//! The storage engine of Broadhead. `README.md` in this crate shows how an insert, a search and a recovery flow through it.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`schema`], [`batch`], [`ids`], [`placement`] | what rows look like, as bytes and as Arrow, and where they live |
+//! | [`region`] | single-writer columns, published length |
+//! | [`wal`] | ordered durable records, group commit |
+//! | [`quant`], [`space`] | int8 codes; distances of rows |
+//! | [`hnsw`] | neighbours over row ids |
+//! | [`mesh`] | rings and doorbells between threads |
+//! | [`collection`], [`search`] | rows and graph together; queries |
+//! | [`shard`], [`control`] | what a core owns; what is done once for all |
+//! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
+//! | [`uring`], [`buffers`] | the kernel's ring, and memory that it may use |
+
+#![deny(unsafe_code)]
+
+pub mod batch;
+#[allow(unsafe_code)]
+pub mod buffers;
+pub mod collection;
+pub mod control;
+pub mod error;
+pub mod hnsw;
+pub mod ids;
+pub mod limits;
+pub mod manifest;
+pub mod mesh;
+pub mod placement;
+pub mod quant;
+pub mod recovery;
+pub mod region;
+pub mod schema;
+pub mod search;
+pub mod shard;
+pub mod snapshot;
+pub mod space;
+#[allow(unsafe_code)]
+pub mod uring;
+pub mod wal;
+
+pub use error::{Error, Result};

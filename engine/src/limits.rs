@@ -1,0 +1,86 @@
+//! Every bound of the engine in one place, with the reasons where a number is not obvious.
+
+/// Rows one shard of one collection can hold, as a power of two (upper bound; wide vectors get fewer).
+pub const ROW_BITS_MAX: u32 = 26;
+/// Virtual address space that one collection may reserve, in bytes. Reserved is not committed.
+pub const COLLECTION_SPAN_BYTES_MAX: u64 = 4 << 40;
+/// Dimensions of a vector.
+pub const DIMENSION_MAX: usize = 8_192;
+/// Columns of a collection.
+pub const COLUMNS_MAX: usize = 256;
+/// Collections of a server.
+pub const COLLECTIONS_MAX: usize = 1_024;
+/// Bytes of a collection name.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of one utf8 id.
+pub const ID_BYTES_MAX: usize = 512;
+/// Shards of a server.
+pub const SHARDS_MAX: usize = 64;
+/// Participants of the mesh: the shards and a few threads beside them. A set of participants fits one u128.
+pub const MESH_PARTICIPANTS_MAX: usize = 128;
+/// Body of one frame, in bytes: a batch of 10,000 rows of 384 f32 and then some.
+pub const FRAME_BODY_BYTES_MAX: u64 = 24 << 20;
+/// Rows of one write batch.
+pub const BATCH_ROWS_MAX: usize = 65_536;
+/// Results of one query.
+pub const K_MAX: usize = 10_000;
+/// Candidates of one query.
+pub const EF_MAX: usize = 20_000;
+/// Queries of one search request.
+pub const QUERIES_MAX: usize = 1_024;
+/// Ids of one get or delete request.
+pub const IDS_MAX: usize = 65_536;
+/// Bytes of one log segment. Written with zeros once, then recycled.
+pub const WAL_SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of one log record, header included. Records never span segments.
+pub const WAL_RECORD_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one write to the log; larger records go out as several writes.
+pub const WAL_WRITE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one group of small records.
+pub const WAL_GROUP_BYTES_MAX: usize = 1 << 20;
+/// Writes to the log in flight at once.
+pub const WAL_WRITES_IN_FLIGHT_MAX: usize = 8;
+/// Bytes appended and not yet durable, unless it is a single record.
+pub const WAL_BACKLOG_BYTES_MAX: usize = 32 << 20;
+/// Log segments made ahead of the writer.
+pub const WAL_READY_SEGMENTS: usize = 2;
+/// Released log segments kept for reuse; the rest is deleted.
+pub const WAL_SPARE_SEGMENTS_MAX: usize = 4;
+
+const _: () = assert!(ROW_BITS_MAX < 32);
+const _: () = assert!(SHARDS_MAX.is_power_of_two());
+const _: () = assert!(SHARDS_MAX + 2 <= MESH_PARTICIPANTS_MAX);
+const _: () = assert!(K_MAX <= EF_MAX);
+
+/// Links of a node on the upper layers.
+pub const M_MAX: usize = 32;
+/// Candidates held while a node is inserted.
+pub const EF_CONSTRUCTION_MAX: usize = 2_000;
+/// Rows below which a collection is scanned and has no graph.
+pub const GRAPH_ROWS_MIN: u64 = 1_024;
+/// Rows that an int8 scale is trained on, at most.
+pub const TRAIN_ROWS_MAX: u32 = 10_000;
+/// Rows inserted between two exchanges of reverse edges, at most.
+pub const INDEX_BATCH_ROWS_MAX: u32 = 512;
+/// Index batches of one shard and one graph that wait for the other shards to take their edges.
+pub const INDEX_BATCHES_IN_FLIGHT: usize = 4;
+/// Slots of one mesh ring.
+pub const MESH_RING_SLOTS: usize = 1_024;
+/// Messages taken from one peer in one turn.
+pub const MESH_DRAIN_MAX: usize = 128;
+/// Rows that one slice of an exact scan looks at before it lets others run.
+pub const SCAN_SLICE_ROWS: u32 = 2_048;
+/// Rows above which an exact scan is shared out to all cores.
+pub const SCAN_LOCAL_ROWS: u64 = 8_192;
+/// Connections of a server, unless it is told otherwise.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Requests one connection may have in flight.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
+/// Bytes of requests one connection may have in flight; one request alone may be larger.
+pub const REQUEST_BYTES_IN_FLIGHT_MAX: u64 = 32 << 20;
+/// Bytes of replies that wait for one connection to read them; above, no more requests are read from it.
+pub const REPLY_BYTES_WAITING_MAX: usize = 8 << 20;
+/// Bytes of rows in the reply to a scan or a get.
+pub const REPLY_ROWS_BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(FRAME_BODY_BYTES_MAX as usize + 4096 <= WAL_RECORD_BYTES_MAX);
+const _: () = assert!(WAL_RECORD_BYTES_MAX as u64 + 4096 <= WAL_SEGMENT_BYTES);

@@ -1,0 +1,272 @@
+//! Symmetric int8 codes with one scale per vector column.
+//!
+//! ```text
+//! code = clamp(round(x / scale), -127, 127) + 128          stored as u8, so that VNNI takes rows unsigned
+//! scale = (largest |x| of a sample) / 127
+//! ```
+//!
+//! Under cosine `x` is an element of the vector divided by its length, so the inner product of codes orders like the cosine. Under l2
+//! and dot `x` is the element itself. An element beyond the sample's range saturates; it is counted, and what is lost is a little
+//! of the order among candidates, since full vectors rerank them.
+//!
+//! The scale is set once: codes made before and after it would not compare.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use kernels::{ElementKind, Kernels, Metric};
+
+use crate::schema::VectorColumn;
+
+/// Largest magnitude of a code.
+const CODE_MAX: f32 = 127.0;
+
+/// The scale of a vector column, shared by all shards, and counters of its use.
+#[derive(Debug, Default)]
+pub struct Int8Scale {
+    /// Bits of an f32 above zero; 0 while untrained.
+    scale: AtomicU32,
+    trained_rows: AtomicU64,
+    encoded_values: AtomicU64,
+    saturated_values: AtomicU64,
+}
+
+impl Int8Scale {
+    /// A scale that is not trained yet.
+    pub fn new() -> Int8Scale {
+        Int8Scale::default()
+    }
+
+    /// Value of one step of a code; None while untrained.
+    #[inline]
+    pub fn get(&self) -> Option<f32> {
+        // The scale is the whole message, so no other memory needs ordering with it.
+        match self.scale.load(Ordering::Relaxed) {
+            0 => None,
+            bits => Some(f32::from_bits(bits)),
+        }
+    }
+
+    /// Whether the scale is set. Once true it stays true.
+    #[inline]
+    pub fn is_trained(&self) -> bool {
+        self.get().is_some()
+    }
+
+    /// Sets the scale that a snapshot kept; None is one that was not trained.
+    ///
+    /// # Panics
+    /// If the scale is not a normal number above zero.
+    pub fn restore(&self, scale: Option<f32>) {
+        if let Some(scale) = scale {
+            self.set(scale, 0);
+        }
+    }
+
+    /// Sets the scale, if nobody has: the first wins. Returns whether this call did it.
+    ///
+    /// # Panics
+    /// If the scale is not a normal number above zero.
+    fn set(&self, scale: f32, trained_rows: u64) -> bool {
+        assert!(scale.is_normal() && scale > 0.0, "scale {scale}");
+        let won = self.scale.compare_exchange(0, scale.to_bits(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if won {
+            self.trained_rows.store(trained_rows, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Rows that the scale was trained on.
+    pub fn trained_rows(&self) -> u64 {
+        self.trained_rows.load(Ordering::Relaxed)
+    }
+
+    /// Elements encoded so far.
+    pub fn encoded_values(&self) -> u64 {
+        self.encoded_values.load(Ordering::Relaxed)
+    }
+
+    /// Elements among them that were beyond the scale.
+    pub fn saturated_values(&self) -> u64 {
+        self.saturated_values.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes the codes of one vector column.
+#[derive(Clone, Debug)]
+pub struct Int8Encoder {
+    scale: Arc<Int8Scale>,
+    kernels: &'static Kernels,
+    kind: ElementKind,
+    metric: Metric,
+    dimension: usize,
+}
+
+impl Int8Encoder {
+    /// Encoder of a column.
+    ///
+    /// # Panics
+    /// If the column has no codes.
+    pub fn new(kernels: &'static Kernels, vector: &VectorColumn, scale: Arc<Int8Scale>) -> Int8Encoder {
+        assert!(vector.has_codes(), "codes are made of f32 and f16");
+        Int8Encoder { scale, kernels, kind: vector.kind, metric: vector.metric, dimension: vector.dimension }
+    }
+
+    /// The scale it uses.
+    pub fn scale(&self) -> &Arc<Int8Scale> {
+        &self.scale
+    }
+
+    /// The metric that codes are compared with: dot under cosine, since codes are made of vectors of length 1.
+    pub fn code_metric(&self) -> Metric {
+        code_metric(self.metric)
+    }
+
+    /// Trains the scale on a sample of vectors, if it is not trained. Returns whether this call did it; false too for an empty sample.
+    pub fn train<'a>(&self, sample: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let mut scratch = Vec::new();
+        let (mut rows, mut largest) = (0, 0f64);
+        for vector in sample {
+            let inverse_length = self.read(vector, &mut scratch);
+            largest = largest.max(f64::from(self.kernels.abs_max_f32(&scratch)) * inverse_length);
+            rows += 1;
+        }
+        if rows == 0 {
+            return false;
+        }
+        // Nothing but zeros has no scale of its own; any will do.
+        let scale = if largest > 0.0 { (largest / f64::from(CODE_MAX)) as f32 } else { 1.0 };
+        self.scale.set(scale.max(f32::MIN_POSITIVE), rows)
+    }
+
+    /// Makes the code of a vector; returns how many elements saturated.
+    ///
+    /// # Panics
+    /// If the scale is not trained, or a length is not that of the column.
+    pub fn encode(&self, vector: &[u8], code: &mut [u8], scratch: &mut Vec<f32>) -> u32 {
+        let scale = self.scale.get().expect("a trained scale");
+        let inverse_length = self.read(vector, scratch);
+        let inverse_scale = inverse_length / f64::from(scale);
+        if inverse_scale <= f64::from(f32::MAX) {
+            return self.kernels.encode_code8(scratch, inverse_scale as f32, code);
+        }
+        // A vector so short that the factor is beyond f32: bring it to length 1 first.
+        scratch.iter_mut().for_each(|element| *element = (f64::from(*element) * inverse_length) as f32);
+        self.kernels.encode_code8(scratch, 1.0 / scale, code)
+    }
+
+    /// Adds to the counters of the scale.
+    pub fn count(&self, rows: u64, saturated: u64) {
+        self.scale.encoded_values.fetch_add(rows * self.dimension as u64, Ordering::Relaxed);
+        self.scale.saturated_values.fetch_add(saturated, Ordering::Relaxed);
+    }
+
+    /// Reads a vector into `elements`; returns what to multiply each with: 1 / length under cosine, else 1.
+    fn read(&self, vector: &[u8], elements: &mut Vec<f32>) -> f64 {
+        assert_eq!(vector.len(), self.kind.bytes(self.dimension), "a vector of this column");
+        elements.clear();
+        if self.kind == ElementKind::F16 {
+            elements.resize(self.dimension, 0.0);
+            self.kernels.widen_f16(vector, elements);
+        } else {
+            elements.extend(vector.as_chunks::<4>().0.iter().map(|element| f32::from_le_bytes(*element)));
+        }
+        if self.metric != Metric::Cosine {
+            return 1.0;
+        }
+        let squares = match self.kind {
+            ElementKind::F16 => self.kernels.norm_squared_f16(vector),
+            _ => self.kernels.norm_squared_f32(vector),
+        };
+        let squares = if squares.is_normal() {
+            f64::from(squares)
+        } else {
+            elements.iter().map(|element| f64::from(*element) * f64::from(*element)).sum()
+        };
+        if squares > 0.0 { 1.0 / squares.sqrt() } else { 1.0 }
+    }
+}
+
+/// The metric that codes of a column are compared with.
+pub(crate) fn code_metric(metric: Metric) -> Metric {
+    match metric {
+        Metric::Cosine | Metric::Dot => Metric::Dot,
+        Metric::L2 => Metric::L2,
+        Metric::Hamming => unreachable!("bits have no codes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoder(kind: ElementKind, metric: Metric, dimension: usize) -> Int8Encoder {
+        let vector = VectorColumn { column: 0, name: "v".into(), kind, dimension, metric };
+        Int8Encoder::new(kernels::detect(), &vector, Arc::new(Int8Scale::new()))
+    }
+
+    fn bytes(vector: &[f32]) -> Vec<u8> {
+        vector.iter().flat_map(|element| element.to_le_bytes()).collect()
+    }
+
+    fn encode(encoder: &Int8Encoder, vector: &[f32]) -> (Vec<u8>, u32) {
+        let mut code = vec![0; vector.len()];
+        let saturated = encoder.encode(&bytes(vector), &mut code, &mut Vec::new());
+        (code, saturated)
+    }
+
+    #[test]
+    fn the_largest_of_the_sample_is_127() {
+        let encoder = encoder(ElementKind::F32, Metric::L2, 4);
+        assert!(!encoder.train([]), "an empty sample trains nothing");
+        let sample = [bytes(&[0.5, -2.54, 0.0, 1.27]), bytes(&[0.0; 4])];
+        assert!(encoder.train(sample.iter().map(Vec::as_slice)));
+        assert_eq!(encoder.scale().trained_rows(), 2);
+        assert_eq!(encode(&encoder, &[0.5, -2.54, 0.0, 1.27]), (vec![128 + 25, 1, 128, 128 + 63 + 1], 0));
+        assert_eq!(encode(&encoder, &[3.0, -300.0, 0.02, 0.0]), (vec![255, 1, 129, 128], 2));
+        assert!(!encoder.train(sample.iter().map(Vec::as_slice)), "the first wins");
+    }
+
+    #[test]
+    fn cosine_codes_do_not_know_the_length() {
+        let encoder = encoder(ElementKind::F32, Metric::Cosine, 3);
+        assert!(encoder.train([bytes(&[3.0, 4.0, 0.0]).as_slice()]));
+        assert!((encoder.scale().get().unwrap() - 0.8 / 127.0).abs() < 1e-7);
+        let expected = encode(&encoder, &[1.0, -1.0, 0.5]);
+        for factor in [1e-38f32, 1e-30, 1e-10, 1e10, 1e30] {
+            assert_eq!(encode(&encoder, &[factor, -factor, 0.5 * factor]), expected, "factor {factor}");
+        }
+        assert_eq!(encoder.code_metric(), Metric::Dot);
+    }
+
+    #[test]
+    fn f16_has_the_codes_of_f32() {
+        let (wide, narrow) =
+            (encoder(ElementKind::F32, Metric::Cosine, 4), encoder(ElementKind::F16, Metric::Cosine, 4));
+        let vector = [0.5f32, -1.0, 0.25, 2.0];
+        let halves: Vec<u8> = vector.iter().flat_map(|&element| half::f16::from_f32(element).to_le_bytes()).collect();
+        wide.train([bytes(&vector).as_slice()]);
+        narrow.train([halves.as_slice()]);
+        let mut code = vec![0; 4];
+        narrow.encode(&halves, &mut code, &mut Vec::new());
+        assert_eq!(code, encode(&wide, &vector).0);
+    }
+
+    #[test]
+    fn extremes_train_a_usable_scale() {
+        for extreme in [f32::MAX, f32::MIN_POSITIVE, 1e-45, 0.0] {
+            let encoder = encoder(ElementKind::F32, Metric::Dot, 2);
+            assert!(encoder.train([bytes(&[extreme, -extreme]).as_slice()]));
+            let (code, saturated) = encode(&encoder, &[extreme, 0.0]);
+            assert_eq!((code[1], saturated), (128, 0), "{extreme}");
+        }
+    }
+
+    #[test]
+    fn counters_add_up() {
+        let encoder = encoder(ElementKind::F32, Metric::Dot, 8);
+        encoder.count(10, 3);
+        encoder.count(1, 0);
+        assert_eq!((encoder.scale().encoded_values(), encoder.scale().saturated_values()), (88, 3));
+    }
+}

@@ -1,0 +1,195 @@
+//! Published rows as Arrow batches.
+//!
+//! A range of slots of one shard is given without copying values: the arrays point into the spans and keep them alive. Copied are
+//! only the text offsets (rebased to i32), booleans (packed) and null bitmaps. Rows picked one by one are gathered.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{ArrayData, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, make_array};
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
+
+use super::storage::{Values, text_range};
+use super::{Region, View, is_live};
+use crate::error::{Error, Result};
+use crate::schema::Layout;
+
+impl Region {
+    /// Published slots of one shard, deleted ones too, without copying their values.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where the text of a column is 2 GiB or more: ask for fewer slots.
+    ///
+    /// # Panics
+    /// If a slot is not published or a column does not exist.
+    pub fn batch(&self, shard: usize, slots: Range<u32>, columns: &[usize]) -> Result<RecordBatch> {
+        assert!(slots.start <= slots.end && slots.end <= self.published(shard), "published slots");
+        let slots = slots.start as usize..slots.end as usize;
+        let arrays = columns.iter().map(|&column| self.slice(column, shard, slots.clone()));
+        self.record_batch(columns, arrays.collect::<Result<Vec<_>>>()?, slots.len())
+    }
+
+    /// Published rows of any shards, in the order given, visible or not.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where the text of a column is 2 GiB or more: ask for fewer rows.
+    ///
+    /// # Panics
+    /// If a row is not published or a column does not exist.
+    pub fn take(&self, rows: &[u32], columns: &[usize]) -> Result<RecordBatch> {
+        for &row in rows {
+            let (shard, slot) = self.locate(row);
+            assert!(slot < self.published(shard), "slot {slot} of shard {shard} is not published");
+        }
+        let arrays = columns.iter().map(|&column| self.gather(column, rows));
+        self.record_batch(columns, arrays.collect::<Result<Vec<_>>>()?, rows.len())
+    }
+
+    /// What a view sees of a range of slots: without copying values where every row is visible, gathered where not.
+    ///
+    /// # Errors
+    /// As for `batch`.
+    pub fn scan(&self, view: &View, shard: usize, slots: Range<u32>, columns: &[usize]) -> Result<RecordBatch> {
+        let mut rows = Vec::new();
+        self.visible_rows(view, shard, slots.clone(), &mut rows);
+        if rows.len() == slots.len() { self.batch(shard, slots, columns) } else { self.take(&rows, columns) }
+    }
+
+    /// Appends the rows of a range of slots that are visible in a view.
+    ///
+    /// # Panics
+    /// If a slot is not in the view.
+    pub fn visible_rows(&self, view: &View, shard: usize, slots: Range<u32>, out: &mut Vec<u32>) {
+        let len = view.len(shard);
+        assert!(slots.start <= slots.end && slots.end <= len, "slots of the view");
+        out.reserve(slots.len());
+        for slot in slots {
+            if is_live(self.replaced_by.word(shard, slot as usize).load(Ordering::Relaxed), len) {
+                out.push(self.row(shard, slot));
+            }
+        }
+    }
+
+    fn record_batch(&self, columns: &[usize], arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.schema.project(columns), arrays, &options);
+        Ok(batch.expect("arrays of the types that the schema names"))
+    }
+
+    fn slice(&self, column: usize, shard: usize, slots: Range<usize>) -> Result<ArrayRef> {
+        let (first, rows) = (slots.start, slots.len());
+        let nulls = self.nulls(column, rows, |row| (shard, first + row));
+        match &self.columns[column].values {
+            Values::Fixed { span, width } => {
+                Ok(self.fixed_array(column, rows, span.buffer(shard, first * width, rows * width), nulls))
+            }
+            Values::Bool { span } => {
+                let bytes = span.bytes(shard, first, rows);
+                Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| bytes[row] != 0), nulls)))
+            }
+            Values::Text { ends, heap } => {
+                let ends = ends.bytes(shard, 0, slots.end * 8);
+                let start = if first == 0 { 0 } else { text_range(ends, first - 1).end };
+                let mut offsets = Offsets::new(rows);
+                for slot in slots {
+                    offsets.push(text_range(ends, slot).len())?;
+                }
+                let text = heap.buffer(shard, start, offsets.end());
+                Ok(offsets.array(text, nulls))
+            }
+        }
+    }
+
+    fn gather(&self, column: usize, rows: &[u32]) -> Result<ArrayRef> {
+        let at = |row: u32| {
+            let (shard, slot) = self.locate(row);
+            (shard, slot as usize)
+        };
+        let nulls = self.nulls(column, rows.len(), |index| at(rows[index]));
+        match &self.columns[column].values {
+            Values::Fixed { span, width } => {
+                let mut bytes = MutableBuffer::with_capacity(rows.len() * width);
+                for (shard, slot) in rows.iter().map(|&row| at(row)) {
+                    bytes.extend_from_slice(span.bytes(shard, slot * width, *width));
+                }
+                Ok(self.fixed_array(column, rows.len(), bytes.into(), nulls))
+            }
+            Values::Bool { span } => {
+                let value = |index: usize| {
+                    let (shard, slot) = at(rows[index]);
+                    span.bytes(shard, slot, 1)[0] != 0
+                };
+                Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows.len(), value), nulls)))
+            }
+            Values::Text { .. } => {
+                let mut offsets = Offsets::new(rows.len());
+                let mut text = MutableBuffer::new(0);
+                for &row in rows {
+                    let (shard, slot) = self.locate(row);
+                    let value = self.text(column, shard, slot);
+                    offsets.push(value.len())?;
+                    text.extend_from_slice(value.as_bytes());
+                }
+                Ok(offsets.array(text.into(), nulls))
+            }
+        }
+    }
+
+    /// None where no row is null. `at`: shard and slot of a row.
+    fn nulls(&self, column: usize, rows: usize, at: impl Fn(usize) -> (usize, usize)) -> Option<NullBuffer> {
+        let nulls = self.columns[column].nulls.as_ref()?;
+        let valid = BooleanBuffer::collect_bool(rows, |row| {
+            let (shard, slot) = at(row);
+            !nulls.is_null(shard, slot)
+        });
+        Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
+    }
+
+    fn fixed_array(&self, column: usize, rows: usize, values: Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
+        let data_type = self.schema.arrow().field(column).data_type();
+        let whole = "values of the width that the type has";
+        let data = match (self.schema.columns()[column].layout, data_type) {
+            (Layout::VectorList { elements, .. }, DataType::FixedSizeList(item, _)) => {
+                let items = ArrayData::builder(item.data_type().clone()).len(rows * elements).add_buffer(values);
+                let list = ArrayData::builder(data_type.clone()).len(rows);
+                list.add_child_data(items.build().expect(whole)).build()
+            }
+            _ => ArrayData::builder(data_type.clone()).len(rows).add_buffer(values).nulls(nulls).build(),
+        };
+        make_array(data.expect(whole))
+    }
+}
+
+/// Text offsets in the making.
+struct Offsets {
+    offsets: Vec<i32>,
+}
+
+impl Offsets {
+    fn new(rows: usize) -> Offsets {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Offsets { offsets }
+    }
+
+    fn push(&mut self, len: usize) -> Result<()> {
+        let end = self.end() + len;
+        let limit = i32::MAX as u64;
+        let end_i32 = i32::try_from(end);
+        let limited =
+            end_i32.map_err(|_| Error::LimitExceeded { what: "text bytes of a batch", value: end as u64, limit });
+        self.offsets.push(limited?);
+        Ok(())
+    }
+
+    fn end(&self) -> usize {
+        *self.offsets.last().expect("never empty") as usize
+    }
+
+    fn array(self, text: Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        Arc::new(StringArray::try_new(offsets, text, nulls).expect("text was checked when it came in"))
+    }
+}

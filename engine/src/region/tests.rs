@@ -1,0 +1,312 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use arrow::array::RecordBatch;
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::samples::{self, Random};
+use crate::batch::{self, BatchView};
+use crate::quant::{Int8Encoder, Int8Scale};
+
+fn encoder(schema: &Schema, vector_index: usize) -> Arc<Int8Encoder> {
+    let scale = Arc::new(Int8Scale::new());
+    Arc::new(Int8Encoder::new(kernels::detect(), &schema.vectors()[vector_index], scale))
+}
+
+fn fill(writer: &mut RegionWriter, batch: &RecordBatch) -> Result<std::ops::Range<u32>> {
+    let schema = writer.region().schema().clone();
+    writer.fill(&BatchView::from_arrow(&schema, batch)?)
+}
+
+fn all_columns(schema: &Schema) -> Vec<usize> {
+    (0..schema.columns().len()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// What is written in batches is what slices, gathers and scans give, whatever the batches.
+    #[test]
+    fn scans_equal_what_was_written(seed: u64, null_one_in in 0u64..4, text_ids: bool, batches in 1usize..6) {
+        let schema = samples::schema(text_ids);
+        let region = Region::with_row_bits(schema.clone(), 2, ROW_BITS_MIN).unwrap();
+        let mut writer = RegionWriter::new(region.clone(), 1);
+        let mut random = Random(seed);
+        let mut written = Vec::new();
+        let mut rows = 0;
+        for _ in 0..batches {
+            let count = 1 + random.below(300) as usize;
+            let batch = samples::batch(&schema, count, rows, null_one_in, &mut random);
+            let message = batch::encode(&batch).unwrap();
+            if random.below(3) == 0 {
+                // A batch that is taken back leaves no trace.
+                let wrong = samples::batch(&schema, 100, 7_000, 2, &mut random);
+                let slots = fill(&mut writer, &wrong).unwrap();
+                writer.unfill(slots.start);
+            }
+            let slots = writer.fill(&BatchView::parse(&schema, &message).unwrap()).unwrap();
+            prop_assert_eq!(slots.clone(), rows as u32..(rows + count as u64) as u32);
+            writer.publish(slots.end);
+            rows += count as u64;
+            written.push(batch);
+        }
+        let written = arrow::compute::concat_batches(schema.arrow(), &written).unwrap();
+        let columns = all_columns(&schema);
+        prop_assert_eq!(&region.batch(1, 0..rows as u32, &columns).unwrap(), &written);
+        let start = random.below(rows) as u32;
+        let end = start + random.below(rows - u64::from(start) + 1) as u32;
+        let expected = written.slice(start as usize, (end - start) as usize);
+        prop_assert_eq!(&region.batch(1, start..end, &columns).unwrap(), &expected);
+        prop_assert_eq!(&region.scan(&region.view(), 1, start..end, &columns).unwrap(), &expected);
+        let picked: Vec<u32> = (0..random.below(50)).map(|_| region.row(1, random.below(rows) as u32)).collect();
+        let indices = arrow::array::UInt64Array::from_iter_values(picked.iter().map(|&row| u64::from(region.locate(row).1)));
+        prop_assert_eq!(region.take(&picked, &columns).unwrap(), arrow::compute::take_record_batch(&written, &indices).unwrap());
+        for &row in &picked {
+            let slot = region.locate(row).1 as u64;
+            match region.id(row) {
+                IdRef::U64(id) => prop_assert_eq!(id, slot),
+                IdRef::Utf8(id) => prop_assert_eq!(id.to_owned(), format!("id-{slot}")),
+            }
+            prop_assert_eq!(writer.id(slot as u32), region.id(row));
+        }
+    }
+}
+
+#[test]
+fn slices_do_not_copy_and_outlive_the_region() {
+    let schema = samples::schema(true);
+    let region = Region::with_row_bits(schema.clone(), 1, ROW_BITS_MIN).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 0);
+    let batch = samples::batch(&schema, 100, 0, 3, &mut Random(5));
+    let slots = fill(&mut writer, &batch).unwrap();
+    writer.publish(slots.end);
+    let slice = region.batch(0, 10..60, &all_columns(&schema)).unwrap();
+    let data = slice.column(1).to_data();
+    assert_eq!(data.child_data()[0].buffers()[0].as_ptr(), region.vectors(0).get(10).as_ptr());
+    assert_eq!(slice.column(0).to_data().buffers()[1].as_ptr(), region.text(0, 0, 10).as_ptr());
+    drop((writer, region));
+    assert_eq!(slice, batch.slice(10, 50));
+}
+
+#[test]
+fn refused_batches_use_no_slot() {
+    let schema = samples::narrow(4);
+    let region = Region::with_row_bits(schema.clone(), 1, ROW_BITS_MIN).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 0);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let batch = samples::narrow_batch(&schema, &[1, 2, 3], |id, i| if id == 2 && i == 3 { bad } else { 1.0 });
+        let error = fill(&mut writer, &batch).unwrap_err();
+        assert!(matches!(&error, Error::NonFinite { column, row: 1 } if column == "v"), "{error}");
+    }
+    for zero in [0.0, -0.0] {
+        let batch = samples::narrow_batch(&schema, &[1, 2, 3], |id, _| if id == 3 { zero } else { 1e-42 });
+        let error = fill(&mut writer, &batch).unwrap_err();
+        assert!(matches!(&error, Error::ZeroVector { column, row: 2 } if column == "v"), "{error}");
+    }
+    assert_eq!((writer.filled(), region.published(0)), (0, 0));
+    let ids: Vec<u64> = (0..4000).collect();
+    fill(&mut writer, &samples::narrow_batch(&schema, &ids, |_, _| 1.0)).unwrap();
+    let error = fill(&mut writer, &samples::narrow_batch(&schema, &ids[..96], |_, _| 1.0)).unwrap_err();
+    assert!(matches!(error, Error::RegionFull { shard: 0, rows: 4095 }), "{error}");
+    assert_eq!(fill(&mut writer, &samples::narrow_batch(&schema, &ids[..95], |_, _| 1.0)).unwrap(), 4000..4095);
+}
+
+#[test]
+fn a_view_sees_each_id_once() {
+    let schema = samples::narrow(4);
+    let region = Region::with_row_bits(schema.clone(), 2, ROW_BITS_MIN).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 1);
+    let visible = |view: &View| {
+        let mut rows = Vec::new();
+        region.visible_rows(view, 1, 0..view.len(1), &mut rows);
+        assert!(rows.iter().all(|&row| region.visible(view, row)));
+        rows.into_iter().map(|row| region.locate(row).1).collect::<Vec<_>>()
+    };
+    let before = region.view();
+    fill(&mut writer, &samples::narrow_batch(&schema, &[7, 8], |_, _| 1.0)).unwrap();
+    assert!(region.view().is_empty(), "filled is not published");
+    writer.publish(2);
+    let first = region.view();
+    fill(&mut writer, &samples::narrow_batch(&schema, &[7, 9, 7], |_, _| 2.0)).unwrap();
+    writer.replace(region.row(1, 0), 2);
+    writer.replace(region.row(1, 2), 4);
+    assert_eq!(visible(&first), [0, 1], "the replacement is not published");
+    writer.publish(5);
+    let second = region.view();
+    assert_eq!((visible(&before), visible(&first), visible(&second)), (vec![], vec![0, 1], vec![1, 3, 4]));
+    assert_eq!(region.deleted_bitmap(1, first.len(1)), [0]);
+    assert_eq!(region.deleted_bitmap(1, second.len(1)), [0b00101]);
+    writer.delete(region.row(1, 1));
+    assert_eq!((visible(&first), visible(&second)), (vec![0], vec![3, 4]));
+    assert_eq!((region.deleted_rows(1), region.deleted_rows(0)), (3, 0));
+    assert_eq!(second.total(), 5);
+    let scan = region.scan(&second, 1, 0..5, &[0]).unwrap();
+    assert_eq!(scan.column(0).as_ref(), &arrow::array::UInt64Array::from(vec![9, 7]));
+
+    let copy = Region::with_row_bits(schema.clone(), 2, ROW_BITS_MIN).unwrap();
+    let mut restored = RegionWriter::new(copy.clone(), 1);
+    fill(&mut restored, &region.batch(1, 0..5, &[0, 1]).unwrap()).unwrap();
+    restored.publish(5);
+    restored.restore_deleted(&region.deleted_bitmap(1, second.len(1)));
+    assert_eq!(copy.scan(&copy.view(), 1, 0..5, &[0, 1]).unwrap(), region.scan(&second, 1, 0..5, &[0, 1]).unwrap());
+    assert!(!copy.is_live(copy.row(1, 0)) && copy.is_live(copy.row(1, 3)));
+}
+
+#[test]
+fn slots_taken_back_start_anew() {
+    let schema = samples::narrow(4);
+    let region = Region::with_row_bits(schema.clone(), 1, ROW_BITS_MIN).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 0);
+    fill(&mut writer, &samples::narrow_batch(&schema, &[7, 8, 7], |_, _| 1.0)).unwrap();
+    writer.replace(0, 2);
+    writer.delete(1);
+    writer.unfill(0);
+    fill(&mut writer, &samples::narrow_batch(&schema, &[1, 2, 3], |_, _| 1.0)).unwrap();
+    writer.publish(3);
+    assert!((0..3).all(|row| region.is_live(row) && region.visible(&region.view(), row)));
+    assert_eq!(region.deleted_rows(0), 0);
+    assert_eq!(writer.id(0), IdRef::U64(1));
+}
+
+#[test]
+fn codes_are_made_in_the_pass_or_later_and_have_no_gaps() {
+    let schema = samples::narrow(8);
+    let region = Region::with_row_bits(schema.clone(), 1, ROW_BITS_MIN).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 0);
+    let encoder = encoder(&schema, 0);
+    writer.set_encoder(0, encoder.clone());
+    let batch = |ids: std::ops::Range<u64>| {
+        samples::narrow_batch(&schema, &ids.collect::<Vec<_>>(), |id, i| (id as f32 + 1.0) * (i as f32 - 3.3))
+    };
+    fill(&mut writer, &batch(0..10)).unwrap();
+    writer.publish(10);
+    assert_eq!(region.coded(0, 0), 0);
+    encoder.train((0..10).map(|row| region.vectors(0).get(row)));
+    fill(&mut writer, &batch(10..20)).unwrap();
+    writer.publish(15);
+    assert_eq!((writer.coded(0), region.coded(0, 0)), (0, 0), "no codes above a gap");
+    writer.encode(0, 5).unwrap();
+    assert_eq!((writer.coded(0), region.coded(0, 0)), (5, 5));
+    writer.encode(0, 20).unwrap();
+    assert_eq!((writer.coded(0), region.coded(0, 0)), (20, 15), "codes of unpublished rows are not for readers");
+    writer.publish(20);
+    fill(&mut writer, &batch(20..30)).unwrap();
+    assert_eq!((writer.coded(0), region.coded(0, 0)), (30, 20), "made in the pass");
+    writer.unfill(25);
+    fill(&mut writer, &batch(25..28)).unwrap();
+    writer.publish(28);
+    assert_eq!((writer.coded(0), region.coded(0, 0)), (28, 28));
+    let codes = region.codes(0).unwrap();
+    for row in 0..28 {
+        let mut expected = vec![0; 8];
+        encoder.encode(region.vectors(0).get(row), &mut expected, &mut Vec::new());
+        assert_eq!(codes.get(row), expected, "row {row}");
+    }
+    assert_eq!(encoder.scale().encoded_values(), 8 * (20 + 10 + 3));
+}
+
+/// One writer fills, replaces, deletes and publishes; readers check that every row of a view is whole and that a view never holds
+/// an id twice, and holds every id that was never deleted.
+#[test]
+fn readers_see_whole_rows_and_each_id_once() {
+    const IDS: u64 = 40;
+    let schema = samples::narrow(16);
+    let region = Region::with_row_bits(schema.clone(), 1, 17).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 0);
+    let encoder = encoder(&schema, 0);
+    encoder.train([[1.0f32; 16].map(f32::to_le_bytes).as_flattened()]);
+    writer.set_encoder(0, encoder.clone());
+    let done = AtomicBool::new(false);
+    let checked = Mutex::new(0u64);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut expected = vec![0; 16];
+                let mut scratch = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    let view = region.view();
+                    let len = view.len(0);
+                    assert!(region.coded(0, 0) >= len, "codes are published with their rows");
+                    let mut seen = HashMap::new();
+                    for row in len.saturating_sub(4096)..len {
+                        let IdRef::U64(id) = region.id(row) else { panic!("a u64 id") };
+                        let vector = region.vectors(0).get(row);
+                        let value = |i: usize| f32::from_le_bytes(vector[i * 4..i * 4 + 4].try_into().unwrap());
+                        assert!((0..16).all(|i| value(i) == value(0) + i as f32), "a row is whole");
+                        assert_eq!(value(0), (1 + row) as f32 + id as f32 * 0.25);
+                        if region.visible(&view, row) {
+                            assert_eq!(seen.insert(id, row), None, "id {id} is seen once");
+                        }
+                    }
+                    if len >= IDS as u32 {
+                        assert!((1..IDS).all(|id| seen.contains_key(&id)), "every id is seen");
+                    }
+                    if len > 0 {
+                        encoder.encode(region.vectors(0).get(len - 1), &mut expected, &mut scratch);
+                        assert_eq!(region.codes(0).unwrap().get(len - 1), expected);
+                    }
+                    *checked.lock().unwrap() += 1;
+                }
+            });
+        }
+        let mut random = Random(9);
+        let mut newest: HashMap<u64, u32> = HashMap::new();
+        while writer.filled() < 100_000 {
+            let first = writer.filled();
+            let ids: Vec<u64> = match first {
+                0 => (0..IDS).collect(),
+                _ => (0..1 + random.below(30)).map(|_| random.below(IDS)).collect(),
+            };
+            let slot_of: Vec<(u64, u32)> = ids.iter().copied().zip(first..).collect();
+            let elements: Vec<f32> = slot_of.iter().map(|&(id, slot)| (1 + slot) as f32 + id as f32 * 0.25).collect();
+            let next = std::cell::Cell::new(0);
+            let batch = samples::narrow_batch(&schema, &ids, |_, i| {
+                let row = next.get() / 16;
+                next.set(next.get() + 1);
+                elements[row] + i as f32
+            });
+            let slots = fill(&mut writer, &batch).unwrap();
+            for (id, slot) in slot_of {
+                if let Some(old) = newest.insert(id, slot) {
+                    writer.replace(old, slot);
+                }
+            }
+            writer.publish(slots.end);
+            if random.below(8) == 0
+                && let Some(row) = newest.remove(&0)
+            {
+                writer.delete(row);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(*checked.lock().unwrap() > 10, "the readers ran");
+}
+
+#[test]
+fn memory_of_a_row_keeps_to_its_budget() {
+    let schema = samples::narrow(384);
+    let region = Region::new(schema.clone(), 2).unwrap();
+    assert_eq!(region.row_bits(), 26);
+    let mut writer = RegionWriter::new(region.clone(), 1);
+    let encoder = encoder(&schema, 0);
+    encoder.train([[1.0f32; 384].map(f32::to_le_bytes).as_flattened()]);
+    writer.set_encoder(0, encoder);
+    let ids: Vec<u64> = (0..10_000).collect();
+    fill(&mut writer, &samples::narrow_batch(&schema, &ids, |_, _| 0.5)).unwrap();
+    let (bytes, rows) = (region.bytes_committed(), 10_000);
+    let exact = rows * (384 * 5 + 8 + 4);
+    assert!((exact..exact + (5 << 20)).contains(&bytes), "{bytes} bytes for {rows} rows");
+}
+
+#[test]
+fn address_space_keeps_to_its_limit() {
+    let wide = samples::narrow(8192);
+    assert!((reserved_row_bytes(&wide) * 64) << row_bits_for(&wide, 64) <= COLLECTION_SPAN_BYTES_MAX);
+    assert_eq!(row_bits_max(64), 26);
+    assert_eq!(row_bits_max(1), 26);
+    let region = Region::new(samples::narrow(4), 64).unwrap();
+    assert_eq!(region.row(63, region.rows_max() - 1), u32::MAX - 1);
+}

@@ -1,0 +1,346 @@
+//! One column: how its bytes lie, and what it is for.
+
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use kernels::{ElementKind, Metric};
+
+use crate::error::{Error, Result};
+use crate::limits::{DIMENSION_MAX, NAME_BYTES_MAX};
+
+/// Metadata key of an Arrow field: `id` or `vector`.
+pub const ROLE_KEY: &str = "broadhead.role";
+/// Metadata key of an Arrow field: `cosine`, `l2`, `dot` or `hamming`.
+pub const METRIC_KEY: &str = "broadhead.metric";
+
+/// How the values of a column lie in memory, on the wire and in the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One bit a row in Arrow.
+    Bool,
+    /// `bytes` a row, little endian.
+    Fixed {
+        /// Width of a value.
+        bytes: usize,
+    },
+    /// Offsets (i32 in Arrow) and UTF-8 bytes.
+    Utf8,
+    /// A vector as Arrow's `FixedSizeList`: the elements are a child column.
+    VectorList {
+        /// Bytes of a row.
+        bytes: usize,
+        /// Elements of a row.
+        elements: usize,
+    },
+    /// A vector as Arrow's `FixedSizeBinary`.
+    VectorBinary {
+        /// Bytes of a row.
+        bytes: usize,
+    },
+}
+
+impl Layout {
+    /// Layout of an Arrow type; None where the type is not supported.
+    pub fn of(data_type: &DataType) -> Option<Layout> {
+        let fixed = |bytes| Some(Layout::Fixed { bytes });
+        match data_type {
+            DataType::Boolean => Some(Layout::Bool),
+            DataType::Int8 | DataType::UInt8 => fixed(1),
+            DataType::Int16 | DataType::UInt16 => fixed(2),
+            DataType::Int32 | DataType::UInt32 | DataType::Float32 | DataType::Date32 => fixed(4),
+            DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Timestamp(..) => fixed(8),
+            DataType::Utf8 => Some(Layout::Utf8),
+            DataType::FixedSizeList(item, elements) => {
+                let width = element_kind(item.data_type())?.bytes(1);
+                let elements = usize::try_from(*elements).ok()?;
+                Some(Layout::VectorList { bytes: elements.checked_mul(width)?, elements })
+            }
+            DataType::FixedSizeBinary(bytes) => Some(Layout::VectorBinary { bytes: usize::try_from(*bytes).ok()? }),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a row where every row has the same number; None for bits and text.
+    pub fn row_bytes(self) -> Option<usize> {
+        match self {
+            Layout::Bool | Layout::Utf8 => None,
+            Layout::Fixed { bytes } | Layout::VectorList { bytes, .. } | Layout::VectorBinary { bytes } => Some(bytes),
+        }
+    }
+
+    /// Whether this is a vector layout.
+    pub fn is_vector(self) -> bool {
+        matches!(self, Layout::VectorList { .. } | Layout::VectorBinary { .. })
+    }
+}
+
+/// What a column is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The key of the rows.
+    Id,
+    /// Searchable vectors.
+    Vector,
+    /// Anything else.
+    Data,
+}
+
+/// A column of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Name, unique in its schema.
+    pub name: String,
+    /// How its values lie.
+    pub layout: Layout,
+    /// Whether null is a value; never for ids and vectors.
+    pub nullable: bool,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// Type of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdKind {
+    /// Unsigned 64-bit.
+    U64,
+    /// Text.
+    Utf8,
+}
+
+/// An id, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IdRef<'a> {
+    /// Unsigned 64-bit.
+    U64(u64),
+    /// Text.
+    Utf8(&'a str),
+}
+
+impl std::fmt::Display for IdRef<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            IdRef::U64(id) => id.fmt(formatter),
+            IdRef::Utf8(id) => id.fmt(formatter),
+        }
+    }
+}
+
+/// What a search needs to know of a vector column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorColumn {
+    /// Column index in the schema.
+    pub column: usize,
+    /// Its name.
+    pub name: String,
+    /// Element type.
+    pub kind: ElementKind,
+    /// Elements (for bits: bits) of a vector.
+    pub dimension: usize,
+    /// Its distance.
+    pub metric: Metric,
+}
+
+impl VectorColumn {
+    /// Bytes of one vector.
+    pub fn row_bytes(&self) -> usize {
+        self.kind.bytes(self.dimension)
+    }
+
+    /// Whether int8 codes stand beside the vectors for traversal.
+    pub fn has_codes(&self) -> bool {
+        matches!(self.kind, ElementKind::F32 | ElementKind::F16)
+    }
+}
+
+/// An Arrow field read as a column of ours.
+pub(super) struct Parsed {
+    pub column: Column,
+    pub vector: Option<(ElementKind, usize, Metric)>,
+    /// The field with what is implied written out.
+    pub field: Field,
+}
+
+/// Reads one field. `has_explicit_id`: another field says that it is the id, so the name `id` means nothing.
+pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed> {
+    let name = field.name();
+    let fail = |problem| Err(Error::InvalidSchema { column: name.clone(), problem });
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return fail("a column name has 1 to 128 bytes");
+    }
+    let Some(layout) = Layout::of(field.data_type()) else {
+        return fail(
+            "the type is not supported: bool, integers, f32, f64, date32, timestamp, utf8, and vectors as fixed size list of f32, f16, i8, u8 are",
+        );
+    };
+    let role = match field.metadata().get(ROLE_KEY).map(String::as_str) {
+        Some("id") => Role::Id,
+        Some("vector") => Role::Vector,
+        Some("data") if !layout.is_vector() => Role::Data,
+        Some(_) => {
+            return fail("the role is none of id, vector, data, or not one that this type can have");
+        }
+        None if matches!(layout, Layout::VectorList { .. }) => Role::Vector,
+        None if name == "id" && !has_explicit_id => Role::Id,
+        None => Role::Data,
+    };
+    let vector = match role {
+        Role::Vector => Some(parse_vector(field)?),
+        Role::Id if !matches!(field.data_type(), DataType::UInt64 | DataType::Utf8) => {
+            return fail("an id is u64 or utf8");
+        }
+        Role::Data if layout.is_vector() => {
+            return fail("fixed size binary is for bit vectors: set the role to vector");
+        }
+        Role::Id | Role::Data => None,
+    };
+    if vector.is_none() && field.metadata().contains_key(METRIC_KEY) {
+        return fail("only a vector has a metric");
+    }
+    let nullable = field.is_nullable() && role == Role::Data;
+    let column = Column { name: name.clone(), layout, nullable, role };
+    let field = normalise(field, &column, vector.map(|(_, _, metric)| metric));
+    Ok(Parsed { column, vector, field })
+}
+
+fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric)> {
+    let fail = |problem| Err(Error::InvalidSchema { column: field.name().clone(), problem });
+    let (kind, dimension) = match field.data_type() {
+        DataType::FixedSizeList(item, elements) => {
+            let kind = element_kind(item.data_type()).expect("the layout was made from it");
+            (kind, usize::try_from(*elements).unwrap_or(0))
+        }
+        DataType::FixedSizeBinary(bytes) => (ElementKind::Bits, usize::try_from(*bytes).unwrap_or(0).saturating_mul(8)),
+        _ => {
+            return fail("a vector is a fixed size list of f32, f16, i8 or u8, or fixed size binary for bits");
+        }
+    };
+    if dimension == 0 || dimension > DIMENSION_MAX {
+        return fail("the dimension is out of range");
+    }
+    let metric = match field.metadata().get(METRIC_KEY).map(String::as_str) {
+        None if kind == ElementKind::Bits => Metric::Hamming,
+        None => Metric::Cosine,
+        Some(text) => match metric_from_name(text) {
+            Some(metric) => metric,
+            None => return fail("the metric is none of cosine, l2, dot, hamming"),
+        },
+    };
+    if (kind == ElementKind::Bits) != (metric == Metric::Hamming) {
+        return fail("hamming is the metric of bits, and of nothing else");
+    }
+    Ok((kind, dimension, metric))
+}
+
+fn element_kind(data_type: &DataType) -> Option<ElementKind> {
+    match data_type {
+        DataType::Float32 => Some(ElementKind::F32),
+        DataType::Float16 => Some(ElementKind::F16),
+        DataType::Int8 => Some(ElementKind::I8),
+        DataType::UInt8 => Some(ElementKind::U8),
+        _ => None,
+    }
+}
+
+/// Metric of a name, as in the metadata of a field.
+pub fn metric_from_name(name: &str) -> Option<Metric> {
+    match name {
+        "cosine" => Some(Metric::Cosine),
+        "l2" => Some(Metric::L2),
+        "dot" => Some(Metric::Dot),
+        "hamming" => Some(Metric::Hamming),
+        _ => None,
+    }
+}
+
+/// Name of a metric, as in the metadata of a field.
+pub fn metric_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::L2 => "l2",
+        Metric::Dot => "dot",
+        Metric::Hamming => "hamming",
+    }
+}
+
+fn normalise(field: &Field, column: &Column, metric: Option<Metric>) -> Field {
+    let mut metadata: HashMap<String, String> = field.metadata().clone().into();
+    let role = match column.role {
+        Role::Id => Some("id"),
+        Role::Vector => Some("vector"),
+        Role::Data => None,
+    };
+    match role {
+        Some(role) => metadata.insert(ROLE_KEY.into(), role.into()),
+        None => metadata.remove(ROLE_KEY),
+    };
+    if let Some(metric) = metric {
+        metadata.insert(METRIC_KEY.into(), metric_name(metric).into());
+    }
+    Field::new(&column.name, field.data_type().clone(), column.nullable).with_metadata(metadata)
+}
+
+/// Appends the canonical text of a column to `out`; the grammar is in the module documentation of `schema`.
+pub(super) fn canonical(parsed: &Parsed, out: &mut String) {
+    use std::fmt::Write;
+    let column = &parsed.column;
+    let role = match column.role {
+        Role::Id => "id",
+        Role::Vector => "vector",
+        Role::Data => "data",
+    };
+    let metric = parsed.vector.map_or("", |(_, _, metric)| metric_name(metric));
+    write!(out, "{}:{}|", column.name.len(), column.name).expect("writing to a String");
+    match parsed.vector {
+        Some((kind, dimension, _)) => {
+            write!(out, "vector[{},{dimension}]", element_name(kind)).expect("writing to a String")
+        }
+        None => type_name(parsed.field.data_type(), out),
+    }
+    writeln!(out, "|{}|{role}|{metric}", u8::from(column.nullable)).expect("writing to a String");
+}
+
+fn element_name(kind: ElementKind) -> &'static str {
+    match kind {
+        ElementKind::F32 => "f32",
+        ElementKind::F16 => "f16",
+        ElementKind::I8 => "i8",
+        ElementKind::U8 => "u8",
+        ElementKind::Bits => "bits",
+        ElementKind::Code8 => unreachable!("codes are no column type"),
+    }
+}
+
+fn type_name(data_type: &DataType, out: &mut String) {
+    use std::fmt::Write;
+    let name = match data_type {
+        DataType::Boolean => "bool",
+        DataType::Int8 => "i8",
+        DataType::Int16 => "i16",
+        DataType::Int32 => "i32",
+        DataType::Int64 => "i64",
+        DataType::UInt8 => "u8",
+        DataType::UInt16 => "u16",
+        DataType::UInt32 => "u32",
+        DataType::UInt64 => "u64",
+        DataType::Float32 => "f32",
+        DataType::Float64 => "f64",
+        DataType::Date32 => "date32",
+        DataType::Utf8 => "utf8",
+        DataType::Timestamp(unit, zone) => {
+            let unit = match unit {
+                TimeUnit::Second => "s",
+                TimeUnit::Millisecond => "ms",
+                TimeUnit::Microsecond => "us",
+                TimeUnit::Nanosecond => "ns",
+            };
+            match zone {
+                Some(zone) => write!(out, "timestamp[{unit},{}:{zone}]", zone.len()),
+                None => write!(out, "timestamp[{unit}]"),
+            }
+            .expect("writing to a String");
+            return;
+        }
+        _ => unreachable!("not a type that parse_field accepts"),
+    };
+    out.push_str(name);
+}

@@ -1,0 +1,181 @@
+//! The schema of a collection: an Arrow schema, read once into what the engine needs.
+//!
+//! # Columns
+//!
+//! | column | Arrow type | metadata of the field |
+//! |---|---|---|
+//! | id, exactly one, never null | u64, utf8 | `broadhead.role` = `id`; implied for a column named `id` |
+//! | vector, at least one, never null | fixed size list of f32, f16, i8, u8 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
+//! | bit vector, never null | fixed size binary, 8 bits a byte | `broadhead.role` = `vector`; `broadhead.metric` = `hamming` (default) |
+//! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
+//!
+//! A nullable id or vector field is accepted and becomes not null.
+//!
+//! # Fingerprint
+//!
+//! A batch is stored only where its fingerprint is that of the collection. It is xxh3_64 (seed 0) of this text in UTF-8, one line per
+//! column in order, lengths in bytes, so that it is the same for every client:
+//!
+//! ```text
+//! column   = length ":" name "|" type "|" nullable "|" role "|" metric "\n"
+//! nullable = "0" | "1"
+//! role     = "id" | "vector" | "data"
+//! metric   = "cosine" | "l2" | "dot" | "hamming" | ""            (empty unless a vector)
+//! type     = "bool" | "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "f32" | "f64" | "date32" | "utf8"
+//!          | "timestamp[" unit "]" | "timestamp[" unit "," length ":" zone "]"
+//!          | "vector[" element "," dimension "]"
+//! unit     = "s" | "ms" | "us" | "ns"
+//! element  = "f32" | "f16" | "i8" | "u8" | "bits"                 (the dimension of bits counts bits)
+//! ```
+
+mod column;
+mod message;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+pub use column::{
+    Column, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn, metric_from_name, metric_name,
+};
+
+use crate::error::{Error, Result};
+use crate::limits::COLUMNS_MAX;
+
+/// A checked collection schema.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    arrow: SchemaRef,
+    columns: Vec<Column>,
+    vectors: Vec<VectorColumn>,
+    id_column: usize,
+    id_kind: IdKind,
+    fingerprint: u64,
+}
+
+impl Schema {
+    /// Reads and checks an Arrow schema.
+    ///
+    /// # Errors
+    /// `InvalidSchema`, naming the column; `LimitExceeded` for too many columns.
+    pub fn from_arrow(arrow: &arrow::datatypes::Schema) -> Result<Schema> {
+        let fields = arrow.fields();
+        if fields.len() > COLUMNS_MAX {
+            return Err(Error::LimitExceeded {
+                what: "number of columns",
+                value: fields.len() as u64,
+                limit: COLUMNS_MAX as u64,
+            });
+        }
+        let has_explicit_id =
+            fields.iter().any(|field| field.metadata().get(ROLE_KEY).is_some_and(|role| role == "id"));
+        let mut text = String::new();
+        let mut normalised = Vec::with_capacity(fields.len());
+        let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
+        let mut vectors = Vec::new();
+        for (index, field) in fields.iter().enumerate() {
+            let parsed = column::parse_field(field, has_explicit_id)?;
+            if columns.iter().any(|other| other.name == parsed.column.name) {
+                return Err(Error::InvalidSchema { column: parsed.column.name, problem: "two columns have this name" });
+            }
+            column::canonical(&parsed, &mut text);
+            if let Some((kind, dimension, metric)) = parsed.vector {
+                vectors.push(VectorColumn { column: index, name: parsed.column.name.clone(), kind, dimension, metric });
+            }
+            normalised.push(parsed.field);
+            columns.push(parsed.column);
+        }
+        let whole = |problem| Err(Error::InvalidSchema { column: String::new(), problem });
+        let mut ids = columns.iter().enumerate().filter(|(_, column)| column.role == Role::Id).map(|(index, _)| index);
+        let (id_column, second) = (ids.next(), ids.next());
+        let Some(id_column) = id_column else {
+            return whole("there is no id column: name it `id` or set the metadata broadhead.role to id");
+        };
+        if second.is_some() {
+            return whole("two columns say that they are the id");
+        }
+        if vectors.is_empty() {
+            return whole("there is no vector column");
+        }
+        let id_kind = if columns[id_column].layout == Layout::Utf8 { IdKind::Utf8 } else { IdKind::U64 };
+        Ok(Schema {
+            arrow: Arc::new(arrow::datatypes::Schema::new_with_metadata(normalised, arrow.metadata().clone())),
+            columns,
+            vectors,
+            id_column,
+            id_kind,
+            fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
+        })
+    }
+
+    /// The Arrow schema with roles and metrics written out.
+    pub fn arrow(&self) -> &SchemaRef {
+        &self.arrow
+    }
+
+    /// Identifies the schema to clients; see the module documentation.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// All columns, in order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Index of the id column.
+    pub fn id_column(&self) -> usize {
+        self.id_column
+    }
+
+    /// Type of the ids.
+    pub fn id_kind(&self) -> IdKind {
+        self.id_kind
+    }
+
+    /// The vector columns, in column order. A vector index is an index into this.
+    pub fn vectors(&self) -> &[VectorColumn] {
+        &self.vectors
+    }
+
+    /// Column index of a name.
+    ///
+    /// # Errors
+    /// `UnknownColumn`.
+    pub fn column_index(&self, name: &str) -> Result<usize> {
+        self.columns
+            .iter()
+            .position(|column| column.name == name)
+            .ok_or_else(|| Error::UnknownColumn { name: name.to_owned() })
+    }
+
+    /// Vector index of a column name; None means the first vector column.
+    ///
+    /// # Errors
+    /// `UnknownColumn` where there is no vector column of that name.
+    pub fn vector_index(&self, name: Option<&str>) -> Result<usize> {
+        let Some(name) = name else { return Ok(0) };
+        self.vectors
+            .iter()
+            .position(|vector| vector.name == name)
+            .ok_or_else(|| Error::UnknownColumn { name: name.to_owned() })
+    }
+
+    /// The Arrow schema of some columns, in the order asked for.
+    pub fn project(&self, columns: &[usize]) -> SchemaRef {
+        let fields: Vec<_> = columns.iter().map(|&column| self.arrow.fields()[column].clone()).collect();
+        Arc::new(arrow::datatypes::Schema::new(fields))
+    }
+}
+
+impl PartialEq for Schema {
+    /// Same columns, types, roles and metrics; other metadata does not count.
+    fn eq(&self, other: &Schema) -> bool {
+        self.fingerprint == other.fingerprint && self.columns == other.columns && self.vectors == other.vectors
+    }
+}
+
+impl Eq for Schema {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use kernels::{ElementKind, Metric};
+
+use super::*;
+
+fn list(item: DataType, elements: i32) -> DataType {
+    DataType::FixedSizeList(Arc::new(Field::new("item", item, true)), elements)
+}
+
+fn field(name: &str, data_type: DataType, metadata: &[(&str, &str)]) -> Field {
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Field::new(name, data_type, true).with_metadata(metadata)
+}
+
+fn schema(fields: Vec<Field>) -> Result<Schema> {
+    Schema::from_arrow(&arrow::datatypes::Schema::new(fields))
+}
+
+fn wide() -> Schema {
+    schema(vec![
+        field("key", DataType::Utf8, &[(ROLE_KEY, "id")]),
+        field("id", DataType::Int32, &[]),
+        field("embedding", list(DataType::Float32, 384), &[]),
+        field("small", list(DataType::Int8, 16), &[(METRIC_KEY, "l2")]),
+        field("bits", DataType::FixedSizeBinary(32), &[(ROLE_KEY, "vector")]),
+        field("when", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), &[("unit", "kept")]),
+        field("flag", DataType::Boolean, &[]),
+    ])
+    .expect("a good schema")
+}
+
+#[test]
+fn roles_and_defaults() {
+    let schema = wide();
+    assert_eq!((schema.id_column(), schema.id_kind()), (0, IdKind::Utf8));
+    let vectors = schema.vectors();
+    assert_eq!(vectors.len(), 3);
+    assert_eq!(
+        (vectors[0].column, vectors[0].kind, vectors[0].dimension, vectors[0].metric),
+        (2, ElementKind::F32, 384, Metric::Cosine)
+    );
+    assert_eq!((vectors[1].kind, vectors[1].metric, vectors[1].row_bytes()), (ElementKind::I8, Metric::L2, 16));
+    assert_eq!((vectors[2].kind, vectors[2].dimension, vectors[2].metric), (ElementKind::Bits, 256, Metric::Hamming));
+    assert!(vectors[0].has_codes() && !vectors[1].has_codes() && !vectors[2].has_codes());
+    let nullable: Vec<bool> = schema.columns().iter().map(|column| column.nullable).collect();
+    assert_eq!(nullable, [false, true, false, false, false, true, true]);
+    assert_eq!(schema.arrow().field(2).metadata()[METRIC_KEY], "cosine");
+    assert_eq!(schema.arrow().field(5).metadata()["unit"], "kept");
+    assert_eq!(schema.vector_index(Some("small")).unwrap(), 1);
+    assert!(matches!(schema.vector_index(Some("flag")), Err(Error::UnknownColumn { .. })));
+    assert_eq!(schema.project(&[6, 0]).field(0).name(), "flag");
+}
+
+#[test]
+fn reading_what_was_normalised_changes_nothing() {
+    let first = wide();
+    let second = Schema::from_arrow(first.arrow()).unwrap();
+    assert_eq!(first, second);
+    assert_eq!(first.arrow(), second.arrow());
+}
+
+/// Other clients compute this value, and it stands in catalog files.
+#[test]
+fn fingerprint_is_stable() {
+    let text = "2:id|u64|0|id|\n9:embedding|vector[f32,384]|0|vector|cosine\n4:text|utf8|1|data|\n4:when|timestamp[ms,3:UTC]|1|data|\n";
+    let fields = vec![
+        field("id", DataType::UInt64, &[]),
+        field("embedding", list(DataType::Float32, 384), &[]),
+        field("text", DataType::Utf8, &[]),
+        field("when", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), &[]),
+    ];
+    let first = schema(fields.clone()).unwrap();
+    assert_eq!(first.fingerprint(), xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+    let mut other = fields;
+    other[1] = field("embedding", list(DataType::Float32, 384), &[(METRIC_KEY, "l2")]);
+    assert_ne!(first.fingerprint(), schema(other).unwrap().fingerprint());
+}
+
+#[test]
+fn refuses_by_name() {
+    let vector = || field("v", list(DataType::Float32, 4), &[]);
+    let id = || field("id", DataType::UInt64, &[]);
+    let cases: Vec<(Vec<Field>, &str)> = vec![
+        (vec![vector()], ""),
+        (vec![id()], ""),
+        (vec![id(), vector(), field("v", DataType::Int8, &[])], "v"),
+        (vec![field("id", DataType::Int64, &[]), vector()], "id"),
+        (
+            vec![
+                field("a", DataType::UInt64, &[(ROLE_KEY, "id")]),
+                field("b", DataType::UInt64, &[(ROLE_KEY, "id")]),
+                vector(),
+            ],
+            "",
+        ),
+        (vec![id(), field("v", list(DataType::Float64, 4), &[])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 0), &[])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, -4), &[])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 8193), &[])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 4), &[(METRIC_KEY, "hamming")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 4), &[(METRIC_KEY, "manhattan")])], "v"),
+        (vec![id(), field("v", DataType::FixedSizeBinary(4), &[(ROLE_KEY, "vector"), (METRIC_KEY, "l2")])], "v"),
+        (vec![id(), vector(), field("b", DataType::FixedSizeBinary(4), &[])], "b"),
+        (vec![id(), vector(), field("d", DataType::Date64, &[])], "d"),
+        (vec![id(), vector(), field("l", DataType::LargeUtf8, &[])], "l"),
+        (vec![id(), vector(), field("", DataType::Int8, &[])], ""),
+        (vec![id(), vector(), field("x", DataType::Int8, &[(ROLE_KEY, "vector")])], "x"),
+        (vec![id(), vector(), field("x", DataType::Int8, &[(METRIC_KEY, "l2")])], "x"),
+    ];
+    for (index, (fields, culprit)) in cases.into_iter().enumerate() {
+        match schema(fields) {
+            Err(Error::InvalidSchema { column, .. }) => assert_eq!(column, culprit, "case {index}"),
+            other => panic!("case {index}: {other:?}"),
+        }
+    }
+    let many = (0..=COLUMNS_MAX).map(|index| field(&format!("c{index}"), DataType::Int8, &[])).collect();
+    assert!(matches!(schema(many), Err(Error::LimitExceeded { .. })));
+}
+
+#[test]
+fn bytes_round_trip() {
+    let first = wide();
+    let second = Schema::from_bytes(&first.to_bytes()).unwrap();
+    assert_eq!(first, second);
+    assert_eq!(first.arrow(), second.arrow());
+}
+
+#[test]
+fn hostile_bytes_give_an_error_or_a_schema() {
+    let bytes = wide().to_bytes();
+    for length in 0..bytes.len() - 8 {
+        assert!(matches!(Schema::from_bytes(&bytes[..length]), Err(Error::InvalidSchema { .. })), "cut at {length}");
+    }
+    for position in 0..bytes.len() {
+        for flip in [0x01, 0x10, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= flip;
+            let _ = Schema::from_bytes(&damaged);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Search of one collection: the graph, plus an exact scan of the rows that no graph holds yet.
+//!
+//! A query sees one view (the published length of every shard at one moment). The watermark of what each graph holds is
+//! read before the graph is searched, so a row that moves from the tail into the graph meanwhile is found by both, never
+//! by neither; hits are made unique by row.
+
+mod scan;
+mod top;
+
+use std::sync::Arc;
+
+use crate::collection::Collection;
+use crate::error::{Error, Result};
+use crate::hnsw::SearchScratch;
+use crate::limits;
+use crate::region::{View, check_vector};
+use crate::schema::VectorColumn;
+
+pub use scan::{ScanJob, ScanScratch};
+pub use top::{Hit, Top};
+
+/// One or more queries of one vector column.
+#[derive(Clone, Debug)]
+pub struct SearchRequest {
+    /// Index of the vector column among the collection's vectors.
+    pub vector: usize,
+    /// Query vectors, packed, in the column's element type.
+    pub queries: Arc<[u8]>,
+    /// Number of queries.
+    pub count: usize,
+    /// Hits wanted for each.
+    pub k: usize,
+    /// Candidates held during the graph search; at least `k`.
+    pub ef: usize,
+    /// Scan everything instead.
+    pub exact: bool,
+}
+
+impl SearchRequest {
+    /// Checks everything that does not depend on the rows.
+    pub fn check(&self, collection: &Collection) -> Result<()> {
+        let invalid = |problem| Err(Error::InvalidSearch { problem });
+        let Some(column) = collection.spec.schema.vectors().get(self.vector) else {
+            return invalid("no such vector column");
+        };
+        let above = |what, value: usize, limit: usize| {
+            Err(Error::LimitExceeded { what, value: value as u64, limit: limit as u64 })
+        };
+        if self.count == 0 {
+            return Err(Error::Empty { what: "query list" });
+        }
+        if self.k == 0 {
+            return invalid("k is 0");
+        }
+        if self.count > limits::QUERIES_MAX {
+            return above("number of queries", self.count, limits::QUERIES_MAX);
+        }
+        if self.k > limits::K_MAX {
+            return above("k", self.k, limits::K_MAX);
+        }
+        if self.ef > limits::EF_MAX {
+            return above("ef", self.ef, limits::EF_MAX);
+        }
+        if !self.exact && self.ef < self.k {
+            return invalid("ef is below k");
+        }
+        if self.queries.len() != self.count * column.kind.bytes(column.dimension) {
+            return invalid("the query vectors are not of the column's dimension and element type");
+        }
+        for query in self.queries.chunks_exact(column.kind.bytes(column.dimension)) {
+            check_query(column, query)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a query vector that has no distance to anything.
+fn check_query(column: &VectorColumn, query: &[u8]) -> Result<()> {
+    check_vector(kernels::detect(), column, query, 0).map_err(|error| match error {
+        Error::ZeroVector { .. } => Error::InvalidSearch { problem: "a zero query vector has no cosine" },
+        _ => Error::InvalidSearch { problem: "a query vector holds NaN or infinity" },
+    })
+}
+
+/// A search under way.
+pub struct Search {
+    collection: Arc<Collection>,
+    request: SearchRequest,
+    view: View,
+    /// First row of each shard that the scan looks at.
+    scan_from: Vec<u32>,
+    graph: bool,
+    tops: Vec<Top>,
+}
+
+impl Search {
+    /// Checks the request and fixes what it will see.
+    pub fn begin(collection: Arc<Collection>, request: SearchRequest) -> Result<Search> {
+        request.check(&collection)?;
+        let index = &collection.vectors[request.vector];
+        let shards = collection.shards();
+        let indexed: Vec<u32> = (0..shards).map(|shard| index.graph().indexed(shard)).collect();
+        let view = collection.region.view();
+        let graph = !request.exact && indexed.iter().any(|&slots| slots > 0);
+        let scan_from = if graph { indexed } else { vec![0; shards] };
+        let tops = (0..request.count).map(|_| Top::new(request.k)).collect();
+        Ok(Search { collection, request, view, scan_from, graph, tops })
+    }
+
+    /// Number of queries.
+    pub fn queries(&self) -> usize {
+        self.request.count
+    }
+
+    /// True when the graph takes part.
+    pub fn uses_graph(&self) -> bool {
+        self.graph
+    }
+
+    /// Rows that no graph holds and that the scan must look at.
+    pub fn scan_rows(&self) -> u64 {
+        (0..self.scan_from.len()).map(|shard| u64::from(self.view.len(shard).saturating_sub(self.scan_from[shard]))).sum()
+    }
+
+    /// Searches the graph for one query and ranks the best candidates by their full vectors.
+    pub fn search_graph(&mut self, query: usize, scratch: &mut Scratch) {
+        debug_assert!(self.graph && query < self.request.count);
+        let index = &self.collection.vectors[self.request.vector];
+        let region = &self.collection.region;
+        let bytes = self.request.queries.len() / self.request.count;
+        let vector = &self.request.queries[query * bytes..][..bytes];
+        index.space.encode_query(vector, &mut scratch.code);
+        let accept = |row: u32| region.visible(&self.view, row);
+        index.graph().search(&index.space, &scratch.code, self.request.ef, accept, &mut scratch.graph, &mut scratch.found);
+        // Codes order candidates nearly as the full vectors do: a few beyond k are enough.
+        let depth = (2 * self.request.k + 10).min(scratch.found.len());
+        scratch.rows.clear();
+        scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
+        scratch.distances.resize(depth, 0.0);
+        index.space.exact(vector, &scratch.rows, &mut scratch.distances);
+        let top = &mut self.tops[query];
+        for (&row, &distance) in scratch.rows.iter().zip(&scratch.distances) {
+            top.push(Hit { distance, row });
+        }
+    }
+
+    /// The exact scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.
+    pub fn scan_job(&self, owner: usize, ticket: u64) -> ScanJob {
+        ScanJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), &self.scan_from, owner, ticket)
+    }
+
+    /// Takes in what a scan found.
+    pub fn merge(&mut self, found: Vec<Top>) {
+        for (top, other) in self.tops.iter_mut().zip(found) {
+            top.merge(other);
+        }
+    }
+
+    /// The hits of each query, nearest first.
+    pub fn finish(self) -> Vec<Vec<Hit>> {
+        self.tops.into_iter().map(Top::into_sorted).collect()
+    }
+}
+
+/// Memory that searches of one thread use again and again.
+#[derive(Default)]
+pub struct Scratch {
+    graph: SearchScratch,
+    code: Vec<u8>,
+    found: Vec<(f32, u32)>,
+    rows: Vec<u32>,
+    distances: Vec<f32>,
+}
+
+/// Runs a search on the calling thread alone.
+pub fn search(collection: &Arc<Collection>, request: SearchRequest, scratch: &mut Scratch) -> Result<Vec<Vec<Hit>>> {
+    let mut search = Search::begin(collection.clone(), request)?;
+    if search.uses_graph() {
+        for query in 0..search.queries() {
+            search.search_graph(query, scratch);
+        }
+    }
+    if search.scan_rows() > 0 {
+        let job = search.scan_job(0, 0);
+        let found = job.run_all();
+        search.merge(found);
+    }
+    Ok(search.finish())
+}

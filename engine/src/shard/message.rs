@@ -1,0 +1,156 @@
+//! What the threads of a server say to each other over the mesh. Participants 0..S are the shards, participant S is the
+//! control thread.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::collection::Collection;
+use crate::error::Error;
+use crate::hnsw::Edge;
+use crate::ids::IdList;
+use crate::search::{ScanJob, Top};
+use crate::wal::Lsn;
+
+/// A message between two threads.
+pub enum Message {
+    /// Reverse edges for nodes that the receiver owns.
+    Edges {
+        /// Graph and batch that they belong to.
+        batch: EdgeBatch,
+        /// The edges.
+        edges: Box<[Edge]>,
+    },
+    /// All edges of a batch are in.
+    EdgesApplied(EdgeBatch),
+    /// Work of an exact scan: the receiver scans slices until none is left.
+    Scan(Arc<ScanJob>),
+    /// No slice of a scan is left; what the sender found in those that it took.
+    Scanned {
+        /// Number that the receiver knows the scan by.
+        ticket: u64,
+        /// One for each query.
+        found: Vec<Top>,
+    },
+    /// Which rows have these ids?
+    Find {
+        /// Number that the sender knows it by.
+        ticket: u64,
+        /// Collection number.
+        collection: u32,
+        /// Ids whose home is the receiver.
+        ids: IdList,
+    },
+    /// The rows that were asked for, in the order of the ids; `None` where there is none.
+    Found {
+        /// Number that the receiver knows it by.
+        ticket: u64,
+        /// Row of each id.
+        rows: Result<Vec<Option<u32>>, Error>,
+    },
+    /// A connection that asked for the receiving shard, with the bytes that came behind its greeting.
+    Adopt {
+        /// The socket.
+        socket: OwnedFd,
+        /// Request id of the greeting that is to be answered.
+        request: u64,
+        /// Bytes read behind the greeting.
+        rest: Box<[u8]>,
+    },
+    /// An operation whose rows live on the receiver: a whole frame.
+    Forward {
+        /// Number that the sender knows it by.
+        ticket: u64,
+        /// The frame.
+        frame: Box<[u8]>,
+    },
+    /// What became of a forwarded operation.
+    Forwarded {
+        /// Number that the receiver knows it by.
+        ticket: u64,
+        /// What became of it.
+        result: Result<(super::Outcome, Lsn), Error>,
+    },
+    /// A shard asks the control thread for something.
+    Request {
+        /// Number that the shard knows it by.
+        ticket: u64,
+        /// What it asks for.
+        request: ControlRequest,
+    },
+    /// The control thread's answer.
+    Reply {
+        /// Number that the shard knows it by.
+        ticket: u64,
+        /// The answer.
+        reply: Result<ControlReply, Error>,
+    },
+    /// A collection to serve from now on.
+    Install(Arc<Collection>),
+    /// A collection that is no longer there.
+    Remove(u32),
+    /// The receiver has done what the last `Install` or `Remove` asked.
+    Changed,
+    /// Stop indexing and say when all is still.
+    SnapshotBegin,
+    /// Indexing is still; rows up to `lsn` are visible and each collection has the published length named.
+    SnapshotReady {
+        /// Newest visible operation.
+        lsn: Lsn,
+        /// Published length of each collection of the shard.
+        published: Vec<(u32, u32)>,
+    },
+    /// Go on indexing; with an LSN, the log up to it is no longer needed.
+    SnapshotEnd(Option<Lsn>),
+    /// Say that you are alive.
+    Heartbeat,
+    /// Take no more connections and requests, finish what waits, and leave.
+    Stop,
+}
+
+/// Which batch of which graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeBatch {
+    /// Collection number.
+    pub collection: u32,
+    /// Index of the vector column.
+    pub vector: u16,
+    /// Number given by the inserting shard.
+    pub number: u64,
+}
+
+/// What a client may ask of the control thread.
+pub enum ControlRequest {
+    /// Create a collection.
+    Create {
+        /// Name.
+        name: String,
+        /// Columns.
+        schema: Arc<crate::schema::Schema>,
+        /// Graph.
+        options: crate::collection::CollectionOptions,
+        /// An equal one that exists is an answer, not an error.
+        if_not_exists: bool,
+    },
+    /// Drop a collection.
+    Drop {
+        /// Name.
+        name: String,
+    },
+    /// Write a snapshot.
+    Snapshot,
+}
+
+/// What the control thread answers.
+pub enum ControlReply {
+    /// The collection that was created, or was there.
+    Collection(Arc<Collection>),
+    /// The collection is gone.
+    Dropped,
+    /// The snapshot is durable.
+    Snapshot {
+        /// Bytes written.
+        bytes: u64,
+        /// Time taken.
+        took: std::time::Duration,
+    },
+}

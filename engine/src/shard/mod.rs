@@ -1,0 +1,181 @@
+//! A shard: everything that one core owns, and the order in which things happen to it.
+//!
+//! ```text
+//! operation → stage (check, fill in above the published length) → log → durable, in LSN order → publish → outcome
+//! ```
+//!
+//! A shard knows nothing of sockets or wire bytes. Whoever drives it hands in operations with a ticket of its own, calls
+//! [`Shard::advance`] once a turn and gets the tickets back, in LSN order, with what became of them.
+
+pub mod indexing;
+pub mod message;
+pub mod metrics;
+pub mod partition;
+pub mod sleeper;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::wal::{Lsn, Payload, Storage, Wal};
+
+pub use message::Message;
+pub use metrics::ShardMetrics;
+pub use partition::{Member, Operation, Outcome, Partition, Staged};
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// When it is on disk and searchable.
+    Durable,
+    /// When it is accepted in order; a crash can lose it.
+    Memory,
+}
+
+/// An operation in the log whose record is not durable yet.
+struct Waiting<T> {
+    lsn: Lsn,
+    staged: Staged,
+    /// `None` when it was answered already.
+    ticket: Option<T>,
+}
+
+/// What became of a ticket.
+pub struct Done<T> {
+    /// The caller's.
+    pub ticket: T,
+    /// What the operation did, or why it did nothing.
+    pub result: Result<(Outcome, Lsn)>,
+}
+
+/// What [`Shard::submit`] said.
+#[derive(Debug)]
+pub enum Admission<T> {
+    /// In the log; the ticket comes back from [`Shard::advance`].
+    Waiting,
+    /// In the log and, as asked for, acknowledged before it is durable. Rows staged or ids listed, and the LSN.
+    Acknowledged(T, u32, Lsn),
+}
+
+/// One shard over the storage `S`. `T` is the caller's ticket.
+pub struct Shard<S: Storage, T> {
+    /// Rows. Shared with the indexing task of the same thread.
+    pub partition: Rc<RefCell<Partition>>,
+    wal: Wal<S>,
+    waiting: VecDeque<Waiting<T>>,
+    published_lsn: Lsn,
+}
+
+impl<S: Storage, T> Shard<S, T> {
+    /// A shard over recovered rows and a log that goes on behind them.
+    pub fn new(partition: Rc<RefCell<Partition>>, wal: Wal<S>) -> Shard<S, T> {
+        let published_lsn = wal.durable_lsn();
+        Shard { partition, wal, waiting: VecDeque::new(), published_lsn }
+    }
+
+    /// True when the log takes a payload of `len` bytes now. When not, hold the operation back and try after the next
+    /// [`Shard::advance`].
+    pub fn has_room(&self, len: usize) -> bool {
+        self.wal.can_append(len)
+    }
+
+    /// Checks an operation, fills its rows in and puts its record into the log.
+    ///
+    /// `operation` borrows from a payload that `payload` then gives to the log: it is staged first.
+    pub fn submit(&mut self, staged: Staged, payload: Payload<'_>, crc: u32, ack: Ack, ticket: T) -> Result<Admission<T>> {
+        let lsn = match self.wal.append(payload, crc) {
+            Ok(lsn) => lsn,
+            Err(error) => {
+                self.partition.borrow_mut().unstage(staged);
+                return Err(error);
+            }
+        };
+        let rows = staged.len();
+        let (ticket, admission) = match ack {
+            Ack::Durable => (Some(ticket), Admission::Waiting),
+            Ack::Memory => (None, Admission::Acknowledged(ticket, rows, lsn)),
+        };
+        self.waiting.push_back(Waiting { lsn, staged, ticket });
+        Ok(admission)
+    }
+
+    /// Stages an operation: see [`Partition::stage`].
+    pub fn stage(&mut self, operation: Operation<'_>) -> Result<Staged> {
+        if let Some(error) = self.poisoned() {
+            return Err(error);
+        }
+        self.partition.borrow_mut().stage(operation)
+    }
+
+    /// One bounded step: sends what gathered to the disk, publishes what became durable, fails what never will.
+    /// True when something moved.
+    pub fn advance(&mut self, mut done: impl FnMut(Done<T>)) -> Result<bool> {
+        // A poisoned log says so to everybody who waits, below; it does not end the shard, which goes on reading.
+        let mut moved = match self.wal.pump() {
+            Ok(moved) => moved,
+            Err(Error::Poisoned { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        let durable = self.wal.durable_lsn();
+        let mut partition = self.partition.borrow_mut();
+        while self.waiting.front().is_some_and(|waiting| waiting.lsn <= durable) {
+            let Waiting { lsn, staged, ticket } = self.waiting.pop_front().expect("checked");
+            let outcome = partition.publish(staged);
+            self.published_lsn = lsn;
+            if let Some(ticket) = ticket {
+                done(Done { ticket, result: Ok((outcome, lsn)) });
+            }
+            moved = true;
+        }
+        drop(partition);
+        if self.wal.poisoned().is_some() {
+            moved |= self.fail_waiting(done);
+        }
+        Ok(moved)
+    }
+
+    fn fail_waiting(&mut self, mut done: impl FnMut(Done<T>)) -> bool {
+        let moved = !self.waiting.is_empty();
+        // Newest first, so that each takes back the rows that were filled in last.
+        while let Some(waiting) = self.waiting.pop_back() {
+            self.partition.borrow_mut().unstage(waiting.staged);
+            if let Some(ticket) = waiting.ticket {
+                let error = self.poisoned().expect("poisoned");
+                done(Done { ticket, result: Err(error) });
+            }
+        }
+        moved
+    }
+
+    /// The failure that made the shard read-only.
+    pub fn poisoned(&self) -> Option<Error> {
+        let cause = self.wal.poisoned()?.to_string();
+        Some(Error::Poisoned { shard: self.partition.borrow().shard(), cause })
+    }
+
+    /// Why operations are refused now, whatever they are: the log is poisoned, or the disk has no room for its next segment.
+    pub fn refusal(&self) -> Option<Error> {
+        self.poisoned().or_else(|| self.wal.disk_full())
+    }
+
+    /// LSN of the newest operation that is visible.
+    pub fn published_lsn(&self) -> Lsn {
+        self.published_lsn
+    }
+
+    /// True when nothing waits for the disk.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.wal.is_idle()
+    }
+
+    /// The log, for its completions and its figures.
+    pub fn wal(&self) -> &Wal<S> {
+        &self.wal
+    }
+
+    /// The log, to hand completions in or to free segments.
+    pub fn wal_mut(&mut self) -> &mut Wal<S> {
+        &mut self.wal
+    }
+}

@@ -1,0 +1,266 @@
+//! A shard's rows of every collection: the one place where an operation changes data, live or in recovery.
+//!
+//! An operation goes through two steps, in the order of the log. `stage` checks it whole and fills its rows in above the
+//! published length, where nobody sees them; it either takes all of the operation or leaves no trace. `publish` makes it
+//! visible, once its record is durable. What is staged and never published (the log failed) is never seen.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::batch::BatchView;
+use crate::collection::Collection;
+use crate::error::{Error, Result};
+use crate::ids::{IdList, IdMap, IdsView};
+use crate::placement;
+use crate::region::RegionWriter;
+use crate::schema::IdRef;
+
+/// What a log record asks for. The log's payload is turned into this by whoever wrote it (the wire codec).
+#[derive(Clone, Copy, Debug)]
+pub enum Operation<'a> {
+    /// Insert rows, or replace those of the same id.
+    Write {
+        /// Collection number.
+        collection: u32,
+        /// Fingerprint of the schema that the batch was made for.
+        fingerprint: u64,
+        /// Arrow IPC record batch message.
+        batch: &'a [u8],
+    },
+    /// Delete the rows of these ids.
+    Delete {
+        /// Collection number.
+        collection: u32,
+        /// The ids.
+        ids: IdsView<'a>,
+    },
+}
+
+impl Operation<'_> {
+    /// Collection number.
+    pub fn collection(&self) -> u32 {
+        match *self {
+            Operation::Write { collection, .. } | Operation::Delete { collection, .. } => collection,
+        }
+    }
+}
+
+/// An operation whose rows are filled in, or whose ids are kept, and that nobody sees yet.
+#[derive(Debug)]
+pub struct Staged {
+    collection: u32,
+    change: Change,
+}
+
+#[derive(Debug)]
+enum Change {
+    Write(Range<u32>),
+    Delete(IdList),
+}
+
+impl Staged {
+    /// Rows it writes, or ids it deletes.
+    pub fn len(&self) -> u32 {
+        match &self.change {
+            Change::Write(slots) => slots.end - slots.start,
+            Change::Delete(ids) => ids.view().len() as u32,
+        }
+    }
+
+    /// Never true: empty operations are refused.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a published operation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Rows written.
+    pub rows: u32,
+    /// Rows that took the place of an older one of the same id.
+    pub replaced: u32,
+    /// Rows deleted.
+    pub deleted: u32,
+}
+
+/// A shard's part of one collection.
+pub struct Member {
+    /// The collection.
+    pub collection: Arc<Collection>,
+    /// This shard's writer of its columns.
+    pub writer: RegionWriter,
+    /// Id to newest row.
+    pub ids: IdMap,
+}
+
+impl Member {
+    /// This shard's part of `collection`, empty.
+    pub fn new(collection: Arc<Collection>, shard: usize) -> Member {
+        let mut writer = RegionWriter::new(collection.region.clone(), shard);
+        for (vector, index) in collection.vectors.iter().enumerate() {
+            if let Some(encoder) = index.space.encoder() {
+                writer.set_encoder(vector, Arc::new(encoder.clone()));
+            }
+        }
+        Member { collection, writer, ids: IdMap::default() }
+    }
+}
+
+/// A shard's part of every collection.
+pub struct Partition {
+    shard: usize,
+    members: HashMap<u32, Member>,
+}
+
+impl Partition {
+    /// A shard without collections.
+    pub fn new(shard: usize) -> Partition {
+        Partition { shard, members: HashMap::new() }
+    }
+
+    /// Index of the shard.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Adds a collection.
+    pub fn install(&mut self, member: Member) {
+        let id = member.collection.spec.id;
+        let before = self.members.insert(id, member);
+        assert!(before.is_none(), "collection {id} was installed twice");
+    }
+
+    /// Forgets a collection; operations on it that are staged will publish nothing.
+    pub fn remove(&mut self, collection: u32) -> Option<Arc<Collection>> {
+        self.members.remove(&collection).map(|member| member.collection)
+    }
+
+    /// A collection's part.
+    pub fn member(&self, collection: u32) -> Result<&Member> {
+        self.members.get(&collection).ok_or_else(|| unknown(collection))
+    }
+
+    /// A collection's part, to change it.
+    pub fn member_mut(&mut self, collection: u32) -> Result<&mut Member> {
+        self.members.get_mut(&collection).ok_or_else(|| unknown(collection))
+    }
+
+    /// All parts.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// The newest row of each id, in their order.
+    pub fn find(&self, collection: u32, ids: IdsView<'_>) -> Result<Vec<Option<u32>>> {
+        let member = self.member(collection)?;
+        ids.check(member.collection.spec.schema.id_kind())?;
+        let region = &member.collection.region;
+        let slot = |id| member.ids.get(id, |slot| member.writer.id(slot));
+        Ok(ids.iter().map(|id| slot(id).map(|slot| region.row(self.shard, slot))).collect())
+    }
+
+    /// Checks an operation and fills its rows in. On an error nothing was taken.
+    pub fn stage(&mut self, operation: Operation<'_>) -> Result<Staged> {
+        let collection = operation.collection();
+        let shard = self.shard;
+        let member = self.member_mut(collection)?;
+        let shards = member.collection.shards();
+        let schema = &member.collection.spec.schema;
+        let change = match operation {
+            Operation::Write { fingerprint, batch, .. } => {
+                if fingerprint != schema.fingerprint() {
+                    return Err(Error::SchemaMismatch { expected: schema.fingerprint(), found: fingerprint });
+                }
+                let batch = BatchView::parse(schema, batch)?;
+                if batch.rows() == 0 {
+                    return Err(Error::Empty { what: "batch" });
+                }
+                check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
+                Change::Write(member.writer.fill(&batch)?)
+            }
+            Operation::Delete { ids, .. } => {
+                ids.check(schema.id_kind())?;
+                check_homes(ids.iter(), shard, shards)?;
+                Change::Delete(IdList::from_view(ids))
+            }
+        };
+        Ok(Staged { collection, change })
+    }
+
+    /// Takes the operation staged last back: its record was not accepted.
+    pub fn unstage(&mut self, staged: Staged) {
+        if let (Change::Write(slots), Ok(member)) = (staged.change, self.member_mut(staged.collection)) {
+            member.writer.unfill(slots.start);
+        }
+    }
+
+    /// Makes a staged operation visible. Operations are published in the order in which they were staged.
+    pub fn publish(&mut self, staged: Staged) -> Outcome {
+        let Ok(member) = self.member_mut(staged.collection) else {
+            return Outcome::default(); // dropped since
+        };
+        match staged.change {
+            Change::Write(slots) => member.publish(slots),
+            Change::Delete(ids) => member.delete(ids.view()),
+        }
+    }
+}
+
+impl Member {
+    fn publish(&mut self, slots: Range<u32>) -> Outcome {
+        let Member { collection, writer, ids } = self;
+        let rows = slots.end - slots.start;
+        let mut replaced = 0;
+        for slot in slots.clone() {
+            if let Some(old) = ids.insert(slot, |slot| writer.id(slot)) {
+                // Set before the new row is published: a reader whose view ends below `slot` still sees the old row.
+                writer.replace(collection.region.row(writer.shard(), old), slot);
+                replaced += 1;
+            }
+        }
+        writer.publish(slots.end);
+        Outcome { rows, replaced, deleted: 0 }
+    }
+
+    fn delete(&mut self, list: IdsView<'_>) -> Outcome {
+        let Member { collection, writer, ids } = self;
+        let mut deleted = 0;
+        for id in list.iter() {
+            if let Some(slot) = ids.remove(id, |slot| writer.id(slot)) {
+                writer.delete(collection.region.row(writer.shard(), slot));
+                deleted += 1;
+            }
+        }
+        Outcome { deleted, ..Outcome::default() }
+    }
+
+    /// Takes in the ids of loaded rows; `is_live` says which slots count.
+    pub fn index_ids(&mut self, is_live: impl Fn(u32) -> bool) {
+        let Member { writer, ids, .. } = self;
+        for slot in (0..writer.filled()).filter(|&slot| is_live(slot)) {
+            let replaced = ids.insert(slot, |slot| writer.id(slot));
+            debug_assert!(replaced.is_none(), "two live rows of one id");
+        }
+    }
+}
+
+/// Refuses ids that live on another shard.
+fn check_homes<'a>(ids: impl Iterator<Item = IdRef<'a>>, shard: usize, shards: usize) -> Result<()> {
+    if shards == 1 {
+        return Ok(());
+    }
+    for (row, id) in ids.enumerate() {
+        let home = placement::home(id, shards);
+        if home != shard {
+            return Err(Error::Misplaced { row, home, shard });
+        }
+    }
+    Ok(())
+}
+
+fn unknown(collection: u32) -> Error {
+    Error::UnknownCollection { name: format!("#{collection}") }
+}

@@ -1,0 +1,200 @@
+//! What the graph sees of a vector column: codes where there are codes, the vectors themselves elsewhere.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use kernels::{Distance, ElementKind, Kernels};
+
+use crate::hnsw::Space;
+use crate::quant::{Int8Encoder, Int8Scale};
+use crate::region::{Region, RowEncoder, SealedRows};
+use crate::schema::VectorColumn;
+
+impl RowEncoder for Int8Encoder {
+    fn is_ready(&self) -> bool {
+        self.scale().is_trained()
+    }
+
+    fn encode(&self, vector: &[u8], code: &mut [u8], scratch: &mut Vec<f32>) -> u32 {
+        Int8Encoder::encode(self, vector, code, scratch)
+    }
+
+    fn count(&self, rows: u64, saturated: u64) {
+        Int8Encoder::count(self, rows, saturated);
+    }
+}
+
+/// One vector column of a region, for traversal (see [`Space`]) and for exact distances. Cheap to clone.
+#[derive(Clone)]
+pub struct VectorSpace {
+    region: Arc<Region>,
+    vector_index: usize,
+    /// None where vectors are traversed themselves.
+    encoder: Option<Int8Encoder>,
+    traversal: Distance,
+    exact: Distance,
+}
+
+impl VectorSpace {
+    /// Space of a vector column. `scale` is used where the column has codes.
+    pub fn new(
+        region: Arc<Region>,
+        vector_index: usize,
+        scale: Arc<Int8Scale>,
+        kernels: &'static Kernels,
+    ) -> VectorSpace {
+        let vector = &region.schema().vectors()[vector_index];
+        let exact =
+            kernels.distance(vector.kind, vector.metric).expect("the schema allows only pairs that have a kernel");
+        let encoder = vector.has_codes().then(|| Int8Encoder::new(kernels, vector, scale));
+        let traversal = encoder.as_ref().map_or(exact, |encoder| {
+            kernels.distance(ElementKind::Code8, encoder.code_metric()).expect("codes have dot and l2")
+        });
+        VectorSpace { region, vector_index, encoder, traversal, exact }
+    }
+
+    /// The region it looks at.
+    pub fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// The column it looks at.
+    pub fn vector(&self) -> &VectorColumn {
+        &self.region.schema().vectors()[self.vector_index]
+    }
+
+    /// Index of the column among the vector columns.
+    pub fn vector_index(&self) -> usize {
+        self.vector_index
+    }
+
+    /// Maker of the codes; None where the column has none.
+    pub fn encoder(&self) -> Option<&Int8Encoder> {
+        self.encoder.as_ref()
+    }
+
+    /// Whether codes are traversed, not the vectors themselves.
+    pub fn uses_codes(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// Trains the scale on published rows of a shard. Returns whether this call did it: false where another was first, where there
+    /// are no codes, and for no rows.
+    ///
+    /// # Panics
+    /// If a slot is not published.
+    pub fn train(&self, shard: usize, slots: Range<u32>) -> bool {
+        let vectors = self.region.vectors(self.vector_index);
+        let sample = slots.map(|slot| vectors.get(self.region.row(shard, slot)));
+        self.encoder.as_ref().is_some_and(|encoder| encoder.train(sample))
+    }
+
+    /// Whether queries and rows can be encoded: true once the scale is trained, and always where there are no codes.
+    pub fn is_ready(&self) -> bool {
+        self.encoder.as_ref().is_none_or(RowEncoder::is_ready)
+    }
+
+    /// Turns a query (a vector of the column) into what `distances` takes, in place of what `out` held.
+    ///
+    /// # Panics
+    /// If the space is not ready or the query has the wrong length.
+    pub fn encode_query(&self, query: &[u8], out: &mut Vec<u8>) {
+        assert_eq!(query.len(), self.vector().row_bytes(), "a query of this column");
+        out.clear();
+        match &self.encoder {
+            None => out.extend_from_slice(query),
+            Some(encoder) => {
+                out.resize(self.vector().dimension, 0);
+                encoder.encode(query, out, &mut Vec::new());
+            }
+        }
+    }
+
+    /// Distances of a query (a vector of the column) to the full vectors of published rows, `out[i]` to `rows[i]`.
+    ///
+    /// # Panics
+    /// If a row is not published, or lengths differ.
+    pub fn exact(&self, query: &[u8], rows: &[u32], out: &mut [f32]) {
+        self.region.vectors(self.vector_index).distances(self.exact, query, rows, out);
+    }
+
+    #[inline]
+    fn rows(&self) -> SealedRows<'_> {
+        match self.region.codes(self.vector_index) {
+            Some(codes) => codes,
+            None => self.region.vectors(self.vector_index),
+        }
+    }
+}
+
+impl Space for VectorSpace {
+    #[inline]
+    fn row(&self, row: u32) -> &[u8] {
+        self.rows().get(row)
+    }
+
+    #[inline]
+    fn distance(&self, a: &[u8], b: &[u8]) -> f32 {
+        (self.traversal.pair)(a, b)
+    }
+
+    #[inline]
+    fn distances(&self, query: &[u8], rows: &[u32], out: &mut [f32]) {
+        self.rows().distances(self.traversal, query, rows, out);
+    }
+
+    #[inline]
+    fn prefetch(&self, row: u32) {
+        self.rows().prefetch(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchView;
+    use crate::batch::samples::{self, Random};
+    use crate::region::RegionWriter;
+
+    /// For every vector column: distances are those of the representation that is traversed, and order like the exact ones.
+    #[test]
+    fn traversal_orders_like_exact() {
+        let schema = samples::schema(false);
+        let region = Region::with_row_bits(schema.clone(), 2, 12).unwrap();
+        let mut writer = RegionWriter::new(region.clone(), 1);
+        let spaces: Vec<VectorSpace> = (0..schema.vectors().len())
+            .map(|index| VectorSpace::new(region.clone(), index, Arc::new(Int8Scale::new()), kernels::detect()))
+            .collect();
+        for space in spaces.iter().filter(|space| space.uses_codes()) {
+            assert!(!space.is_ready());
+            writer.set_encoder(space.vector_index(), Arc::new(space.encoder().unwrap().clone()));
+        }
+        let batch = samples::batch(&schema, 200, 0, 0, &mut Random(11));
+        let slots = writer.fill(&BatchView::from_arrow(&schema, &batch).unwrap()).unwrap();
+        writer.publish(slots.end);
+        for space in &spaces {
+            let index = space.vector_index();
+            assert_eq!(space.train(1, 0..200), space.uses_codes());
+            assert!(space.is_ready());
+            if space.uses_codes() {
+                writer.encode(index, 200).unwrap();
+            }
+            let rows: Vec<u32> = (0..200).map(|slot| region.row(1, slot)).collect();
+            let query = region.vectors(index).get(rows[17]);
+            let (mut near, mut exact, mut encoded) = (vec![0.0; 200], vec![0.0; 200], Vec::new());
+            space.encode_query(query, &mut encoded);
+            assert_eq!(encoded, space.row(rows[17]));
+            space.distances(&encoded, &rows, &mut near);
+            space.exact(query, &rows, &mut exact);
+            assert_eq!(near[3], space.distance(&encoded, space.row(rows[3])));
+            let order = |distances: &[f32]| {
+                let mut order: Vec<usize> = (0..200).collect();
+                order.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));
+                order
+            };
+            let (by_near, by_exact) = (order(&near), order(&exact));
+            let common = by_exact[..20].iter().filter(|row| by_near[..25].contains(row)).count();
+            assert!(common >= 18, "{}: {common} of 20", space.vector().name);
+        }
+    }
+}

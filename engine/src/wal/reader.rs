@@ -1,0 +1,71 @@
+//! A window that moves over one segment, so that a log of any size is read in little memory.
+
+use super::storage::Storage;
+use crate::error::Error;
+
+/// Bytes read at once. The window grows beyond that for a single record that is larger.
+const CHUNK_BYTES: usize = 2 << 20;
+/// Bytes the kernel is asked to have ready behind the window.
+const AHEAD_BYTES: u64 = 6 << 20;
+
+/// Part of a segment in memory.
+pub(super) struct Window {
+    segment: u64,
+    /// Position of the first byte of `bytes`.
+    start: u64,
+    bytes: Vec<u8>,
+    at_end: bool,
+    advised: u64,
+}
+
+impl Window {
+    pub(super) fn new() -> Window {
+        Window { segment: 0, start: 0, bytes: Vec::new(), at_end: false, advised: 0 }
+    }
+
+    /// `len` bytes of a segment, or fewer at its end. Cheap for positions that ascend.
+    pub(super) fn read<S: Storage>(
+        &mut self,
+        storage: &mut S,
+        segment: u64,
+        offset: u64,
+        len: usize,
+    ) -> Result<&[u8], Error> {
+        if segment != self.segment || offset < self.start {
+            self.segment = segment;
+            self.start = offset;
+            self.bytes.clear();
+            self.at_end = false;
+            self.advised = offset;
+        }
+        let missing = offset + len as u64 > self.start + self.bytes.len() as u64;
+        if missing && !self.at_end {
+            self.slide(storage, offset, len)?;
+        }
+        let from = ((offset - self.start) as usize).min(self.bytes.len());
+        let to = (from + len).min(self.bytes.len());
+        Ok(&self.bytes[from..to])
+    }
+
+    fn slide<S: Storage>(&mut self, storage: &mut S, offset: u64, len: usize) -> Result<(), Error> {
+        let passed = ((offset - self.start) as usize).min(self.bytes.len());
+        storage.advise(self.segment, self.start, passed as u64, false);
+        self.bytes.drain(..passed);
+        self.start = offset;
+        let kept = self.bytes.len();
+        let wanted = len.max(CHUNK_BYTES);
+        self.advised = self.advised.max(offset + kept as u64);
+        let ahead = offset + wanted as u64 + AHEAD_BYTES;
+        storage.advise(self.segment, self.advised, ahead - self.advised, true);
+        self.advised = ahead;
+        self.bytes.resize(wanted, 0);
+        let count = storage.read(self.segment, offset + kept as u64, &mut self.bytes[kept..])?;
+        self.bytes.truncate(kept + count);
+        self.at_end = self.bytes.len() < wanted;
+        if wanted == CHUNK_BYTES {
+            // What one large record needed is not kept for the small ones after it.
+            self.bytes.shrink_to(CHUNK_BYTES);
+        }
+        Ok(())
+    }
+}

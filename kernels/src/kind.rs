@@ -1,0 +1,122 @@
+//! What the bytes of a vector are, how two are compared, and which instructions do it.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`]). Up to here every integer
+/// kernel is exact: the largest sum, 255² × 65,536 = 4,261,478,400, fits a `u32`, and every signed sum
+/// is at most 128² × 65,536 = 2³⁰.
+pub const MAX_DIMENSION: usize = 65_536;
+
+const _: () = assert!(255 * 255 * (MAX_DIMENSION as u64) <= u32::MAX as u64);
+const _: () = assert!(128 * 128 * (MAX_DIMENSION as u64) <= i32::MAX as u64);
+
+/// The representation of one vector in memory, little endian, without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ElementKind {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// Two's complement bytes.
+    I8,
+    /// Unsigned bytes.
+    U8,
+    /// One bit an element, eight to a byte.
+    Bits,
+    /// Quantised code, offset binary: the byte holds value + 128, with the value in -127..=127.
+    Code8,
+}
+
+impl ElementKind {
+    /// All kinds, in the order of the tables.
+    pub const ALL: [ElementKind; 6] = [Self::F32, Self::F16, Self::I8, Self::U8, Self::Bits, Self::Code8];
+
+    /// Bytes of one vector of `dimension` elements.
+    ///
+    /// # Panics
+    /// If the kind is `Bits` and `dimension` is not a multiple of 8.
+    pub fn bytes(self, dimension: usize) -> usize {
+        match self {
+            Self::F32 => dimension * 4,
+            Self::F16 => dimension * 2,
+            Self::I8 | Self::U8 | Self::Code8 => dimension,
+            Self::Bits => {
+                assert!(dimension.is_multiple_of(8), "a bit vector of {dimension} bits has no whole bytes");
+                dimension / 8
+            }
+        }
+    }
+}
+
+/// How two vectors are compared. Smaller is nearer, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Metric {
+    /// Squared euclidean distance, Σ(a−b)².
+    L2,
+    /// 1 − Σab / √(Σa²·Σb²), within 0.0..=2.0; 1.0 if either vector is zero.
+    Cosine,
+    /// Negated inner product, −Σab.
+    Dot,
+    /// Number of bits that differ.
+    Hamming,
+}
+
+impl Metric {
+    /// All metrics, in the order of the tables.
+    pub const ALL: [Metric; 4] = [Self::L2, Self::Cosine, Self::Dot, Self::Hamming];
+}
+
+/// An instruction set that there are kernels for, in rising order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust: the oracle and the fallback.
+    Scalar,
+    /// AVX2 with FMA and F16C.
+    Avx2,
+    /// AVX-512 F, BW, VL and DQ.
+    Avx512,
+    /// AVX-512 with VNNI.
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// The lower-case name, as `BROADHEAD_ISA` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no [`Isa`]. Holds the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownIsa(pub String);
+
+impl fmt::Display for UnknownIsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown instruction set {:?}: known are scalar, avx2, avx512 and avx512vnni", self.0)
+    }
+}
+
+impl std::error::Error for UnknownIsa {}
+
+impl FromStr for Isa {
+    type Err = UnknownIsa;
+
+    fn from_str(name: &str) -> Result<Self, UnknownIsa> {
+        [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vnni]
+            .into_iter()
+            .find(|isa| isa.name() == name)
+            .ok_or_else(|| UnknownIsa(name.to_owned()))
+    }
+}

@@ -1,0 +1,163 @@
+//! The oracle: each formula written down once, in `f64`, one element after the other.
+//!
+//! `f64` holds every sum of integers exactly (they are below 2⁵³) and every product of two `f32` exactly,
+//! so its error is far below that of any `f32` sum. The vector kernels come back here for the rare vectors
+//! that an `f32` sum cannot hold.
+
+use std::marker::PhantomData;
+
+use crate::element::{Element, F16, F32};
+use crate::kind::MAX_DIMENSION;
+use crate::rows::Rows;
+
+/// A distance by its formula.
+pub(crate) trait Formula {
+    /// The distance of two vectors of the same length.
+    fn distance(a: &[u8], b: &[u8]) -> f32;
+}
+
+/// Squared euclidean distance.
+pub(crate) struct L2<E>(PhantomData<E>);
+/// Negated inner product.
+pub(crate) struct Dot<E>(PhantomData<E>);
+/// 1 − cosine.
+pub(crate) struct Cosine<E>(PhantomData<E>);
+/// Differing bits.
+pub(crate) struct Hamming;
+
+impl<E: Element> Formula for L2<E> {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        let sum: f64 = elements::<E>(a, b).map(|(x, y)| (x - y) * (x - y)).sum();
+        defined(sum as f32)
+    }
+}
+
+impl<E: Element> Formula for Dot<E> {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        let sum: f64 = elements::<E>(a, b).map(|(x, y)| x * y).sum();
+        defined((0.0 - sum) as f32)
+    }
+}
+
+impl<E: Element> Formula for Cosine<E> {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        let (mut dot, mut norm_a, mut norm_b) = (0.0, 0.0, 0.0);
+        for (x, y) in elements::<E>(a, b) {
+            dot += x * y;
+            norm_a += x * x;
+            norm_b += y * y;
+        }
+        cosine_distance(dot, norm_a, norm_b)
+    }
+}
+
+impl Formula for Hamming {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        check_lengths(a, b, 1);
+        let bits: u32 = a.iter().zip(b).map(|(x, y)| (x ^ y).count_ones()).sum();
+        bits as f32
+    }
+}
+
+/// 1 − cosine from the inner product and the squared norms.
+pub(crate) fn cosine_distance(dot: f64, norm_squared_a: f64, norm_squared_b: f64) -> f32 {
+    if norm_squared_a.is_nan() || norm_squared_b.is_nan() {
+        return f32::INFINITY;
+    }
+    if norm_squared_a == 0.0 || norm_squared_b == 0.0 {
+        return 1.0;
+    }
+    // The product neither overflows nor underflows: for f32 it is within 1e-180..=1e164.
+    let cosine = dot / (norm_squared_a * norm_squared_b).sqrt();
+    defined((1.0 - cosine.clamp(-1.0, 1.0)) as f32)
+}
+
+/// NaN stands for "no value", and what has no value is infinitely far.
+#[inline(always)]
+pub(crate) fn defined(distance: f32) -> f32 {
+    if distance.is_nan() { f32::INFINITY } else { distance }
+}
+
+/// What every kernel asks of its two slices before it reads them.
+#[inline(always)]
+pub(crate) fn check_lengths(a: &[u8], b: &[u8], element_bytes: usize) {
+    assert!(a.len() == b.len(), "vectors of {} and {} bytes", a.len(), b.len());
+    assert!(
+        a.len().is_multiple_of(element_bytes) && a.len() <= MAX_DIMENSION * element_bytes,
+        "a vector of {} bytes has elements of {element_bytes} bytes, at most {MAX_DIMENSION} of them",
+        a.len()
+    );
+}
+
+/// [`crate::Distance::pair`].
+pub(crate) fn pair<F: Formula>(a: &[u8], b: &[u8]) -> f32 {
+    F::distance(a, b)
+}
+
+/// [`crate::Distance::rows`].
+pub(crate) fn rows<F: Formula>(query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut [f32]) {
+    assert!(ids.len() == out.len(), "{} ids, room for {} distances", ids.len(), out.len());
+    for (id, out) in ids.iter().zip(out) {
+        *out = F::distance(query, rows.get(*id));
+    }
+}
+
+/// The code of one value: rounded half to even, held within ±127, offset by 128; NaN has the code of zero.
+/// The second part says whether the value was out of range.
+#[inline(always)]
+pub(crate) fn code8(value: f32, inverse_scale: f32) -> (u8, bool) {
+    let rounded = (value * inverse_scale).round_ties_even();
+    // The cast turns NaN into 0.
+    ((rounded.clamp(-127.0, 127.0) as i32 + 128) as u8, rounded.abs() > 127.0)
+}
+
+/// [`crate::Kernels::encode_code8`].
+pub(crate) fn encode_code8(src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 {
+    assert!(src.len() == dst.len(), "{} values, room for {} codes", src.len(), dst.len());
+    let mut saturated = 0;
+    for (value, code) in src.iter().zip(dst) {
+        let (byte, out_of_range) = code8(*value, inverse_scale);
+        *code = byte;
+        saturated += u32::from(out_of_range);
+    }
+    saturated
+}
+
+/// [`crate::Kernels::abs_max_f32`].
+pub(crate) fn abs_max_f32(values: &[f32]) -> f32 {
+    // `f32::max` prefers a number to NaN.
+    values.iter().fold(0.0, |max, value| value.abs().max(max))
+}
+
+/// [`crate::Kernels::all_finite_f32`].
+pub(crate) fn all_finite_f32(vector: &[u8]) -> bool {
+    elements::<F32>(vector, vector).all(|(x, _)| x.is_finite())
+}
+
+/// [`crate::Kernels::all_finite_f16`].
+pub(crate) fn all_finite_f16(vector: &[u8]) -> bool {
+    elements::<F16>(vector, vector).all(|(x, _)| x.is_finite())
+}
+
+/// [`crate::Kernels::norm_squared_f32`].
+pub(crate) fn norm_squared_f32(vector: &[u8]) -> f32 {
+    elements::<F32>(vector, vector).map(|(x, _)| x * x).sum::<f64>() as f32
+}
+
+/// [`crate::Kernels::norm_squared_f16`].
+pub(crate) fn norm_squared_f16(vector: &[u8]) -> f32 {
+    elements::<F16>(vector, vector).map(|(x, _)| x * x).sum::<f64>() as f32
+}
+
+/// [`crate::Kernels::widen_f16`].
+pub(crate) fn widen_f16(src: &[u8], dst: &mut [f32]) {
+    assert!(src.len() == dst.len() * 2, "{} bytes of f16, room for {} values", src.len(), dst.len());
+    for (bytes, value) in src.chunks_exact(2).zip(dst) {
+        *value = F16::value(bytes) as f32;
+    }
+}
+
+fn elements<'a, E: Element>(a: &'a [u8], b: &'a [u8]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    check_lengths(a, b, E::BYTES);
+    a.chunks_exact(E::BYTES).zip(b.chunks_exact(E::BYTES)).map(|(x, y)| (E::value(x), E::value(y)))
+}

@@ -1,0 +1,215 @@
+//! The tables of kernels, one per instruction set, and the choice between them.
+
+use std::sync::OnceLock;
+
+use crate::element::{Code8, F16, F32, I8, U8};
+use crate::kind::{ElementKind, Isa, Metric, UnknownIsa};
+use crate::rows::Rows;
+use crate::scalar;
+#[cfg(target_arch = "x86_64")]
+use crate::x86::vector_tables;
+
+/// The distance of one element kind under one metric, in two forms that agree bit for bit.
+///
+/// Both panic if the slices differ in length or hold no whole number of elements, or more than
+/// [`crate::MAX_DIMENSION`].
+#[derive(Clone, Copy, Debug)]
+pub struct Distance {
+    /// The distance of two vectors.
+    pub pair: fn(&[u8], &[u8]) -> f32,
+    /// The distances of one query to many rows: `out[i]` is that to row `ids[i]`. Rows are prefetched some way
+    /// ahead. Panics if an id is not below the number of rows, or if `out` and `ids` differ in length.
+    pub rows: fn(&[u8], Rows<'_>, &[u32], &mut [f32]),
+}
+
+/// The kernels of one instruction set. There is one per [`Isa`] that this CPU has, for the life of the process.
+#[derive(Debug)]
+pub struct Kernels {
+    pub(crate) isa: Isa,
+    /// By `ElementKind`, then `Metric`.
+    pub(crate) distances: [[Option<Distance>; 4]; 6],
+    pub(crate) encode_code8: fn(&[f32], f32, &mut [u8]) -> u32,
+    pub(crate) abs_max_f32: fn(&[f32]) -> f32,
+    pub(crate) all_finite_f32: fn(&[u8]) -> bool,
+    pub(crate) all_finite_f16: fn(&[u8]) -> bool,
+    pub(crate) norm_squared_f32: fn(&[u8]) -> f32,
+    pub(crate) norm_squared_f16: fn(&[u8]) -> f32,
+    pub(crate) widen_f16: fn(&[u8], &mut [f32]),
+}
+
+impl Kernels {
+    /// The instruction set these kernels use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Every table that this CPU can run, the scalar one first, the best last.
+    pub fn available() -> Vec<&'static Kernels> {
+        let mut tables = vec![&SCALAR];
+        tables.extend(vector_tables());
+        tables
+    }
+
+    /// The distance for a kind and a metric. `None` if there is no such pair: hamming is for bits and bits are
+    /// for hamming; codes have dot and l2 (under cosine they are made from normalised vectors).
+    pub fn distance(&self, kind: ElementKind, metric: Metric) -> Option<Distance> {
+        self.distances[kind as usize][metric as usize]
+    }
+
+    /// Encodes values as [`ElementKind::Code8`]: round(x × `inverse_scale`), half to even, held within ±127, plus
+    /// 128. Returns how many values were out of range. NaN gets the code of zero and is not counted.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn encode_code8(&self, src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 {
+        (self.encode_code8)(src, inverse_scale, dst)
+    }
+
+    /// The largest magnitude; NaN is ignored; 0 of nothing.
+    pub fn abs_max_f32(&self, values: &[f32]) -> f32 {
+        (self.abs_max_f32)(values)
+    }
+
+    /// Whether a vector of f32 has neither NaN nor infinity.
+    ///
+    /// # Panics
+    /// If `vector` holds no whole number of elements, or more than [`crate::MAX_DIMENSION`].
+    pub fn all_finite_f32(&self, vector: &[u8]) -> bool {
+        (self.all_finite_f32)(vector)
+    }
+
+    /// Whether a vector of f16 has neither NaN nor infinity. Panics as [`Kernels::all_finite_f32`] does.
+    pub fn all_finite_f16(&self, vector: &[u8]) -> bool {
+        (self.all_finite_f16)(vector)
+    }
+
+    /// Σx² of a vector of f32. It is what `f32` can hold: +infinity on overflow, 0 where every |x| is below about
+    /// 1e-23, NaN if the vector has NaN. Panics as [`Kernels::all_finite_f32`] does.
+    pub fn norm_squared_f32(&self, vector: &[u8]) -> f32 {
+        (self.norm_squared_f32)(vector)
+    }
+
+    /// Σx² of a vector of f16; finite vectors neither overflow nor underflow. Panics as
+    /// [`Kernels::all_finite_f32`] does.
+    pub fn norm_squared_f16(&self, vector: &[u8]) -> f32 {
+        (self.norm_squared_f16)(vector)
+    }
+
+    /// Widens f16 to f32, which is exact.
+    ///
+    /// # Panics
+    /// If `src_bytes` does not hold two bytes for each value of `dst`.
+    pub fn widen_f16(&self, src_bytes: &[u8], dst: &mut [f32]) {
+        (self.widen_f16)(src_bytes, dst)
+    }
+}
+
+/// The best kernels for this CPU, found at the first call. `BROADHEAD_ISA` (`scalar`, `avx2`, `avx512` or
+/// `avx512vnni`) lowers the choice; it never raises it, and a name that is unknown changes nothing
+/// ([`requested_isa`] tells of it).
+pub fn detect() -> &'static Kernels {
+    static CHOSEN: OnceLock<&'static Kernels> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        let limit = requested_isa().ok().flatten().unwrap_or(Isa::Avx512Vnni);
+        choose(Kernels::available(), limit)
+    })
+}
+
+/// The instruction set that `BROADHEAD_ISA` names, if it is set.
+///
+/// # Errors
+/// [`UnknownIsa`] if it is set to something else.
+pub fn requested_isa() -> Result<Option<Isa>, UnknownIsa> {
+    match std::env::var_os("BROADHEAD_ISA") {
+        None => Ok(None),
+        Some(name) => name.to_string_lossy().parse().map(Some),
+    }
+}
+
+fn choose(available: Vec<&'static Kernels>, limit: Isa) -> &'static Kernels {
+    let best = available.into_iter().filter(|kernels| kernels.isa <= limit).max_by_key(|kernels| kernels.isa);
+    best.expect("the scalar kernels are always there")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vector_tables() -> Vec<&'static Kernels> {
+    Vec::new()
+}
+
+/// The distances of one instruction set: `$shell` has the two generic shells, `$float` and `$integer` the
+/// modules of the kernels. The order is that of `ElementKind` and `Metric`.
+macro_rules! distances {
+    ($shell:ident, $float:ident, $integer:ident) => {
+        [
+            [
+                distances!(@ $shell $float::L2<F32>),
+                distances!(@ $shell $float::Cosine<F32>),
+                distances!(@ $shell $float::Dot<F32>),
+                None,
+            ],
+            [
+                distances!(@ $shell $float::L2<F16>),
+                distances!(@ $shell $float::Cosine<F16>),
+                distances!(@ $shell $float::Dot<F16>),
+                None,
+            ],
+            [
+                distances!(@ $shell $integer::L2<I8>),
+                distances!(@ $shell $integer::Cosine<I8>),
+                distances!(@ $shell $integer::Dot<I8>),
+                None,
+            ],
+            [
+                distances!(@ $shell $integer::L2<U8>),
+                distances!(@ $shell $integer::Cosine<U8>),
+                distances!(@ $shell $integer::Dot<U8>),
+                None,
+            ],
+            [None, None, None, distances!(@ $shell $integer::Hamming)],
+            [
+                distances!(@ $shell $integer::L2<Code8>),
+                None,
+                distances!(@ $shell $integer::Dot<Code8>),
+                None,
+            ],
+        ]
+    };
+    (@ $shell:ident $kernel:ty) => {
+        Some(Distance { pair: $shell::pair::<$kernel>, rows: $shell::rows::<$kernel> })
+    };
+}
+pub(crate) use distances;
+
+static SCALAR: Kernels = Kernels {
+    isa: Isa::Scalar,
+    distances: distances!(scalar, scalar, scalar),
+    encode_code8: scalar::encode_code8,
+    abs_max_f32: scalar::abs_max_f32,
+    all_finite_f32: scalar::all_finite_f32,
+    all_finite_f16: scalar::all_finite_f16,
+    norm_squared_f32: scalar::norm_squared_f32,
+    norm_squared_f16: scalar::norm_squared_f16,
+    widen_f16: scalar::widen_f16,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{Isa, Kernels, choose, detect};
+
+    #[test]
+    fn the_limit_lowers_the_choice_and_never_raises_it() {
+        let best = Kernels::available().iter().map(|kernels| kernels.isa()).max().unwrap();
+        for limit in [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni] {
+            assert_eq!(choose(Kernels::available(), limit).isa(), limit.min(best));
+        }
+        assert!(detect().isa() <= best);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni] {
+            assert_eq!(isa.to_string().parse(), Ok(isa));
+        }
+        assert_eq!("AVX2".parse::<Isa>().unwrap_err().0, "AVX2");
+    }
+}

@@ -1,0 +1,209 @@
+//! AVX-512 (F, BW, VL, DQ), with or without VNNI: 64-byte registers, masked tails.
+
+use std::arch::x86_64::*;
+
+use crate::vector::Vector;
+
+/// Marks what [`Vector`] needs here. `VNNI` says whether its instructions may be used.
+pub(crate) struct Avx512<const VNNI: bool>;
+
+impl<const VNNI: bool> Vector for Avx512<VNNI> {
+    type Floats = __m512;
+    type Bytes = __m512i;
+
+    const FLOATS: usize = 16;
+    const BYTES: usize = 64;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn zero() -> __m512 {
+        _mm512_setzero_ps()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn splat(value: f32) -> __m512 {
+        _mm512_set1_ps(value)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_f32(from: *const u8) -> __m512 {
+        // SAFETY: the caller lets 64 bytes be read.
+        unsafe { _mm512_loadu_ps(from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_f32_partial(from: *const u8, count: usize) -> __m512 {
+        debug_assert!(count < 16);
+        // SAFETY: lanes outside the mask are not read; the caller lets the others be.
+        unsafe { _mm512_maskz_loadu_ps((1 << count) - 1, from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_f16(from: *const u8) -> __m512 {
+        // SAFETY: the caller lets 32 bytes be read.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_f16_partial(from: *const u8, count: usize) -> __m512 {
+        debug_assert!(count < 16);
+        // SAFETY: lanes outside the mask are not read; the caller lets the others be.
+        _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16((1 << count) - 1, from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn store(to: *mut f32, values: __m512) {
+        // SAFETY: the caller lets 16 values be written.
+        unsafe { _mm512_storeu_ps(to, values) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        _mm512_add_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        _mm512_sub_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, c)
+    }
+
+    // VMAXPS answers its second operand if either is NaN.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn abs_max(a: __m512, max: __m512) -> __m512 {
+        _mm512_max_ps(_mm512_abs_ps(a), max)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sum(a: __m512) -> f32 {
+        _mm512_reduce_add_ps(a)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn largest(a: __m512) -> f32 {
+        _mm512_reduce_max_ps(a)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn encode_code8(from: *const f32, inverse_scale: __m512, to: *mut u8) -> u32 {
+        // SAFETY: the caller lets 16 values be read.
+        let scaled = _mm512_mul_ps(unsafe { _mm512_loadu_ps(from) }, inverse_scale);
+        let rounded = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(scaled);
+        let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(rounded, rounded);
+        let limit = _mm512_set1_ps(127.0);
+        let saturated = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_abs_ps(rounded), limit);
+        let held = _mm512_min_ps(_mm512_max_ps(rounded, _mm512_set1_ps(-127.0)), limit);
+        let codes = _mm512_maskz_cvtps_epi32(number, held);
+        let bytes = _mm_xor_si128(_mm512_cvtepi32_epi8(codes), _mm_set1_epi8(i8::MIN));
+        // SAFETY: the caller lets 16 codes be written.
+        unsafe { _mm_storeu_si128(to.cast(), bytes) };
+        saturated.count_ones()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn splat_byte(value: u8) -> __m512i {
+        _mm512_set1_epi8(value.cast_signed())
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_bytes(from: *const u8) -> __m512i {
+        // SAFETY: the caller lets 64 bytes be read.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_bytes_partial(from: *const u8, count: usize, padding: u8) -> __m512i {
+        debug_assert!(count < 64);
+        let padding = _mm512_set1_epi8(padding.cast_signed());
+        // SAFETY: bytes outside the mask are not read; the caller lets the others be.
+        unsafe { _mm512_mask_loadu_epi8(padding, (1 << count) - 1, from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn xor(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_xor_si512(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn abs_diff(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_or_si512(_mm512_subs_epu8(a, b), _mm512_subs_epu8(b, a))
+    }
+
+    // VPDPBUSD keeps its four products whole (VPDPBUSDS would saturate). Without it: 16 bits first, as in `avx2`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        if VNNI {
+            // SAFETY: `VNNI` is true only in the tables for CPUs that have it.
+            return unsafe { _mm512_dpbusd_epi32(sums, a, b) };
+        }
+        let zero = _mm512_setzero_si512();
+        let a_low = _mm512_unpacklo_epi8(a, zero);
+        let a_high = _mm512_unpackhi_epi8(a, zero);
+        let b_low = _mm512_srai_epi16::<8>(_mm512_unpacklo_epi8(zero, b));
+        let b_high = _mm512_srai_epi16::<8>(_mm512_unpackhi_epi8(zero, b));
+        let sums = _mm512_add_epi32(sums, _mm512_madd_epi16(a_low, b_low));
+        _mm512_add_epi32(sums, _mm512_madd_epi16(a_high, b_high))
+    }
+
+    // Each pair of squares is at most 2 × 255², far below 2³¹.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add_squares(sums: __m512i, a: __m512i) -> __m512i {
+        let zero = _mm512_setzero_si512();
+        let low = _mm512_unpacklo_epi8(a, zero);
+        let high = _mm512_unpackhi_epi8(a, zero);
+        if VNNI {
+            // SAFETY: `VNNI` is true only in the tables for CPUs that have it.
+            return unsafe { _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sums, low, low), high, high) };
+        }
+        let sums = _mm512_add_epi32(sums, _mm512_madd_epi16(low, low));
+        _mm512_add_epi32(sums, _mm512_madd_epi16(high, high))
+    }
+
+    // By nibbles, as in `avx2`; VPOPCNTDQ came later than VNNI.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add_ones(sums: __m512i, a: __m512i) -> __m512i {
+        let table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+        let nibble = _mm512_set1_epi8(0x0f);
+        let low = _mm512_shuffle_epi8(table, _mm512_and_si512(a, nibble));
+        let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(a), nibble));
+        let ones = _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512());
+        _mm512_add_epi32(sums, ones)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add_sums(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn total(sums: __m512i) -> u32 {
+        _mm512_reduce_add_epi32(sums).cast_unsigned()
+    }
+}

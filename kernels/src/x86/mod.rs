@@ -1,0 +1,101 @@
+//! The instruction sets of x86-64. A file each for the registers (`avx2`, `avx512`); here the shells that compile
+//! the generic kernels for them, and the tables.
+//!
+//! Instructions: Intel Intrinsics Guide,
+//! <https://www.intel.com/content/www/us/en/docs/intrinsics-guide/index.html>.
+
+mod avx2;
+mod avx512;
+
+use std::arch::is_x86_feature_detected as has;
+
+use crate::table::Kernels;
+
+/// The tables that this CPU can run, in rising order.
+pub(crate) fn vector_tables() -> Vec<&'static Kernels> {
+    let mut tables = Vec::new();
+    if has!("avx2") && has!("fma") && has!("f16c") {
+        tables.push(&shells_avx2::TABLE);
+        if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") {
+            tables.push(&shells_avx512::TABLE);
+            if has!("avx512vnni") {
+                tables.push(&shells_avx512_vnni::TABLE);
+            }
+        }
+    }
+    tables
+}
+
+/// Makes a module with the table of one instruction set. Each entry is a safe shell around a function with the
+/// target features, into which the generic kernel is inlined.
+macro_rules! shells {
+    ($module:ident, $isa:expr, $vector:ty, $features:literal) => {
+        mod $module {
+            use crate::element::{Code8, F16, F32, I8, U8};
+            use crate::kernel::Kernel;
+            use crate::kind::Isa;
+            use crate::rows::Rows;
+            use crate::table::{Distance, Kernels, distances};
+            use crate::{bulk, float, integer};
+
+            /// To be handed out only on a CPU that has the features: that is what makes the shells sound.
+            pub(super) static TABLE: Kernels = Kernels {
+                isa: $isa,
+                distances: distances!(shell, float, integer),
+                encode_code8: shell::encode_code8,
+                abs_max_f32: shell::abs_max_f32,
+                all_finite_f32: shell::all_finite::<F32>,
+                all_finite_f16: shell::all_finite::<F16>,
+                norm_squared_f32: shell::norm_squared::<F32>,
+                norm_squared_f16: shell::norm_squared::<F16>,
+                widen_f16: shell::widen_f16,
+            };
+
+            shells!(@ $vector, $features,
+                pair[K: Kernel<$vector>](a: &[u8], b: &[u8]) -> f32 = crate::kernel::pair::<$vector, K>;
+                rows[K: Kernel<$vector>](query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut [f32]) -> ()
+                    = crate::kernel::rows::<$vector, K>;
+                all_finite[E: FloatElement](vector: &[u8]) -> bool = bulk::all_finite::<$vector, E>;
+                norm_squared[E: FloatElement](vector: &[u8]) -> f32 = bulk::norm_squared::<$vector, E>;
+                encode_code8[](src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 = bulk::encode_code8::<$vector>;
+                abs_max_f32[](values: &[f32]) -> f32 = bulk::abs_max_f32::<$vector>;
+                widen_f16[](src: &[u8], dst: &mut [f32]) -> () = bulk::widen_f16::<$vector>;
+            );
+        }
+    };
+    (@ $vector:ty, $features:literal, $(
+        $name:ident[$($generic:ident: $bound:path)?]($($argument:ident: $type:ty),*) -> $result:ty = $kernel:expr;
+    )*) => {
+        mod shell {
+            use super::*;
+            use crate::float_element::FloatElement;
+
+            $(
+                pub(super) fn $name $(<$generic: $bound>)? ($($argument: $type),*) -> $result {
+                    #[target_feature(enable = $features)]
+                    fn inner $(<$generic: $bound>)? ($($argument: $type),*) -> $result {
+                        // SAFETY: this function has the target features of the vector type.
+                        unsafe { $kernel($($argument),*) }
+                    }
+                    // SAFETY: a shell is reached through its table alone, which `vector_tables` hands out
+                    // only where the CPU has the features.
+                    unsafe { inner $(::<$generic>)? ($($argument),*) }
+                }
+            )*
+        }
+    };
+}
+
+shells!(shells_avx2, Isa::Avx2, crate::x86::avx2::Avx2, "avx2,fma,f16c");
+shells!(
+    shells_avx512,
+    Isa::Avx512,
+    crate::x86::avx512::Avx512<false>,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"
+);
+shells!(
+    shells_avx512_vnni,
+    Isa::Avx512Vnni,
+    crate::x86::avx512::Avx512<true>,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"
+);

@@ -1,0 +1,301 @@
+//! The client: blocking calls over pipelined connections, aware of the shards.
+//!
+//! - A [`Client`] holds up to `connections_per_shard` connections to each shard, opened when they are first needed and opened
+//!   again after one broke. A thread per connection reads the replies and hands each to whoever waits for it.
+//! - What takes long gives a [`Pending`]: the request is on its way, [`Pending::wait`] waits for the answer. Any number of
+//!   threads may have any number of them.
+//! - What is in flight is bounded, by the credits that the server gives and by [`ClientOptions`]: beyond that a call waits.
+//! - A batch is cut by home shard here, so that no shard has to pass rows on.
+//! - Writes over one connection are applied in the order in which they were sent. With more than one connection per shard,
+//!   writes that are in flight together have no order among them.
+//! - A broken connection fails what waits on it with [`Error::Disconnected`](crate::Error::Disconnected). Nothing is sent twice
+//!   by itself.
+
+mod batch;
+mod collection;
+mod connection;
+mod pending;
+mod pool;
+mod rows;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use engine::limits::NAME_BYTES_MAX;
+use engine::schema::Schema;
+
+pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
+pub use pending::Pending;
+pub use rows::Scan;
+pub use search::{Hit, Queries, SearchReply, SearchRequest};
+
+use crate::codec::collection::encode_name;
+use crate::codec::{self, Create, FrameError, Opcode};
+pub use crate::codec::{IndexStatus, SnapshotDone};
+use crate::error::{Error, Result};
+use connection::Reply;
+use pool::Pool;
+
+/// How a client works.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Name of the program, for the server's log.
+    pub name: String,
+    /// Connections to each shard, at least 1.
+    pub connections_per_shard: usize,
+    /// Requests in flight on one connection, at most; the server may allow fewer.
+    pub requests_in_flight_max: usize,
+    /// Bytes in flight on one connection, at most; the server may allow fewer.
+    pub bytes_in_flight_max: u64,
+    /// Time to connect and to be welcomed.
+    pub connect_timeout: Duration,
+    /// Time that a request may take, and that it may wait for room.
+    pub timeout: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            name: "broadhead client".into(),
+            connections_per_shard: 1,
+            requests_in_flight_max: usize::MAX,
+            bytes_in_flight_max: u64::MAX,
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the server said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Version of its program.
+    pub version: String,
+    /// Version of its protocol.
+    pub protocol_version: u16,
+    /// Number of shards.
+    pub shards: usize,
+    /// Longest body of a frame.
+    pub frame_body_bytes_max: u64,
+    /// Requests that one connection may have in flight.
+    pub requests_max: u32,
+    /// Bytes that one connection may have in flight.
+    pub bytes_max: u64,
+}
+
+/// How a collection is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CollectionOptions {
+    /// Links per node, 0 for the server's default.
+    pub m: u16,
+    /// Candidates while building, 0 for the server's default.
+    pub ef_construction: u16,
+    /// No error when a collection of this name and schema is there.
+    pub if_not_exists: bool,
+}
+
+/// A collection as the server tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Fingerprint of its schema.
+    pub fingerprint: u64,
+    /// Links per node.
+    pub m: u16,
+    /// Candidates while building.
+    pub ef_construction: u16,
+    /// Live rows.
+    pub rows: u64,
+    /// Rows deleted or replaced whose space is not yet free.
+    pub deleted: u64,
+    /// Live rows that the graph holds.
+    pub indexed: u64,
+    /// Its schema; none in the list of all collections.
+    pub schema: Option<SchemaRef>,
+}
+
+/// When a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ack {
+    /// Once it is on disk and can be searched.
+    #[default]
+    Durable,
+    /// Once it is accepted in order: a crash can lose it.
+    Memory,
+}
+
+/// A list of ids, all of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ids {
+    /// Unsigned 64-bit.
+    U64(Vec<u64>),
+    /// Text.
+    Utf8(Vec<String>),
+}
+
+/// One id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Id {
+    /// Unsigned 64-bit.
+    U64(u64),
+    /// Text.
+    Utf8(String),
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Id::U64(id) => id.fmt(f),
+            Id::Utf8(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A handle on a server. Clones share their connections, which close when the last clone and the last [`Pending`] are gone.
+#[derive(Clone)]
+pub struct Client {
+    pool: Arc<Pool>,
+}
+
+impl Client {
+    /// Connects to `address` (`host:port`) and learns how many shards there are.
+    ///
+    /// # Errors
+    /// `NoAddress`, `Io`, `Timeout`, `Remote` where the server takes no more connections.
+    pub fn connect(address: &str, options: ClientOptions) -> Result<Client> {
+        Ok(Client { pool: Arc::new(Pool::connect(address, options)?) })
+    }
+
+    /// What the server said of itself when the newest connection was opened.
+    pub fn server(&self) -> Arc<ServerInfo> {
+        self.pool.server()
+    }
+
+    /// Makes a collection and gives a handle on it.
+    ///
+    /// # Errors
+    /// `Engine` for a schema that cannot be served, `Remote` with `CollectionExists`.
+    pub fn create_collection(
+        &self,
+        name: &str,
+        schema: &ArrowSchema,
+        options: CollectionOptions,
+    ) -> Result<Collection> {
+        check_name(name)?;
+        let schema = Schema::from_arrow(schema)?.to_bytes();
+        let CollectionOptions { m, ef_construction, if_not_exists } = options;
+        let create = Create { m, ef_construction, if_not_exists, name, schema: &schema };
+        let reply = self.call(Opcode::CreateCollection, 0, |body| create.encode(body))?;
+        Collection::open(self.pool.clone(), read_info(&reply)?)
+    }
+
+    /// Drops a collection with all its rows.
+    ///
+    /// # Errors
+    /// `Remote` with `UnknownCollection`.
+    pub fn drop_collection(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        let reply = self.call(Opcode::DropCollection, 0, |body| encode_name(name, body))?;
+        Ok(codec::fields::expect_empty(&reply.body)?)
+    }
+
+    /// All collections, without their schemas.
+    pub fn collections(&self) -> Result<Vec<CollectionInfo>> {
+        let reply = self.call(Opcode::List, 0, |_| {})?;
+        codec::List::decode(&reply.body)?.iter().map(info_of).collect()
+    }
+
+    /// One collection, with its schema.
+    ///
+    /// # Errors
+    /// `Remote` with `UnknownCollection`.
+    pub fn describe(&self, name: &str) -> Result<CollectionInfo> {
+        check_name(name)?;
+        read_info(&self.call(Opcode::Describe, 0, |body| encode_name(name, body))?)
+    }
+
+    /// A handle on a collection. It holds on to the collection's number: one that is dropped and made again needs a new handle.
+    ///
+    /// # Errors
+    /// `Remote` with `UnknownCollection`.
+    pub fn collection(&self, name: &str) -> Result<Collection> {
+        Collection::open(self.pool.clone(), self.describe(name)?)
+    }
+
+    /// Has the server write a snapshot of one collection, and waits for it. The server may write the others as well.
+    ///
+    /// # Errors
+    /// `Remote` with `UnknownCollection`.
+    pub fn snapshot(&self, name: &str) -> Result<SnapshotDone> {
+        self.snapshot_of(self.describe(name)?.id)
+    }
+
+    /// Has the server write a snapshot of all collections, and waits for it.
+    pub fn snapshot_all(&self) -> Result<SnapshotDone> {
+        self.snapshot_of(0)
+    }
+
+    fn snapshot_of(&self, collection: u32) -> Result<SnapshotDone> {
+        Ok(SnapshotDone::decode(&self.call(Opcode::Snapshot, collection, |_| {})?.body)?)
+    }
+
+    /// The server's counters, as JSON.
+    pub fn stats(&self) -> Result<String> {
+        let reply = self.call(Opcode::Stats, 0, |_| {})?;
+        String::from_utf8(reply.body).map_err(|_| FrameError::Field { field: "stats", problem: "not UTF-8" }.into())
+    }
+
+    /// Time of a round trip.
+    pub fn ping(&self) -> Result<Duration> {
+        let start = Instant::now();
+        let reply = self.call(Opcode::Ping, 0, |body| body.extend_from_slice(b"ping"))?;
+        if reply.body != b"ping" {
+            return Err(Error::UnexpectedReply { problem: "the ping came back changed" });
+        }
+        Ok(start.elapsed())
+    }
+
+    fn call(&self, opcode: Opcode, collection: u32, body: impl FnOnce(&mut Vec<u8>)) -> Result<Reply> {
+        self.pool.send(None, opcode, collection, body)?.wait()
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let (value, limit) = (name.len() as u64, NAME_BYTES_MAX as u64);
+    if value > limit {
+        return Err(engine::Error::LimitExceeded { what: "length of a name in bytes", value, limit }.into());
+    }
+    if name.is_empty() {
+        return Err(engine::Error::Empty { what: "name of the collection" }.into());
+    }
+    Ok(())
+}
+
+fn read_info(reply: &Reply) -> Result<CollectionInfo> {
+    info_of(codec::CollectionInfo::decode(&reply.body)?)
+}
+
+fn info_of(info: codec::CollectionInfo<'_>) -> Result<CollectionInfo> {
+    let schema = match info.schema {
+        [] => None,
+        bytes => Some(Schema::from_bytes(bytes)?.arrow().clone()),
+    };
+    Ok(CollectionInfo {
+        id: info.id,
+        name: info.name.to_owned(),
+        fingerprint: info.fingerprint,
+        m: info.m,
+        ef_construction: info.ef_construction,
+        rows: info.rows,
+        deleted: info.deleted,
+        indexed: info.indexed,
+        schema,
+    })
+}

@@ -1,0 +1,122 @@
+//! Rows by id, and all rows.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use engine::placement::home;
+
+use super::batch::read_batch;
+use super::{Collection, Ids};
+use crate::codec::{self, Columns, Cursor, Got, Opcode, Scanned};
+use crate::error::{Error, Result};
+
+/// A choice of columns: what goes into the request, and the schema of what comes back.
+pub(super) struct Chosen {
+    listed: Option<Vec<[u8; 2]>>,
+    pub schema: SchemaRef,
+}
+
+impl Chosen {
+    pub fn columns(&self) -> Columns<'_> {
+        self.listed.as_deref().map_or(Columns::All, Columns::Listed)
+    }
+}
+
+impl Collection {
+    /// The rows of these ids, in the order of the ids; those that are not there are left out. No names: all columns.
+    ///
+    /// # Errors
+    /// `Engine` for no ids, too many, ids of another kind, unknown columns.
+    pub fn get(&self, ids: &Ids, columns: &[&str]) -> Result<RecordBatch> {
+        self.check_ids(ids)?;
+        let chosen = self.choose_or_all(columns)?;
+        // Most calls ask for one row: its home has it at hand.
+        let shard = home(ids.get(0), self.pool.server().shards);
+        let ticket = self.request(Some(shard), Opcode::Get, |body| {
+            codec::Get::encode(chosen.columns(), ids.kind(), ids.iter(), body);
+        })?;
+        let reply = ticket.wait()?;
+        let got = Got::decode(&reply.body)?;
+        let (found, message_len) = (got.positions().len(), got.message.len());
+        let rows = read_batch(reply.body, message_len, chosen.schema)?;
+        if rows.num_rows() != found {
+            return Err(Error::UnexpectedReply { problem: "not a row for each position" });
+        }
+        Ok(rows)
+    }
+
+    /// All rows, a batch at a time, shard by shard. No names: all columns.
+    ///
+    /// Rows that are written or deleted meanwhile may or may not be seen; rows that are not touched are seen exactly once.
+    ///
+    /// # Errors
+    /// `Engine` for unknown columns.
+    pub fn scan(&self, columns: &[&str]) -> Result<Scan> {
+        let chosen = self.choose_or_all(columns)?;
+        Ok(Scan { collection: self.clone(), chosen, cursor: Cursor::default(), rows_max: 0, done: false })
+    }
+
+    fn choose_or_all(&self, columns: &[&str]) -> Result<Chosen> {
+        if columns.is_empty() {
+            return Ok(Chosen { listed: None, schema: self.schema.arrow().clone() });
+        }
+        self.choose(columns)
+    }
+
+    pub(super) fn choose(&self, columns: &[&str]) -> Result<Chosen> {
+        let places = columns.iter().map(|name| self.schema.column_index(name)).collect::<Result<Vec<_>, _>>()?;
+        let listed = places.iter().map(|&place| u16::try_from(place).expect("bounded by COLUMNS_MAX").to_le_bytes());
+        Ok(Chosen { listed: Some(listed.collect()), schema: self.schema.project(&places) })
+    }
+}
+
+/// The batches of [`Collection::scan`]. After an error it ends.
+pub struct Scan {
+    collection: Collection,
+    chosen: Chosen,
+    cursor: Cursor,
+    rows_max: u32,
+    done: bool,
+}
+
+impl Scan {
+    /// Asks for at most this many rows at a time; 0, the default, leaves it to the server.
+    pub fn with_batch_rows(mut self, rows_max: u32) -> Self {
+        self.rows_max = rows_max;
+        self
+    }
+
+    fn step(&mut self) -> Result<RecordBatch> {
+        let request = codec::Scan { cursor: self.cursor, rows_max: self.rows_max, columns: self.chosen.columns() };
+        let shard = self.cursor.shard as usize;
+        let reply = self.collection.request(Some(shard), Opcode::Scan, |body| request.encode(body))?.wait()?;
+        let scanned = Scanned::decode(&reply.body)?;
+        let (next, done, rows, message_len) = (scanned.next, scanned.done, scanned.rows, scanned.message.len());
+        if !done && (next.shard, next.slot) <= (self.cursor.shard, self.cursor.slot) {
+            return Err(Error::UnexpectedReply { problem: "the scan does not go forward" });
+        }
+        let batch = read_batch(reply.body, message_len, self.chosen.schema.clone())?;
+        if batch.num_rows() != rows as usize {
+            return Err(Error::UnexpectedReply { problem: "not as many rows as it says" });
+        }
+        (self.cursor, self.done) = (next, done);
+        Ok(batch)
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.done {
+            match self.step() {
+                Ok(batch) if batch.num_rows() == 0 => {}
+                Ok(batch) => return Some(Ok(batch)),
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}

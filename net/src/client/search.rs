@@ -1,0 +1,202 @@
+//! Searches: one query or a batch of them per request.
+
+use std::borrow::Cow;
+
+use arrow::array::RecordBatch;
+use engine::schema::{IdRef, VectorColumn};
+use half::f16;
+use kernels::ElementKind;
+
+use super::batch::read_batch;
+use super::{Collection, Id, Pending};
+use crate::codec::{self, Columns, Found, Opcode};
+use crate::error::{Error, Result};
+
+/// The vectors to search for, one behind the other.
+#[derive(Debug, Clone, Copy)]
+pub enum Queries<'a> {
+    /// As f32: converted to the element type of the column (rounded and saturated for integers). Not for bits.
+    F32(&'a [f32]),
+    /// In the column's own representation, little endian.
+    Bytes(&'a [u8]),
+}
+
+/// A search. `..Default::default()` fills in what is not set: the first vector column, 10 results, the server's `ef`.
+#[derive(Debug, Clone, Copy)]
+pub struct SearchRequest<'a> {
+    /// Vector column; none for the first.
+    pub column: Option<&'a str>,
+    /// One or more queries.
+    pub queries: Queries<'a>,
+    /// Elements of a query; none for the column's.
+    pub dimension: Option<usize>,
+    /// Results per query.
+    pub k: usize,
+    /// Candidates per query, at least `k`; none for the server's default.
+    pub ef: Option<usize>,
+    /// Scan all rows instead of asking the graph.
+    pub exact: bool,
+    /// Columns to return with the results.
+    pub columns: &'a [&'a str],
+}
+
+impl Default for SearchRequest<'_> {
+    fn default() -> Self {
+        let queries = Queries::F32(&[]);
+        Self { column: None, queries, dimension: None, k: 10, ef: None, exact: false, columns: &[] }
+    }
+}
+
+/// A row that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// Its id.
+    pub id: Id,
+    /// Its distance; smaller is nearer. l2 is squared, dot is negated, cosine is 1 − cos, hamming counts bits.
+    pub distance: f32,
+}
+
+/// The answer to a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchReply {
+    /// The results of each query, nearest first.
+    pub hits: Vec<Vec<Hit>>,
+    /// Live rows that the graph did not hold yet; they were scanned, so nothing is missing.
+    pub index_lag: u64,
+    /// The asked columns, a row for each hit, query by query; none when no columns were asked for.
+    pub columns: Option<RecordBatch>,
+}
+
+impl Collection {
+    /// Sends a search to the shard whose turn it is.
+    ///
+    /// # Errors
+    /// `Engine` for an unknown column and for queries that are none. What depends on limits the server judges.
+    pub fn search(&self, request: &SearchRequest<'_>) -> Result<Pending<SearchReply>> {
+        let vector = &self.schema.vectors()[self.schema.vector_index(request.column)?];
+        let dimension = request.dimension.unwrap_or(vector.dimension);
+        let vectors = encode_queries(request.queries, vector)?;
+        let queries = count_queries(vector.kind, dimension, vectors.len())?;
+        let chosen = match request.columns {
+            [] => None,
+            names => Some(self.choose(names)?),
+        };
+        let wire = codec::Search {
+            column: u16::try_from(vector.column).expect("bounded by COLUMNS_MAX"),
+            kind: vector.kind,
+            exact: request.exact,
+            k: number(request.k),
+            ef: request.ef.map_or(0, number),
+            queries,
+            dimension: number(dimension),
+            columns: chosen.as_ref().map_or(Columns::NONE, |chosen| chosen.columns()),
+            vectors: &vectors,
+        };
+        if request.ef == Some(0) {
+            return Err(invalid("ef is 0"));
+        }
+        let ticket = self.request(None, Opcode::Search, |body| wire.encode(body))?;
+        let schema = chosen.map(|chosen| chosen.schema);
+        Ok(Pending::new(vec![ticket], move |mut replies| {
+            let reply = replies.pop().expect("one part");
+            let found = Found::decode(&reply.body)?;
+            if found.counts().len() != queries as usize {
+                return Err(Error::UnexpectedReply { problem: "not a result for each query" });
+            }
+            let (hits, index_lag, message_len) = (hits_of(&found), found.index_lag, found.message.len());
+            let columns = schema.map(|schema| read_batch(reply.body, message_len, schema)).transpose()?;
+            let total: usize = hits.iter().map(Vec::len).sum();
+            if columns.as_ref().is_some_and(|columns| columns.num_rows() != total) {
+                return Err(Error::UnexpectedReply { problem: "not a row for each hit" });
+            }
+            Ok(SearchReply { hits, index_lag, columns })
+        }))
+    }
+}
+
+fn hits_of(found: &Found<'_>) -> Vec<Vec<Hit>> {
+    let mut each = found.ids.iter().zip(found.distances()).map(|(id, distance)| {
+        let id = match id {
+            IdRef::U64(id) => Id::U64(id),
+            IdRef::Utf8(id) => Id::Utf8(id.to_owned()),
+        };
+        Hit { id, distance }
+    });
+    found.counts().map(|count| each.by_ref().take(count as usize).collect()).collect()
+}
+
+/// A number of the request; one that does not fit is above every limit, which the server then says.
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn invalid(problem: &'static str) -> Error {
+    engine::Error::InvalidSearch { problem }.into()
+}
+
+fn count_queries(kind: ElementKind, dimension: usize, bytes: usize) -> Result<u32> {
+    if dimension == 0 || kind == ElementKind::Bits && !dimension.is_multiple_of(8) {
+        return Err(invalid("the dimension is 0, or one of bits that is not a multiple of 8"));
+    }
+    let each = kind.bytes(dimension);
+    if bytes == 0 {
+        return Err(engine::Error::Empty { what: "query list" }.into());
+    }
+    if !bytes.is_multiple_of(each) {
+        return Err(invalid("the queries are not a multiple of the dimension"));
+    }
+    Ok(number(bytes / each))
+}
+
+fn encode_queries<'a>(queries: Queries<'a>, vector: &VectorColumn) -> Result<Cow<'a, [u8]>> {
+    let values = match queries {
+        Queries::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
+        Queries::F32(values) => values,
+    };
+    let is_integer = matches!(vector.kind, ElementKind::I8 | ElementKind::U8);
+    if is_integer && !values.iter().all(|value| value.is_finite()) {
+        return Err(engine::Error::NonFinite { column: vector.name.clone(), row: 0 }.into());
+    }
+    // A float that is cast to an integer saturates.
+    Ok(Cow::Owned(match vector.kind {
+        ElementKind::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        ElementKind::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        ElementKind::I8 => values.iter().flat_map(|value| (value.round() as i8).to_le_bytes()).collect(),
+        ElementKind::U8 => values.iter().map(|value| value.round() as u8).collect(),
+        ElementKind::Bits => return Err(invalid("queries for a column of bits are given as bytes")),
+        ElementKind::Code8 => unreachable!("codes are no column type"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use kernels::Metric;
+
+    use super::*;
+
+    fn encoded(kind: ElementKind, values: &[f32]) -> Result<Vec<u8>> {
+        let vector = VectorColumn { column: 1, name: "v".into(), kind, dimension: 2, metric: Metric::L2 };
+        encode_queries(Queries::F32(values), &vector).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn queries_take_the_type_of_the_column() {
+        assert_eq!(encoded(ElementKind::F32, &[1.0]).unwrap(), 1.0_f32.to_le_bytes());
+        assert_eq!(encoded(ElementKind::F16, &[1.0, -2.0]).unwrap(), [0x00, 0x3c, 0x00, 0xc0]);
+        assert_eq!(encoded(ElementKind::I8, &[1.6, -300.0]).unwrap(), [2, 0x80]);
+        assert_eq!(encoded(ElementKind::U8, &[-3.0, 254.6, 1e9]).unwrap(), [0, 255, 255]);
+        assert!(matches!(encoded(ElementKind::I8, &[f32::NAN]), Err(Error::Engine(_))));
+        assert!(matches!(encoded(ElementKind::Bits, &[1.0]), Err(Error::Engine(_))));
+    }
+
+    #[test]
+    fn queries_are_counted() {
+        assert_eq!(count_queries(ElementKind::F32, 3, 24).unwrap(), 2);
+        assert_eq!(count_queries(ElementKind::Bits, 16, 2).unwrap(), 1);
+        for (kind, dimension, bytes) in
+            [(ElementKind::F32, 3, 0), (ElementKind::F32, 3, 13), (ElementKind::U8, 0, 3), (ElementKind::Bits, 9, 2)]
+        {
+            assert!(count_queries(kind, dimension, bytes).is_err(), "{kind:?} {dimension} {bytes}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Whole frames: header and body together.
+
+use crc_fast::{CrcAlgorithm, checksum_combine};
+
+use super::header::{FrameError, HEADER_BYTES, Header, crc, flags};
+use super::status::Status;
+
+/// Appends one frame to `out`: room for the header, the body as `write_body` appends it, then the header itself.
+///
+/// The body must stay within the limit of a frame; whoever makes bodies from data of any size asks for their size first.
+pub fn encode_frame(header: Header, out: &mut Vec<u8>, write_body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    write_body(out);
+    seal_frame(&mut out[start..], header);
+}
+
+/// Fills in the header of a frame whose body lies behind the first 64 bytes of `frame`.
+pub fn seal_frame(frame: &mut [u8], mut header: Header) {
+    let (head, body) = frame.split_at_mut(HEADER_BYTES);
+    header.describe_body(body);
+    head.copy_from_slice(&header.encode());
+}
+
+/// Appends an error reply: to `request`, or to the connection as a whole (request id 0) when the request is not known.
+pub fn encode_error(request: Option<&Header>, status: Status, message: &str, out: &mut Vec<u8>) {
+    let mut header = request.map_or_else(Header::default, Header::reply);
+    header.flags = flags::REPLY;
+    header.status = status.code();
+    encode_frame(header, out, |body| body.extend_from_slice(cut(message, ERROR_MESSAGE_BYTES_MAX).as_bytes()));
+}
+
+/// Checks a body against the header it came with.
+pub fn check_body(header: &Header, body: &[u8]) -> Result<(), FrameError> {
+    assert!(header.body_len == body.len() as u64, "the receiver reads body_len bytes");
+    let computed = crc(body);
+    if computed != header.body_crc {
+        return Err(FrameError::BodyChecksum { found: header.body_crc, computed });
+    }
+    Ok(())
+}
+
+/// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.
+pub fn frame_crc(header: &[u8; HEADER_BYTES], body_crc: u32, body_len: u64) -> u32 {
+    checksum_combine(CrcAlgorithm::Crc32Iscsi, u64::from(crc(header)), u64::from(body_crc), body_len) as u32
+}
+
+/// Bytes of the message in an error reply; what is longer is cut.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 4_096;
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Opcode;
+    use super::*;
+
+    #[test]
+    fn a_frame_reads_back_and_its_body_is_guarded() {
+        let mut out = b"something before".to_vec();
+        let start = out.len();
+        encode_frame(Header::request(Opcode::Ping, 7, 0), &mut out, |body| body.extend_from_slice(b"hello"));
+        let (head, body) = out[start..].split_at(HEADER_BYTES);
+        let header = Header::decode(head.try_into().unwrap()).unwrap();
+        assert_eq!((header.request_id, header.body_len), (7, 5));
+        assert_eq!(check_body(&header, body), Ok(()));
+        for bit in 0..body.len() * 8 {
+            let mut damaged = body.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let error = check_body(&header, &damaged).unwrap_err();
+            assert!(matches!(error, FrameError::BodyChecksum { .. }));
+            assert!(!error.ends_connection());
+        }
+    }
+
+    #[test]
+    fn combined_checksum_is_that_of_the_whole_frame() {
+        for body_len in [0_usize, 1, 63, 64, 4_096, 100_003] {
+            let body: Vec<u8> = (0..body_len).map(|i| (i * 31 % 251) as u8).collect();
+            let mut frame = Vec::new();
+            encode_frame(Header::request(Opcode::Write, 1, 2), &mut frame, |out| out.extend_from_slice(&body));
+            let head: &[u8; HEADER_BYTES] = frame[..HEADER_BYTES].try_into().unwrap();
+            let header = Header::decode(head).unwrap();
+            assert_eq!(frame_crc(head, header.body_crc, header.body_len), crc(&frame), "{body_len} bytes");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_request_has_id_zero_and_a_long_message_is_cut() {
+        let mut out = Vec::new();
+        encode_error(None, Status::BadMagic, &"ä".repeat(10_000), &mut out);
+        let header = Header::decode(out[..HEADER_BYTES].try_into().unwrap()).unwrap();
+        assert_eq!((header.request_id, header.opcode, header.status), (0, 0, Status::BadMagic.code()));
+        assert!(header.is_reply());
+        assert!(out.len() - HEADER_BYTES <= ERROR_MESSAGE_BYTES_MAX);
+        assert!(std::str::from_utf8(&out[HEADER_BYTES..]).is_ok());
+    }
+}

@@ -1,0 +1,220 @@
+//! The server: threads, sockets, and how they start and stop.
+//!
+//! | thread | what it does |
+//! |---|---|
+//! | `shard-N`, pinned | one glommio executor: the data plane ([`reactor`]), searches ([`tasks`]), indexing |
+//! | `control` | collections, snapshots, watchdog ([`engine::control`]) |
+//! | `admin` | HTTP ([`crate::admin`]) |
+//!
+//! Sockets and log of a shard are on one io_uring of its own. Its executor sleeps on an eventfd that this ring, the mesh
+//! and the mailbox's waker signal. There is one listening port: the first shard accepts, and a connection that asks for
+//! another shard in its HELLO is passed there as it is.
+
+mod context;
+mod mailbox;
+mod reactor;
+mod requests;
+mod session;
+mod state;
+mod tasks;
+mod thread;
+mod writes;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use engine::control::{Control, ControlOptions};
+use engine::limits;
+use engine::mesh;
+use engine::recovery;
+
+use crate::admin;
+use state::ServerState;
+use thread::{Prepared, ShardOptions};
+
+pub use writes::operation_of;
+
+/// How a server runs.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// Data directory; created if it is not there.
+    pub data: PathBuf,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where HTTP is served; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
+    /// Number of shards; 0: one a core.
+    pub shards: usize,
+    /// Bytes of the buffers of each shard that frames are received into and the log is written from.
+    pub arena_bytes: usize,
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// How often each shard has to show that it turns; `None`: never.
+    pub heartbeat: Option<Duration>,
+    /// Bytes of log that set off a snapshot; 0: never.
+    pub snapshot_wal_bytes: u64,
+    /// Bind each shard to a core.
+    pub pin: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions {
+            data: PathBuf::from("broadhead-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7690)),
+            admin: Some(SocketAddr::from(([127, 0, 0, 1], 7691))),
+            shards: 0,
+            arena_bytes: 96 << 20,
+            connections_max: limits::CONNECTIONS_MAX,
+            heartbeat: Some(Duration::from_secs(1)),
+            snapshot_wal_bytes: 4 << 30,
+            pin: true,
+        }
+    }
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// For clients.
+    pub listen: SocketAddr,
+    /// For HTTP.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Runs a server until `stop` is set. `ready` is called once rows are readable and clients are served.
+pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Addresses)) -> engine::Result<()> {
+    let started = Instant::now();
+    let shards = shard_count(options.shards)?;
+    raise_descriptor_limit();
+    let listener = bind(options.listen)?;
+    let admin_listener = options.admin.map(bind).transpose()?;
+    let addresses = Addresses {
+        listen: local(&listener, options.listen),
+        admin: admin_listener.as_ref().map(|listener| local(listener, options.listen)),
+    };
+    let state = Arc::new(ServerState::new(shards));
+    let admin = admin_listener.map(|listener| admin::spawn(listener, state.clone())).transpose();
+    let _admin = admin.map_err(|source| engine::Error::System { operation: "serve HTTP", source })?;
+
+    let opened = recovery::open(&options.data, shards, operation_of, &state.progress)?;
+    for collection in &opened.collections {
+        state.watch(collection);
+    }
+    let mut ports = mesh::mesh(shards + 1, limits::MESH_RING_SLOTS)?;
+    let control_port = ports.pop().expect("one more than shards");
+    let doorbell = control_port.doorbell();
+
+    let mut listener = Some(listener);
+    let (prepared_sender, prepared) = mpsc::channel();
+    let opened = Arc::new(opened);
+    let mut threads = Vec::new();
+    for (index, port) in ports.into_iter().enumerate() {
+        let shard_options = ShardOptions {
+            index,
+            shards,
+            arena_bytes: options.arena_bytes,
+            connections_max: options.connections_max,
+            pin: options.pin,
+        };
+        let (start_sender, start) = mpsc::channel();
+        let prepared = prepared_sender.clone();
+        let (state, opened) = (state.clone(), opened.clone());
+        let listener = if index == 0 { listener.take() } else { None };
+        let thread = thread::spawn(shard_options, port, listener, state, opened, prepared, start)?;
+        threads.push((thread, start_sender));
+    }
+    drop(prepared_sender);
+    // Every shard brings its rows back by itself; the graphs, which lead from shard to shard, wait for all of them.
+    let mut failure = None;
+    for Prepared { shard, result } in prepared.iter() {
+        if let Err(error) = result {
+            tracing::error!(shard, %error, "recovery failed");
+            failure.get_or_insert(error);
+        }
+        if state.progress.shard_done() == shards {
+            break;
+        }
+    }
+    if let Some(error) = failure {
+        drop(threads.into_iter().map(|(thread, start)| (drop(start), thread.join())).collect::<Vec<_>>());
+        return Err(error);
+    }
+    let indexers = recovery::load_graphs(&opened)?;
+    for ((_, start), indexers) in threads.iter().zip(indexers) {
+        // A shard that has died meanwhile is found out when it is joined.
+        let _ = start.send(indexers);
+    }
+    let control_options = ControlOptions {
+        data: options.data.clone(),
+        heartbeat: options.heartbeat,
+        snapshot_wal_bytes: options.snapshot_wal_bytes,
+    };
+    let control = Control::new(
+        control_options,
+        opened.manifest.clone(),
+        opened.collections.clone(),
+        control_port,
+        state.all_metrics(),
+    );
+    let stop_control = stop.clone();
+    let control = std::thread::Builder::new().name("control".into()).spawn(move || control.run(&stop_control));
+    let control = control.map_err(|source| engine::Error::System { operation: "start a thread", source })?;
+    state.set_ready();
+    tracing::info!(shards, took_ms = started.elapsed().as_millis() as u64, listen = %addresses.listen, "ready");
+    ready(addresses);
+
+    let mut result = Ok(());
+    while !stop.load(Ordering::Acquire) {
+        std::thread::park_timeout(Duration::from_millis(50));
+        if threads.iter().any(|(thread, _)| thread.is_finished()) {
+            stop.store(true, Ordering::Release); // a shard has failed: its error is below
+        }
+    }
+    doorbell.ring();
+    for (thread, _) in threads {
+        let ended = thread.join().unwrap_or_else(|_| {
+            let source = std::io::Error::other("it panicked");
+            Err(engine::Error::System { operation: "run a shard", source })
+        });
+        result = result.and(ended);
+    }
+    if control.join().is_err() {
+        let source = std::io::Error::other("it panicked");
+        result = result.and(Err(engine::Error::System { operation: "run the control thread", source }));
+    }
+    tracing::info!("stopped");
+    result
+}
+
+fn shard_count(wanted: usize) -> engine::Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shards = if wanted == 0 { cores.min(limits::SHARDS_MAX) } else { wanted };
+    if shards > limits::SHARDS_MAX {
+        let (value, limit) = (shards as u64, limits::SHARDS_MAX as u64);
+        return Err(engine::Error::LimitExceeded { what: "number of shards", value, limit });
+    }
+    Ok(shards)
+}
+
+fn bind(address: SocketAddr) -> engine::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|source| engine::Error::Listen { address, source })
+}
+
+fn local(listener: &TcpListener, fallback: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(fallback)
+}
+
+/// A connection is a descriptor: raise the soft limit, which is 1,024 on most systems, to the hard one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
+}

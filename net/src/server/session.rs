@@ -1,0 +1,280 @@
+//! One connection: the bytes that came and are not used up, the bytes that wait to be sent, and what may happen next.
+//!
+//! Small frames are gathered in a staging buffer, several at a time. A frame that does not fit there is received into one
+//! aligned buffer of the shard's arena, behind headroom for the log's header, so that it goes to disk from where it lies.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use engine::buffers::{Arena, Buffer};
+use engine::limits;
+use engine::uring::{Memory, Op};
+use engine::wal::HEADROOM;
+
+use crate::codec::{FrameError, HEADER_BYTES, Header};
+
+/// Bytes of the staging buffer of a connection.
+pub const STAGING_BYTES: usize = 16 << 10;
+
+/// Names a session of a shard; a slot that is used again has another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId {
+    /// Slot.
+    pub slot: u32,
+    /// Use of the slot.
+    pub generation: u32,
+}
+
+/// Why no more is read from a session for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The arena has no room for its frame.
+    Memory,
+    /// The log has no room for its operation.
+    Log,
+    /// Too many of its requests are being worked on, or too many bytes of replies wait for it.
+    Credits,
+}
+
+/// A frame that is being received into the arena.
+struct Large {
+    buffer: Option<Buffer>,
+    header: Header,
+    filled: usize,
+    end: usize,
+}
+
+/// A frame that is there as a whole.
+pub enum Frame<'a> {
+    /// In the staging buffer.
+    Small(&'a [u8]),
+    /// In the arena, behind the log's headroom.
+    Large(Buffer, usize),
+}
+
+/// What the bytes that are there amount to.
+pub enum Next {
+    /// A whole frame, with its header, is there.
+    Frame(Header),
+    /// More has to come.
+    More,
+    /// There is no memory for the frame that comes.
+    NoMemory,
+    /// The stream cannot be trusted any more.
+    Broken(FrameError),
+}
+
+/// A connection.
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// True once HELLO was answered.
+    pub greeted: bool,
+    /// Requests that are being worked on.
+    pub in_flight: usize,
+    /// Why it is not read from.
+    pub held: Option<Held>,
+    /// Closed as soon as everything is sent.
+    pub closing: bool,
+    /// Closed for good; it only waits for the kernel to let go.
+    pub dead: bool,
+    /// A receive is in the ring.
+    pub receiving: bool,
+    /// A send is in the ring.
+    pub sending: bool,
+    socket: Rc<OwnedFd>,
+    staging: Option<Box<[u8]>>,
+    used: usize,
+    filled: usize,
+    large: Option<Large>,
+    output: Vec<u8>,
+    sent: usize,
+}
+
+impl Session {
+    /// A connection that `rest` was received from already.
+    pub fn new(id: SessionId, socket: OwnedFd, rest: &[u8]) -> Session {
+        assert!(rest.len() <= STAGING_BYTES);
+        let mut staging = vec![0; STAGING_BYTES].into_boxed_slice();
+        staging[..rest.len()].copy_from_slice(rest);
+        Session {
+            id,
+            greeted: false,
+            in_flight: 0,
+            held: None,
+            closing: false,
+            dead: false,
+            receiving: false,
+            sending: false,
+            socket: Rc::new(socket),
+            staging: Some(staging),
+            used: 0,
+            filled: rest.len(),
+            large: None,
+            output: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// What is there to be worked on.
+    pub fn next(&mut self, arena: &Arena) -> Next {
+        if let Some(large) = &self.large {
+            return if large.filled == large.end { Next::Frame(large.header) } else { Next::More };
+        }
+        let staging = self.staging.as_ref().expect("no receive in flight");
+        let there = &staging[self.used..self.filled];
+        let Some(head) = there.first_chunk::<HEADER_BYTES>() else { return Next::More };
+        let header = match Header::decode(head) {
+            Ok(header) => header,
+            Err(error) => return Next::Broken(error),
+        };
+        let frame_bytes = HEADER_BYTES + header.body_len as usize;
+        if frame_bytes <= there.len() {
+            return Next::Frame(header);
+        }
+        if frame_bytes <= STAGING_BYTES {
+            return Next::More;
+        }
+        let Some(mut buffer) = arena.take(HEADROOM + frame_bytes) else { return Next::NoMemory };
+        let filled = HEADROOM + there.len();
+        buffer[HEADROOM..filled].copy_from_slice(there);
+        (self.used, self.filled) = (0, 0);
+        self.large = Some(Large { buffer: Some(buffer), header, filled, end: HEADROOM + frame_bytes });
+        Next::More
+    }
+
+    /// The frame that [`Session::next`] told of. A small one stays until [`Session::consume`].
+    pub fn frame(&mut self, header: &Header) -> Frame<'_> {
+        let frame_bytes = HEADER_BYTES + header.body_len as usize;
+        if let Some(large) = &mut self.large {
+            let buffer = large.buffer.take().expect("a frame is taken once");
+            return Frame::Large(buffer, frame_bytes);
+        }
+        let staging = self.staging.as_ref().expect("no receive in flight");
+        Frame::Small(&staging[self.used..self.used + frame_bytes])
+    }
+
+    /// Puts a large frame back that could not be worked on yet.
+    pub fn put_back(&mut self, buffer: Buffer) {
+        let large = self.large.as_mut().expect("taken from here");
+        assert!(large.buffer.replace(buffer).is_none(), "put back once");
+    }
+
+    /// The frame that [`Session::next`] told of is done with.
+    pub fn consume(&mut self, header: &Header) {
+        if self.large.take().is_none() {
+            self.used += HEADER_BYTES + header.body_len as usize;
+        }
+    }
+
+    /// Bytes that came behind the frames used up so far.
+    pub fn rest(&self) -> &[u8] {
+        &self.staging.as_ref().expect("no receive in flight")[self.used..self.filled]
+    }
+
+    /// The socket, to be passed to another shard. Fails while an operation is in flight.
+    pub fn into_socket(self) -> Option<OwnedFd> {
+        Rc::try_unwrap(self.socket).ok()
+    }
+
+    /// True when a receive may be started.
+    pub fn wants_receive(&self) -> bool {
+        !self.receiving && self.held.is_none() && !self.closing && !self.dead
+    }
+
+    /// The receive that comes next.
+    pub fn receive(&mut self) -> Op {
+        self.receiving = true;
+        let socket = self.socket.clone();
+        if let Some(large) = &mut self.large {
+            let memory = Memory::Arena(large.buffer.take().expect("not in flight"));
+            return Op::Recv { socket, memory, start: large.filled, end: large.end, wait_all: true };
+        }
+        let mut staging = self.staging.take().expect("not in flight");
+        if self.used > 0 {
+            staging.copy_within(self.used..self.filled, 0);
+            (self.used, self.filled) = (0, self.filled - self.used);
+        }
+        Op::Recv { socket, memory: Memory::Heap(staging), start: self.filled, end: STAGING_BYTES, wait_all: false }
+    }
+
+    /// A receive has ended with `count` bytes.
+    pub fn received(&mut self, memory: Option<Memory>, count: usize) {
+        self.receiving = false;
+        match memory {
+            Some(Memory::Heap(staging)) => {
+                self.staging = Some(staging);
+                self.filled += count;
+            }
+            Some(Memory::Arena(buffer)) => {
+                let large = self.large.as_mut().expect("a large frame was being received");
+                large.buffer = Some(buffer);
+                large.filled += count;
+            }
+            Some(Memory::Shared(_)) | None => unreachable!("a receive owns its memory"),
+        }
+    }
+
+    /// Adds a frame to what is to be sent.
+    pub fn push_output(&mut self, frame: &[u8]) {
+        self.output.extend_from_slice(frame);
+    }
+
+    /// Where frames may be encoded to, to be sent.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn output_len(&self) -> usize {
+        self.output.len()
+    }
+
+    /// True when a send may be started.
+    pub fn wants_send(&self) -> bool {
+        !self.sending && !self.dead && !self.output.is_empty()
+    }
+
+    /// The send of everything that waits.
+    pub fn send(&mut self) -> Op {
+        self.sending = true;
+        let memory = std::mem::take(&mut self.output).into_boxed_slice();
+        let end = memory.len();
+        self.sent = end;
+        Op::Send { socket: self.socket.clone(), memory: Memory::Heap(memory), start: 0, end }
+    }
+
+    /// A send has ended with `count` bytes; what is left of it is sent again. Returns the operation for that.
+    pub fn sent(&mut self, memory: Option<Memory>, count: usize) -> Option<Op> {
+        let left = self.sent - count;
+        if left == 0 {
+            self.sending = false;
+            return None;
+        }
+        let memory = memory.expect("a send owns its memory");
+        let end = memory.bytes().len();
+        let start = end - left;
+        self.sent = left;
+        Some(Op::Send { socket: self.socket.clone(), memory, start, end })
+    }
+
+    /// Ends the connection at once; operations in flight come back with an error.
+    pub fn kill(&mut self) {
+        if !self.dead {
+            self.dead = true;
+            self.output = Vec::new();
+            // A peer that is gone already has nothing to be told.
+            let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        }
+    }
+
+    /// True when nothing of it is in the ring any more and it can be forgotten.
+    pub fn is_over(&self) -> bool {
+        !self.receiving && !self.sending && (self.dead || (self.closing && self.output.is_empty()))
+    }
+
+    /// True when it has used up what one connection may have in flight.
+    pub fn is_out_of_credits(&self) -> bool {
+        self.in_flight >= limits::REQUESTS_IN_FLIGHT_MAX || self.output.len() >= limits::REPLY_BYTES_WAITING_MAX
+    }
+}

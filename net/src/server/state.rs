@@ -1,0 +1,177 @@
+//! The server as a whole: what the admin plane and STATS show.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use engine::collection::Collection;
+use engine::recovery::Progress;
+use engine::shard::ShardMetrics;
+use serde_json::json;
+
+use crate::admin::{AdminSource, Readiness};
+
+/// Shared by all threads; shards only write their own counters.
+pub struct ServerState {
+    started: Instant,
+    shards: Vec<Arc<ShardMetrics>>,
+    ready: AtomicBool,
+    ready_after_us: AtomicU64,
+    /// What recovery has done so far.
+    pub progress: Progress,
+    /// For the admin plane alone; shards and the control thread know their collections themselves.
+    collections: Mutex<Vec<std::sync::Weak<Collection>>>,
+}
+
+impl ServerState {
+    /// A server that is not ready yet.
+    pub fn new(shards: usize) -> ServerState {
+        ServerState {
+            started: Instant::now(),
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            ready: AtomicBool::new(false),
+            ready_after_us: AtomicU64::new(0),
+            progress: Progress::default(),
+            collections: Mutex::default(),
+        }
+    }
+
+    /// Counters of one shard.
+    pub fn shard_metrics(&self, shard: usize) -> Arc<ShardMetrics> {
+        self.shards[shard].clone()
+    }
+
+    /// Counters of all shards.
+    pub fn all_metrics(&self) -> Vec<Arc<ShardMetrics>> {
+        self.shards.clone()
+    }
+
+    /// Connections of all shards.
+    pub fn connections(&self) -> usize {
+        self.shards.iter().map(|shard| shard.connections.get() as usize).sum()
+    }
+
+    /// Rows are readable from now on.
+    pub fn set_ready(&self) {
+        self.ready_after_us.store(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Shows a collection in the metrics until it is dropped.
+    pub fn watch(&self, collection: &Arc<Collection>) {
+        let mut all = self.collections.lock().expect("no holder panics");
+        all.retain(|known| known.strong_count() > 0);
+        if !all.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(collection))) {
+            all.push(Arc::downgrade(collection));
+        }
+    }
+
+    /// Figures of the server, as STATS gives them.
+    pub fn stats<'a>(&self, collections: impl Iterator<Item = &'a Arc<Collection>>) -> serde_json::Value {
+        let shards: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let figures = shard.each().into_iter().map(|(name, _, _, value)| (name.to_owned(), json!(value)));
+                serde_json::Value::Object(figures.collect())
+            })
+            .collect();
+        let mut collections: Vec<_> = collections.map(collection_json).collect();
+        collections.sort_by_key(|collection| collection["id"].as_u64());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "isa": format!("{:?}", kernels::detect().isa()),
+            "uptime_ms": self.started.elapsed().as_millis() as u64,
+            "ready_after_us": self.ready_after_us.load(Ordering::Relaxed),
+            "resident_bytes": resident_bytes(),
+            "collections": collections,
+            "shards": shards,
+        })
+    }
+}
+
+fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
+    let vectors: Vec<_> = collection
+        .spec
+        .schema
+        .vectors()
+        .iter()
+        .zip(&collection.vectors)
+        .map(|(column, index)| {
+            let scale = &index.scale;
+            json!({
+                "column": column.name,
+                "dimension": column.dimension,
+                "element": format!("{:?}", column.kind).to_lowercase(),
+                "metric": engine::schema::metric_name(column.metric),
+                "int8_scale": scale.get(),
+                "encoded_values": scale.encoded_values(),
+                "saturated_values": scale.saturated_values(),
+            })
+        })
+        .collect();
+    let view = collection.region.view();
+    json!({
+        "id": collection.spec.id,
+        "name": collection.spec.name,
+        "rows": collection.live_rows(),
+        "dead_rows": collection.dead_rows(),
+        "index_backlog_rows": collection.index_backlog(),
+        "has_graph": !collection.is_flat(&view),
+        "bytes_committed": collection.bytes_committed(),
+        "vectors": vectors,
+    })
+}
+
+impl AdminSource for ServerState {
+    fn readiness(&self) -> Readiness {
+        let (done, total) = self.progress.bytes();
+        Readiness { ready: self.ready.load(Ordering::Acquire), done_bytes: done, total_bytes: total }
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        let each: Vec<_> = self.shards.iter().map(|shard| shard.each()).collect();
+        for (index, (name, help, kind, _)) in each[0].iter().enumerate() {
+            let full = if *kind == "counter" { format!("broadhead_{name}_total") } else { format!("broadhead_{name}") };
+            let _ = writeln!(text, "# HELP {full} {}\n# TYPE {full} {kind}", help.trim());
+            for (shard, figures) in each.iter().enumerate() {
+                let _ = writeln!(text, "{full}{{shard=\"{shard}\"}} {}", figures[index].3);
+            }
+        }
+        let collections: Vec<Arc<Collection>> = {
+            let all = self.collections.lock().expect("no holder panics");
+            all.iter().filter_map(std::sync::Weak::upgrade).collect()
+        };
+        type Figure = (&'static str, &'static str, fn(&Collection) -> u64);
+        let figures: [Figure; 4] = [
+            ("rows", "Live rows.", Collection::live_rows),
+            ("dead_rows", "Rows deleted or replaced.", Collection::dead_rows),
+            ("index_backlog_rows", "Rows that a graph has yet to take in.", Collection::index_backlog),
+            ("committed_bytes", "Memory committed for rows and graphs.", Collection::bytes_committed),
+        ];
+        for (name, help, value) in figures {
+            let _ = writeln!(text, "# HELP broadhead_collection_{name} {help}\n# TYPE broadhead_collection_{name} gauge");
+            for collection in &collections {
+                let label = &collection.spec.name;
+                let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));
+            }
+        }
+        let _ = writeln!(
+            text,
+            "# HELP broadhead_resident_bytes Memory resident.\n# TYPE broadhead_resident_bytes gauge\n\
+             broadhead_resident_bytes {}",
+            resident_bytes()
+        );
+        text
+    }
+}
+
+/// Resident memory of this process, in bytes; 0 where /proc does not tell.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()).and_then(|word| word.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}

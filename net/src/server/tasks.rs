@@ -1,0 +1,399 @@
+//! Work that takes longer than a turn: searches, reads of rows, waiting. Each runs as a task of the shard's thread, lets
+//! others run between its steps, and leaves its reply in the mailbox.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::batch;
+use engine::collection::Collection;
+use engine::limits;
+use engine::placement;
+use engine::schema::{IdKind, IdRef};
+use engine::search::{Hit, ScanJob, ScanScratch, Search, SearchRequest};
+use engine::shard::Message;
+use engine::shard::message::{ControlReply, ControlRequest};
+use engine::ids::IdList;
+
+use super::context::Context;
+use super::mailbox::Reply;
+use super::session::SessionId;
+use super::writes::Refusal;
+use crate::codec::{
+    self, CollectionInfo, Columns, Cursor, FoundPrefix, Get, GotPrefix, Header, IndexStatus, List, Scan, ScannedPrefix,
+    SnapshotDone, Status,
+};
+
+/// Candidates of a search that does not say how many.
+const EF_DEFAULT: usize = 64;
+/// Bytes of a text, as long as nothing is known of it.
+const TEXT_BYTES_GUESS: usize = 64;
+/// How often a wait for the index looks.
+const WAIT_STEP: Duration = Duration::from_millis(5);
+
+type Outcome = Result<Vec<u8>, Refusal>;
+
+/// Runs `work` as a task and replies with what it gives.
+fn spawn(context: &Rc<Context>, session: SessionId, header: Header, work: impl Future<Output = Outcome> + 'static) {
+    let context = context.clone();
+    glommio::spawn_local(async move {
+        let (frame, is_error) = match work.await {
+            Ok(frame) => (frame, false),
+            Err(refusal) => {
+                let (status, message) = refusal.describe();
+                let mut frame = Vec::new();
+                codec::encode_error(Some(&header), status, &message, &mut frame);
+                (frame, true)
+            }
+        };
+        context.mailbox.reply(Reply { session, frame, is_error });
+    })
+    .detach();
+}
+
+// ---- search ----
+
+/// Checks a search and starts it.
+pub fn spawn_search(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    search: codec::Search<'_>,
+) -> Result<(), Refusal> {
+    let collection = context.collection(header.collection)?;
+    let schema = &collection.spec.schema;
+    let place = usize::from(search.column);
+    let invalid = |problem| engine::Error::InvalidSearch { problem };
+    let vector = schema.vectors().iter().position(|vector| vector.column == place);
+    let vector = vector.ok_or_else(|| invalid("the column searched is not a vector column"))?;
+    let column = &schema.vectors()[vector];
+    if search.kind != column.kind {
+        return Err(invalid("the element type of the query vectors is not the column's").into());
+    }
+    if search.dimension as usize != column.dimension {
+        return Err(invalid("the dimension of the query vectors is not the column's").into());
+    }
+    let k = search.k as usize;
+    let ef = if search.ef == 0 { EF_DEFAULT.max(k) } else { search.ef as usize };
+    let request = SearchRequest {
+        vector,
+        queries: search.vectors.into(),
+        count: search.queries as usize,
+        k,
+        ef,
+        exact: search.exact,
+    };
+    let columns = chosen(&collection, search.columns)?;
+    let found = Search::begin(collection.clone(), request)?;
+    let task = context.clone();
+    spawn(context, session, header, async move { run_search(&task, header, collection, found, columns, k).await });
+    Ok(())
+}
+
+async fn run_search(
+    context: &Rc<Context>,
+    header: Header,
+    collection: Arc<Collection>,
+    mut search: Search,
+    columns: Vec<usize>,
+    k: usize,
+) -> Outcome {
+    if search.uses_graph() {
+        for query in 0..search.queries() {
+            search.search_graph(query, &mut context.scratch.borrow_mut());
+            glommio::yield_if_needed().await;
+        }
+    }
+    let scan_rows = search.scan_rows();
+    if scan_rows > 0 {
+        let helpers = if scan_rows > limits::SCAN_LOCAL_ROWS { context.shards - 1 } else { 0 };
+        let ticket = if helpers > 0 { context.mailbox.expect(helpers) } else { 0 };
+        let job = Arc::new(search.scan_job(context.index, ticket));
+        if helpers > 0 {
+            for shard in (0..context.shards).filter(|&shard| shard != context.index) {
+                context.mailbox.send(shard, Message::Scan(job.clone()));
+            }
+        }
+        search.merge(run_slices(&job).await);
+        if helpers > 0 {
+            for answer in context.mailbox.answers(ticket).await {
+                let Message::Scanned { found, .. } = answer else { unreachable!("answers a scan") };
+                search.merge(found);
+            }
+        }
+    }
+    context.metrics.queries.add(search.queries() as u64);
+    let index_lag = collection.index_backlog();
+    encode_found(&header, &collection, &search.finish(), &columns, k, index_lag)
+}
+
+async fn run_slices(job: &ScanJob) -> Vec<engine::search::Top> {
+    let (mut tops, mut scratch) = (job.tops(), ScanScratch::default());
+    while job.run_slice(&mut tops, &mut scratch) {
+        glommio::yield_if_needed().await;
+    }
+    tops
+}
+
+/// Helps another shard with an exact scan.
+pub fn spawn_scan(context: &Rc<Context>, job: Arc<ScanJob>) {
+    let context = context.clone();
+    glommio::spawn_local(async move {
+        let found = run_slices(&job).await;
+        context.mailbox.send(job.owner, Message::Scanned { ticket: job.ticket, found });
+    })
+    .detach();
+}
+
+fn encode_found(
+    header: &Header,
+    collection: &Arc<Collection>,
+    hits: &[Vec<Hit>],
+    columns: &[usize],
+    k: usize,
+    index_lag: u64,
+) -> Outcome {
+    let region = &collection.region;
+    let rows: Vec<u32> = hits.iter().flatten().map(|hit| hit.row).collect();
+    let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
+    check_reply(message.len())?;
+    let counts: Vec<u32> = hits.iter().map(|hits| hits.len() as u32).collect();
+    let distances: Vec<f32> = hits.iter().flatten().map(|hit| hit.distance).collect();
+    let prefix = FoundPrefix {
+        k: k as u32,
+        index_lag,
+        counts: &counts,
+        id_kind: collection.spec.schema.id_kind(),
+        message_len: message.len() as u64,
+    };
+    let mut frame = Vec::new();
+    codec::encode_frame(header.reply(), &mut frame, |out| {
+        prefix.encode(distances.iter().copied(), rows.iter().map(|&row| region.id(row)), out);
+        out.extend_from_slice(&message);
+    });
+    Ok(frame)
+}
+
+// ---- rows ----
+
+/// Checks a read by ids and starts it.
+pub fn spawn_get(context: &Rc<Context>, session: SessionId, header: Header, get: Get<'_>) -> Result<(), Refusal> {
+    let collection = context.collection(header.collection)?;
+    let kind = collection.spec.schema.id_kind();
+    get.ids.check(kind)?;
+    let columns = chosen(&collection, get.columns)?;
+    let ids = IdList::from_view(get.ids);
+    let task = context.clone();
+    spawn(context, session, header, async move { run_get(&task, header, collection, ids, columns, kind).await });
+    Ok(())
+}
+
+async fn run_get(
+    context: &Rc<Context>,
+    header: Header,
+    collection: Arc<Collection>,
+    ids: IdList,
+    columns: Vec<usize>,
+    kind: IdKind,
+) -> Outcome {
+    let view = ids.view();
+    let mut homes: Vec<Vec<usize>> = vec![Vec::new(); context.shards];
+    for (place, id) in view.iter().enumerate() {
+        homes[placement::home(id, context.shards)].push(place);
+    }
+    let mut found: Vec<Option<u32>> = vec![None; view.len()];
+    for (shard, places) in homes.iter().enumerate().filter(|(_, places)| !places.is_empty()) {
+        let ticket = context.mailbox.expect(1);
+        let ids: Vec<IdRef<'_>> = places.iter().map(|&place| view.get(place)).collect();
+        let ids = IdList::from_ids(kind, ids.into_iter());
+        context.find(shard, ticket, header.collection, ids);
+        let answer = context.mailbox.answers(ticket).await.pop();
+        let Some(Message::Found { rows, .. }) = answer else { unreachable!("answers a lookup") };
+        for (&place, row) in places.iter().zip(rows?) {
+            found[place] = row;
+        }
+    }
+    let positions: Vec<u32> = (0..found.len()).filter(|&place| found[place].is_some()).map(|place| place as u32).collect();
+    let rows: Vec<u32> = found.into_iter().flatten().collect();
+    let message = batch::encode(&collection.region.take(&rows, &columns)?)?;
+    check_reply(message.len())?;
+    let mut frame = Vec::new();
+    codec::encode_frame(header.reply(), &mut frame, |out| {
+        GotPrefix { positions: &positions, message_len: message.len() as u64 }.encode(out);
+        out.extend_from_slice(&message);
+    });
+    Ok(frame)
+}
+
+/// Checks a scan of rows and starts it.
+pub fn spawn_scan_rows(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    scan: Scan<'_>,
+) -> Result<(), Refusal> {
+    let collection = context.collection(header.collection)?;
+    let columns = chosen(&collection, scan.columns)?;
+    let (cursor, rows_max) = (scan.cursor, scan.rows_max);
+    spawn(context, session, header, async move { run_scan_rows(&header, &collection, &columns, cursor, rows_max) });
+    Ok(())
+}
+
+fn run_scan_rows(header: &Header, collection: &Arc<Collection>, columns: &[usize], from: Cursor, rows_max: u32) -> Outcome {
+    let region = &collection.region;
+    let view = region.view();
+    // Text is guessed; what turns out longer is cut below.
+    let column_bytes = |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
+    let row_bytes: usize = columns.iter().map(column_bytes).sum();
+    let fit = (limits::REPLY_ROWS_BYTES_MAX / 2 / row_bytes.max(1)).max(1);
+    let mut wanted = fit.min(if rows_max == 0 { usize::MAX } else { rows_max as usize });
+    loop {
+        let (mut cursor, mut rows) = (from, Vec::new());
+        while (cursor.shard as usize) < collection.shards() && rows.len() < wanted {
+            if cursor.slot >= view.len(cursor.shard as usize) {
+                cursor = Cursor { shard: cursor.shard + 1, slot: 0 };
+                continue;
+            }
+            let row = region.row(cursor.shard as usize, cursor.slot);
+            if region.visible(&view, row) {
+                rows.push(row);
+            }
+            cursor.slot += 1;
+        }
+        let done = cursor.shard as usize >= collection.shards();
+        let message = batch::encode(&region.take(&rows, columns)?)?;
+        // Text can make rows longer than expected: fewer of them, then.
+        if message.len() > limits::REPLY_ROWS_BYTES_MAX && rows.len() > 1 {
+            wanted = rows.len() / 2;
+            continue;
+        }
+        check_reply(message.len())?;
+        let mut frame = Vec::new();
+        codec::encode_frame(header.reply(), &mut frame, |out| {
+            let (rows, message_len) = (rows.len() as u32, message.len() as u64);
+            ScannedPrefix { next: cursor, rows, done, message_len }.encode(out);
+            out.extend_from_slice(&message);
+        });
+        return Ok(frame);
+    }
+}
+
+/// The columns that a request names, by their place; each must be there.
+fn chosen(collection: &Collection, columns: Columns<'_>) -> Result<Vec<usize>, Refusal> {
+    let total = collection.spec.schema.columns().len();
+    columns
+        .indices(total)
+        .map(|column| {
+            let unknown = || engine::Error::UnknownColumn { name: format!("#{column}") };
+            if column < total { Ok(column) } else { Err(unknown().into()) }
+        })
+        .collect()
+}
+
+fn check_reply(bytes: usize) -> Result<(), Refusal> {
+    let (value, limit) = (bytes as u64, limits::REPLY_ROWS_BYTES_MAX as u64);
+    if value > limit {
+        return Err(engine::Error::LimitExceeded { what: "size of the rows asked for in bytes", value, limit }.into());
+    }
+    Ok(())
+}
+
+// ---- collections and the server ----
+
+/// Asks the control thread and replies with its answer.
+pub fn spawn_control(context: &Rc<Context>, session: SessionId, header: Header, request: ControlRequest) {
+    let task = context.clone();
+    spawn(context, session, header, async move {
+        let ticket = task.mailbox.expect(1);
+        task.mailbox.send(task.control(), Message::Request { ticket, request });
+        let answer = task.mailbox.answers(ticket).await.pop();
+        let Some(Message::Reply { reply, .. }) = answer else { unreachable!("answers a request") };
+        let mut frame = Vec::new();
+        let reply = reply?;
+        codec::encode_frame(header.reply(), &mut frame, |out| match reply {
+            ControlReply::Collection(collection) => describe(&collection, out),
+            ControlReply::Dropped => {}
+            ControlReply::Snapshot { bytes, took } => SnapshotDone { bytes, took_us: took.as_micros() as u64 }.encode(out),
+        });
+        Ok(frame)
+    });
+}
+
+/// Waits until the graphs hold every row that is visible now.
+pub fn spawn_wait_indexed(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    collection: Arc<Collection>,
+    timeout_ms: u32,
+) {
+    let task = context.clone();
+    spawn(context, session, header, async move {
+        let deadline = Instant::now() + Duration::from_millis(u64::from(timeout_ms));
+        let view = collection.region.view();
+        while !collection.is_indexed(&view) && Instant::now() < deadline && !task.is_stopping() {
+            glommio::timer::sleep(WAIT_STEP).await;
+        }
+        let rows = collection.live_rows();
+        let indexed = rows.saturating_sub(collection.index_backlog());
+        let mut frame = Vec::new();
+        let status = IndexStatus { indexed, rows, done: collection.is_indexed(&view) };
+        codec::encode_frame(header.reply(), &mut frame, |out| status.encode(out));
+        Ok(frame)
+    });
+}
+
+/// Says that this shard stands still for a snapshot, as soon as it does.
+pub fn spawn_stand_still(context: &Rc<Context>, control: usize) {
+    let context = context.clone();
+    glommio::spawn_local(async move {
+        while !context.indexing.borrow().is_still() && !context.is_stopping() {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        // The data plane fills in where the shard stands.
+        context.mailbox.send(control, Message::SnapshotReady { lsn: 0, published: Vec::new() });
+    })
+    .detach();
+}
+
+/// Writes what there is to say of a collection.
+pub fn describe(collection: &Collection, out: &mut Vec<u8>) {
+    let schema = collection.spec.schema.to_bytes();
+    info(collection, &schema).encode(out);
+}
+
+/// Writes the list of collections.
+pub fn list(context: &Context, out: &mut Vec<u8>) {
+    let collections = context.collections.borrow();
+    let mut all: Vec<&Arc<Collection>> = collections.values().collect();
+    all.sort_unstable_by_key(|collection| collection.spec.id);
+    List::encode(all.into_iter().map(|collection| info(collection, &[])), out);
+}
+
+/// Writes the figures of the server.
+pub fn stats(context: &Context, out: &mut Vec<u8>) {
+    let collections = context.collections.borrow();
+    let json = context.server.stats(collections.values());
+    out.extend_from_slice(json.to_string().as_bytes());
+}
+
+fn info<'a>(collection: &'a Collection, schema: &'a [u8]) -> CollectionInfo<'a> {
+    let spec = &collection.spec;
+    let rows = collection.live_rows();
+    CollectionInfo {
+        id: spec.id,
+        m: spec.options.m,
+        ef_construction: spec.options.ef_construction,
+        fingerprint: spec.schema.fingerprint(),
+        rows,
+        deleted: collection.dead_rows(),
+        indexed: rows.saturating_sub(collection.index_backlog()),
+        name: &spec.name,
+        schema,
+    }
+}
+
+/// What a request is answered with once the server stops.
+pub fn stopping() -> (Status, &'static str) {
+    (Status::ShuttingDown, "the server is stopping")
+}

@@ -1,0 +1,375 @@
+//! Writes and deletes: from a frame to the log, and back to whoever waits.
+//!
+//! A frame whose rows all live here is staged and logged as it is. Any other is checked as a whole, split by home, and its
+//! parts are sent over the mesh; each part is atomic, and the client hears when all are durable.
+
+use std::collections::{HashMap, VecDeque};
+
+use engine::batch::BatchView;
+use engine::ids::IdList;
+use engine::placement;
+use engine::region;
+use engine::shard::{Ack, Admission, Message, Operation, Outcome, Staged};
+use engine::wal::{HEADROOM, Lsn, Payload};
+
+use super::mailbox::Reply;
+use super::reactor::Reactor;
+use super::session::{Frame, Held, SessionId};
+use crate::codec::{self, Deleted, HEADER_BYTES, Header, Opcode, Request, Status, Written};
+
+/// Frames up to this are copied into the log's group buffer; longer ones are written from where they lie.
+const COPY_BYTES_MAX: usize = 256 << 10;
+
+/// Who waits for an operation.
+pub enum Ticket {
+    /// A client.
+    Client {
+        /// Its connection.
+        session: SessionId,
+        /// The request.
+        header: Header,
+    },
+    /// A shard that forwarded a part to us.
+    Peer {
+        /// Its index.
+        from: usize,
+        /// Its number for it.
+        ticket: u64,
+    },
+}
+
+/// A request whose parts are on their way on several shards.
+struct Scattered {
+    session: SessionId,
+    header: Header,
+    missing: usize,
+    outcome: Outcome,
+    lsn: Lsn,
+    error: Option<engine::Error>,
+}
+
+/// Parts of operations that travel over the mesh.
+#[derive(Default)]
+pub struct Forwards {
+    waiting: HashMap<u64, Scattered>,
+    inbox: VecDeque<(usize, u64, Box<[u8]>)>,
+    last_ticket: u64,
+}
+
+impl Forwards {
+    /// True when nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.inbox.is_empty()
+    }
+}
+
+/// What went wrong with a frame.
+pub enum Refusal {
+    /// Its bytes.
+    Frame(codec::FrameError),
+    /// What it asks for.
+    Engine(engine::Error),
+}
+
+impl From<codec::FrameError> for Refusal {
+    fn from(error: codec::FrameError) -> Refusal {
+        Refusal::Frame(error)
+    }
+}
+
+impl From<engine::Error> for Refusal {
+    fn from(error: engine::Error) -> Refusal {
+        Refusal::Engine(error)
+    }
+}
+
+impl Refusal {
+    /// Code and words for the client.
+    pub fn describe(&self) -> (Status, String) {
+        match self {
+            Refusal::Frame(error) => (error.status(), error.to_string()),
+            Refusal::Engine(error) => (Status::from(error), error.to_string()),
+        }
+    }
+}
+
+/// The operation that a log record holds: the frame as it came.
+pub fn operation_of(payload: &[u8]) -> engine::Result<Operation<'_>> {
+    let malformed = |_| engine::Error::MalformedBatch { problem: "the log record is not a frame of this version" };
+    let head = payload.first_chunk::<HEADER_BYTES>().ok_or(()).map_err(malformed)?;
+    let header = Header::decode(head).map_err(|_| ()).map_err(malformed)?;
+    operation(&header, &payload[HEADER_BYTES..]).map_err(|_| ()).map_err(malformed)
+}
+
+fn operation<'a>(header: &Header, body: &'a [u8]) -> Result<Operation<'a>, codec::FrameError> {
+    match Request::decode(header, body)? {
+        Request::Write(batch) => {
+            Ok(Operation::Write { collection: header.collection, fingerprint: header.fingerprint, batch })
+        }
+        Request::Delete(ids) => Ok(Operation::Delete { collection: header.collection, ids }),
+        _ => Err(codec::FrameError::UnknownOpcode { opcode: header.opcode }),
+    }
+}
+
+fn ack_of(header: &Header) -> Ack {
+    if header.acknowledges_from_memory() { Ack::Memory } else { Ack::Durable }
+}
+
+impl Reactor {
+    /// Works on a write or delete of a client.
+    pub(super) fn write_frame(&mut self, slot: u32, header: Header) {
+        let frame_bytes = HEADER_BYTES + header.body_len as usize;
+        let refusal = self.shard.refusal();
+        if refusal.is_none() && !self.shard.has_room(frame_bytes) {
+            return self.hold(slot, Held::Log);
+        }
+        let session = self.session_mut(slot);
+        session.in_flight += 1;
+        let id = session.id;
+        if let Some(error) = refusal {
+            self.drop_frame(slot, &header);
+            return self.refuse(id, &header, Status::from(&error), &error.to_string());
+        }
+        let ticket = Ticket::Client { session: id, header };
+        // The arms differ in who owns the bytes while they are staged; what happens to them is the same.
+        let session = self.sessions[slot as usize].as_mut().expect("open");
+        let admitted = match session.frame(&header) {
+            Frame::Small(frame) => match stage(&mut self.shard, &header, frame) {
+                Ok((staged, crc)) => self.shard.submit(staged, Payload::Copy(frame), crc, ack_of(&header), ticket),
+                Err(refusal) => return self.refuse_or_scatter(slot, id, header, None, refusal),
+            },
+            Frame::Large(buffer, len) => match stage(&mut self.shard, &header, &buffer[HEADROOM..HEADROOM + len]) {
+                Ok((staged, crc)) if len <= COPY_BYTES_MAX => {
+                    let payload = Payload::Copy(&buffer[HEADROOM..HEADROOM + len]);
+                    self.shard.submit(staged, payload, crc, ack_of(&header), ticket)
+                }
+                Ok((staged, crc)) => {
+                    self.shard.submit(staged, Payload::Whole { buffer, len }, crc, ack_of(&header), ticket)
+                }
+                Err(refusal) => {
+                    let frame: Box<[u8]> = buffer[HEADROOM..HEADROOM + len].into();
+                    return self.refuse_or_scatter(slot, id, header, Some(frame), refusal);
+                }
+            },
+        };
+        self.session_mut(slot).consume(&header);
+        match admitted {
+            Ok(Admission::Waiting) => {}
+            Ok(Admission::Acknowledged(ticket, rows, lsn)) => {
+                self.finish_write(ticket, Ok((accepted(&header, rows), lsn)));
+            }
+            Err(error) => self.refuse(id, &header, Status::from(&error), &error.to_string()),
+        }
+    }
+
+    fn drop_frame(&mut self, slot: u32, header: &Header) {
+        let session = self.session_mut(slot);
+        drop(session.frame(header));
+        session.consume(header);
+    }
+
+    /// A frame that could not be staged here: split it if its rows live elsewhere, refuse it otherwise.
+    fn refuse_or_scatter(
+        &mut self,
+        slot: u32,
+        id: SessionId,
+        header: Header,
+        frame: Option<Box<[u8]>>,
+        refusal: Refusal,
+    ) {
+        let frame = frame.unwrap_or_else(|| match self.session_mut(slot).frame(&header) {
+            Frame::Small(frame) => frame.into(),
+            Frame::Large(..) => unreachable!("a large frame was given"),
+        });
+        self.session_mut(slot).consume(&header);
+        let refusal = match refusal {
+            Refusal::Engine(engine::Error::Misplaced { .. }) => match self.scatter(id, &header, &frame) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
+            refusal => refusal,
+        };
+        let (status, message) = refusal.describe();
+        self.refuse(id, &header, status, &message);
+    }
+
+    /// Sends each part of an operation to the shard where its rows live.
+    fn scatter(&mut self, session: SessionId, header: &Header, frame: &[u8]) -> Result<(), Refusal> {
+        let shards = self.context.shards;
+        let collection = self.context.collection(header.collection)?;
+        let schema = &collection.spec.schema;
+        let parts: Vec<(usize, Vec<u8>)> = match operation(header, &frame[HEADER_BYTES..])? {
+            Operation::Write { batch, .. } => {
+                let batch = BatchView::parse(schema, batch)?;
+                // Here, because a part that was accepted elsewhere cannot be taken back.
+                region::check_vectors(&batch)?;
+                batch.split(shards, HEADER_BYTES)?.into_iter().map(|part| (part.shard, part.message)).collect()
+            }
+            Operation::Delete { ids, .. } => {
+                let mut homes: Vec<Vec<usize>> = vec![Vec::new(); shards];
+                for (place, ident) in ids.iter().enumerate() {
+                    homes[placement::home(ident, shards)].push(place);
+                }
+                let kind = schema.id_kind();
+                let part = |(home, places): (usize, Vec<usize>)| {
+                    let list = IdList::from_ids(kind, places.iter().map(|&place| ids.get(place)));
+                    let mut frame = vec![0; HEADER_BYTES];
+                    let view = list.view();
+                    codec::encode_ids(kind, (0..view.len()).map(|place| view.get(place)), &mut frame);
+                    (home, frame)
+                };
+                homes.into_iter().enumerate().filter(|(_, places)| !places.is_empty()).map(part).collect()
+            }
+        };
+        self.forwards.last_ticket += 1;
+        let ticket = self.forwards.last_ticket;
+        let missing = parts.len();
+        let scattered = Scattered { session, header: *header, missing, outcome: Outcome::default(), lsn: 0, error: None };
+        self.forwards.waiting.insert(ticket, scattered);
+        for (home, mut frame) in parts {
+            codec::seal_frame(&mut frame, *header);
+            let frame = frame.into_boxed_slice();
+            if home == self.context.index {
+                self.forwarded_in(home, ticket, frame);
+            } else {
+                self.post(home, Message::Forward { ticket, frame });
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of an operation has come in whose rows live here.
+    pub(super) fn forwarded_in(&mut self, from: usize, ticket: u64, frame: Box<[u8]>) {
+        self.forwards.inbox.push_back((from, ticket, frame));
+    }
+
+    /// Works on forwarded parts as long as the log has room.
+    pub(super) fn retry_forwards(&mut self) {
+        while let Some((from, ticket, frame)) = self.forwards.inbox.pop_front() {
+            if let Some(error) = self.shard.refusal() {
+                self.finish_write(Ticket::Peer { from, ticket }, Err(error));
+                continue;
+            }
+            let buffer = if frame.len() > COPY_BYTES_MAX { self.arena.take(HEADROOM + frame.len()) } else { None };
+            let no_memory = frame.len() > COPY_BYTES_MAX && buffer.is_none();
+            if no_memory || !self.shard.has_room(frame.len()) {
+                self.forwards.inbox.push_front((from, ticket, frame));
+                return;
+            }
+            let head = frame.first_chunk::<HEADER_BYTES>().expect("made by a peer");
+            let header = Header::decode(head).expect("made by a peer");
+            let staged = stage(&mut self.shard, &header, &frame);
+            let peer = Ticket::Peer { from, ticket };
+            let admitted = match (staged, buffer) {
+                (Ok((staged, crc)), Some(mut buffer)) => {
+                    buffer[HEADROOM..HEADROOM + frame.len()].copy_from_slice(&frame);
+                    let payload = Payload::Whole { buffer, len: frame.len() };
+                    self.shard.submit(staged, payload, crc, ack_of(&header), peer)
+                }
+                (Ok((staged, crc)), None) => {
+                    self.shard.submit(staged, Payload::Copy(&frame), crc, ack_of(&header), peer)
+                }
+                (Err(Refusal::Engine(error)), _) => Err(error),
+                (Err(Refusal::Frame(_)), _) => Err(engine::Error::MalformedBatch { problem: "a peer's frame" }),
+            };
+            match admitted {
+                Ok(Admission::Waiting) => {}
+                Ok(Admission::Acknowledged(peer, rows, lsn)) => {
+                    self.finish_write(peer, Ok((accepted(&header, rows), lsn)));
+                }
+                Err(error) => self.finish_write(Ticket::Peer { from, ticket }, Err(error)),
+            }
+        }
+    }
+
+    /// A part of one of our operations is done.
+    pub(super) fn forwarded_back(&mut self, ticket: u64, result: engine::Result<(Outcome, Lsn)>) {
+        let scattered = self.forwards.waiting.get_mut(&ticket).expect("answered once a part");
+        scattered.missing -= 1;
+        match result {
+            Ok((outcome, lsn)) => {
+                scattered.outcome.rows += outcome.rows;
+                scattered.outcome.replaced += outcome.replaced;
+                scattered.outcome.deleted += outcome.deleted;
+                scattered.lsn = scattered.lsn.max(lsn);
+            }
+            Err(error) => scattered.error = Some(error),
+        }
+        if scattered.missing > 0 {
+            return;
+        }
+        let Scattered { session, header, outcome, lsn, error, .. } =
+            self.forwards.waiting.remove(&ticket).expect("present");
+        let result = error.map_or(Ok((outcome, lsn)), Err);
+        self.answer_write(session, &header, result);
+    }
+
+    /// Tells whoever waits what became of an operation.
+    pub(super) fn finish_write(&mut self, ticket: Ticket, result: engine::Result<(Outcome, Lsn)>) {
+        self.count(&result);
+        match ticket {
+            Ticket::Peer { from, ticket } => {
+                if from == self.context.index {
+                    self.forwarded_back(ticket, result);
+                } else {
+                    self.post(from, Message::Forwarded { ticket, result });
+                }
+            }
+            Ticket::Client { session, header } => self.answer_write(session, &header, result),
+        }
+    }
+
+    fn answer_write(&mut self, session: SessionId, header: &Header, result: engine::Result<(Outcome, Lsn)>) {
+        match result {
+            Ok((outcome, lsn)) => {
+                let frame = written(header, outcome, lsn);
+                self.reply(Reply { session, frame, is_error: false });
+            }
+            Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
+        }
+    }
+
+    fn count(&self, result: &engine::Result<(Outcome, Lsn)>) {
+        if let Ok((outcome, _)) = result {
+            let metrics = &self.context.metrics;
+            metrics.rows_written.add(u64::from(outcome.rows));
+            metrics.rows_replaced.add(u64::from(outcome.replaced));
+            metrics.rows_deleted.add(u64::from(outcome.deleted));
+        }
+    }
+}
+
+/// Checks a frame's body and stages its operation. Returns the checksum over the whole frame, for the log.
+fn stage(
+    shard: &mut engine::shard::Shard<engine::wal::DiskStorage, Ticket>,
+    header: &Header,
+    frame: &[u8],
+) -> Result<(Staged, u32), Refusal> {
+    let (head, body) = frame.split_first_chunk::<HEADER_BYTES>().expect("a whole frame");
+    codec::check_body(header, body)?;
+    let staged = shard.stage(operation(header, body)?)?;
+    Ok((staged, codec::frame_crc(head, header.body_crc, header.body_len)))
+}
+
+/// What is known of an operation that is acknowledged before it is published: how many rows or ids it names.
+fn accepted(header: &Header, count: u32) -> Outcome {
+    if header.opcode == Opcode::Delete.code() {
+        Outcome { deleted: count, ..Outcome::default() }
+    } else {
+        Outcome { rows: count, ..Outcome::default() }
+    }
+}
+
+fn written(header: &Header, outcome: Outcome, lsn: Lsn) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_BYTES + 24);
+    let is_delete = header.opcode == Opcode::Delete.code();
+    codec::encode_frame(header.reply(), &mut frame, |body| {
+        if is_delete {
+            Deleted { deleted: outcome.deleted, lsn }.encode(body);
+        } else {
+            let Outcome { rows, replaced, .. } = outcome;
+            Written { rows, inserted: rows - replaced, replaced, lsn }.encode(body);
+        }
+    });
+    frame
+}

@@ -1,0 +1,179 @@
+//! The command line: subcommands, and the options that several of them share.
+
+use std::io::IsTerminal;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use net::client::{Ack, Client, ClientOptions};
+
+use crate::commands::{
+    bench, collections, delete, demo, drop_collection, eval, get, import, search, serve, snapshot, stats, wait_indexed,
+};
+use crate::error::{Error, Result};
+
+/// Broadhead: a thread-per-core vector storage engine.
+#[derive(Debug, Parser)]
+#[command(name = "broadhead", version, max_term_width = 120)]
+pub struct Cli {
+    /// What to log to standard error: error, warn, info, debug, trace, or per module as in `net=debug,info`.
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve(serve::Arguments),
+    /// Import files into a collection: Parquet, JSON lines, NumPy.
+    Import(import::Arguments),
+    /// Find the nearest rows to a row, a vector or a file of vectors.
+    Search(search::Arguments),
+    /// Show rows by id.
+    Get(get::Arguments),
+    /// Delete rows by id.
+    Delete(delete::Arguments),
+    /// Show counters of the server.
+    Stats(stats::Arguments),
+    /// List the collections.
+    Collections(collections::Arguments),
+    /// Drop a collection with all its rows.
+    Drop(drop_collection::Arguments),
+    /// Write a snapshot of a collection; it frees the log before it and makes the next start quick.
+    Snapshot(snapshot::Arguments),
+    /// Wait until every row is in the index.
+    WaitIndexed(wait_indexed::Arguments),
+    /// Measure recall and speed of search against the exact truth.
+    Eval(eval::Arguments),
+    /// Generate load and measure it.
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// The whole path on a temporary server: import, index, measure, search, clean up.
+    Demo(demo::Arguments),
+}
+
+/// Where the server is, and how to answer.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// Address of the server.
+    #[arg(long, env = "BROADHEAD_SERVER", default_value = crate::config::LISTEN_DEFAULT, value_name = "HOST:PORT")]
+    pub server: String,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Remote {
+    /// Connects to the server.
+    pub fn connect(&self) -> Result<Client> {
+        let options = ClientOptions {
+            name: concat!("broadhead ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..ClientOptions::default()
+        };
+        Client::connect(&self.server, options).map_err(Error::Unreachable)
+    }
+
+    /// No progress is shown: the output is for a program that reads both streams.
+    pub fn quiet(&self) -> bool {
+        self.json && !std::io::stderr().is_terminal()
+    }
+}
+
+/// When a write counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Acknowledge {
+    /// It is on disk.
+    Durable,
+    /// It is accepted, in order; a crash can lose it.
+    Memory,
+}
+
+impl Acknowledge {
+    /// As in the output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Acknowledge::Durable => "durable",
+            Acknowledge::Memory => "memory",
+        }
+    }
+}
+
+impl From<Acknowledge> for Ack {
+    fn from(acknowledge: Acknowledge) -> Ack {
+        match acknowledge {
+            Acknowledge::Durable => Ack::Durable,
+            Acknowledge::Memory => Ack::Memory,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> std::result::Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_documented_line_is_understood() {
+        for line in [
+            "broadhead serve --data d --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 --config f.toml --port-file p",
+            "broadhead import a.parquet b.jsonl --collection c --server h:1 --id k --vector v --metric l2 --batch-rows 9 \
+             --connections 2 --ack memory",
+            "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --columns a,b --json",
+            "broadhead search --collection c --vector [0.1,0.2]",
+            "broadhead search --collection c --npy q.npy",
+            "broadhead get --collection c --ids 1,2,3 --json",
+            "broadhead delete --collection c --ids a,b",
+            "broadhead stats --json",
+            "broadhead collections --server h:1",
+            "broadhead drop --collection c",
+            "broadhead snapshot --collection c",
+            "broadhead wait-indexed --collection c --timeout 5",
+            "broadhead eval q.parquet --collection c -k 10 --ef 16,32,64 --threads 2 --json",
+            "broadhead bench ingest --seconds 3 --dim 384 --type f16 --batch-rows 1000 --connections 2 --ack durable --json",
+            "broadhead bench search --rows 1000 --rate 500 --json --log debug",
+            "broadhead demo --packages p --queries q",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn usage_errors_are_told_and_exit_with_2() {
+        for line in [
+            "broadhead",
+            "broadhead fly",
+            "broadhead import --collection c",
+            "broadhead search --collection c",
+            "broadhead search --collection c --like 1 --npy f.npy",
+            "broadhead search --collection c --like 1 -k 0",
+            "broadhead get --collection c",
+            "broadhead import f.npy --collection c --ack maybe",
+            "broadhead eval q.parquet --collection c --ef 0",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_shows_the_defaults() {
+        let mut command = Cli::command();
+        let help = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        for default in [crate::config::LISTEN_DEFAULT, crate::config::ADMIN_DEFAULT, "one per core", "BROADHEAD_DATA"] {
+            assert!(help.contains(default), "{default} is not in:\n{help}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! `broadhead import`: files into a collection.
+//!
+//! One thread reads and decodes; each connection has a thread that splits, encodes and sends, with a bounded number of writes
+//! in flight. Rows of one id that come more than once: with one connection the last wins, with more of them any may.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use net::client::{Ack, Client, Collection, CollectionOptions, Pending, WriteReport};
+use net::codec::Status;
+use serde_json::json;
+
+use crate::cli::{Acknowledge, Remote};
+use crate::error::Result;
+use crate::output::{self, rate};
+use crate::progress::Progress;
+use crate::sources::{self, Metric, SourceOptions};
+
+/// Writes in flight on one connection.
+const IN_FLIGHT_MAX: usize = 8;
+/// Bytes of one write; a larger batch is sent in pieces.
+const WRITE_BYTES_MAX: usize = 12 << 20;
+
+/// Arguments of `import`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Files: .parquet, .jsonl, .ndjson, .json (JSON lines), .npy.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Collection to import into; it is created if it is not there.
+    #[arg(long, value_name = "NAME")]
+    pub collection: String,
+    /// Column of the ids, integers or strings [default: `id` if there is one, else the row number]
+    #[arg(long, value_name = "COLUMN")]
+    pub id: Option<String>,
+    /// Column of the vectors; may be given several times [default: the only one there is]
+    #[arg(long, value_name = "COLUMN")]
+    pub vector: Vec<String>,
+    /// How nearness is measured.
+    #[arg(long, value_enum, default_value = "cosine")]
+    pub metric: Metric,
+    /// Rows of one write.
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch_rows: u32,
+    /// Connections that send at the same time.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub connections: u16,
+    /// When a write counts as done.
+    #[arg(long, value_enum, default_value = "durable")]
+    pub ack: Acknowledge,
+    /// Links per node of the graph, for a new collection; 0: the server's default.
+    #[arg(long, default_value_t = 0, value_name = "M")]
+    pub m: u16,
+    /// Candidates while the graph is built, for a new collection; 0: the server's default.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub ef_construction: u16,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// What was imported.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Imported {
+    /// Rows written.
+    pub rows: u64,
+    /// Of them, those whose id was there before.
+    pub replaced: u64,
+    /// Payload of the vectors, in bytes.
+    pub vector_bytes: u64,
+    /// From the first read to the last acknowledgement.
+    pub seconds: f64,
+}
+
+impl Imported {
+    /// Rows a second.
+    pub fn rows_per_s(&self) -> f64 {
+        self.rows as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Payload of the vectors, 10^6 bytes a second.
+    pub fn mb_per_s(&self) -> f64 {
+        self.vector_bytes as f64 / 1e6 / self.seconds.max(1e-9)
+    }
+}
+
+/// Imports the files and tells how it went.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let imported = import(arguments)?;
+    let (rows_per_s, mb_per_s) = (imported.rows_per_s(), imported.mb_per_s());
+    if arguments.remote.json {
+        output::line(json!({
+            "collection": arguments.collection, "rows": imported.rows, "replaced": imported.replaced,
+            "vector_bytes": imported.vector_bytes, "seconds": imported.seconds,
+            "rows_per_s": rows_per_s, "mb_per_s": mb_per_s, "ack": arguments.ack.name(),
+        }));
+        return Ok(());
+    }
+    let megabytes = imported.vector_bytes as f64 / 1e6;
+    output::line(format_args!(
+        "imported {} rows ({megabytes:.1} MB of vectors) in {:.2} s: {} rows/s, {} MB/s, {}{}",
+        output::grouped(imported.rows),
+        imported.seconds,
+        rate(rows_per_s),
+        rate(mb_per_s),
+        arguments.ack.name(),
+        if imported.replaced > 0 {
+            format!("; {} replaced rows of the same id", output::grouped(imported.replaced))
+        } else {
+            String::new()
+        },
+    ));
+    Ok(())
+}
+
+/// Imports the files.
+pub fn import(arguments: &Arguments) -> Result<Imported> {
+    let started = Instant::now();
+    let options = SourceOptions {
+        id: arguments.id.clone(),
+        vectors: arguments.vector.clone(),
+        metric: arguments.metric,
+        batch_rows: arguments.batch_rows as usize,
+        first_row: 0,
+    };
+    // Every file is opened before anything is written: a wrong name or a wrong column shows at once.
+    let sources = arguments.files.iter().map(|path| sources::open(path, &options)).collect::<Result<Vec<_>>>()?;
+    let rows_total = sources.iter().map(|source| source.rows).sum::<Option<u64>>();
+    let progress = Progress::start("importing", rows_total, arguments.remote.quiet());
+    for (path, source) in arguments.files.iter().zip(&sources) {
+        source.notes.iter().for_each(|note| progress.note(&format!("note: {}: {note}", path.display())));
+    }
+    let client = arguments.remote.connect()?;
+    let schema = ready_collection(&client, arguments, &sources[0].schema)?;
+    for (path, source) in arguments.files.iter().zip(&sources) {
+        sources::conform(path, &source.schema, &schema).map(drop)?;
+    }
+    drop(sources);
+
+    let batches = Mutex::new(sources::prefetch(read_files(arguments.files.clone(), options, schema.clone())));
+    let tally = Mutex::new(Tally { imported: Imported::default(), progress, schema, failed: false });
+    let mut results = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..arguments.connections)
+            .map(|_| {
+                scope.spawn(|| {
+                    let result = send(arguments, &batches, &tally);
+                    if result.is_err() {
+                        lock(&tally).failed = true;
+                    }
+                    result
+                })
+            })
+            .collect();
+        results.extend(workers.into_iter().map(|worker| worker.join().expect("a sender does not panic")));
+    });
+    let mut tally = tally.into_inner().expect("a sender does not panic");
+    tally.progress.finish();
+    let failure = results.into_iter().find_map(Result::err);
+    if let Some(error) = failure {
+        tally.progress.note(&format!("{} rows were stored before the error", output::grouped(tally.imported.rows)));
+        return Err(error);
+    }
+    tally.imported.seconds = started.elapsed().as_secs_f64();
+    Ok(tally.imported)
+}
+
+/// Schema of the collection, which is created if it is not there.
+fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) -> Result<SchemaRef> {
+    let collection = match client.collection(&arguments.collection) {
+        Err(error) if error.status() == Some(Status::UnknownCollection) => {
+            let options =
+                CollectionOptions { m: arguments.m, ef_construction: arguments.ef_construction, if_not_exists: true };
+            client.create_collection(&arguments.collection, schema, options)?
+        }
+        found => found?,
+    };
+    Ok(collection.schema().clone())
+}
+
+/// The batches of all files, in the collection's schema.
+fn read_files(
+    files: Vec<PathBuf>,
+    options: SourceOptions,
+    schema: SchemaRef,
+) -> impl Iterator<Item = Result<RecordBatch>> + Send {
+    let mut files = files.into_iter();
+    let mut current: Option<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> = None;
+    let mut options = options;
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(batch) = current.as_mut().and_then(Iterator::next) {
+                options.first_row += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+                return Some(batch);
+            }
+            let path = files.next()?;
+            match open_conformed(&path, &options, &schema) {
+                Ok(batches) => current = Some(batches),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    })
+}
+
+fn open_conformed(
+    path: &Path,
+    options: &SourceOptions,
+    schema: &SchemaRef,
+) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+    let source = sources::open(path, options)?;
+    let conform = sources::conform(path, &source.schema, schema)?;
+    Ok(Box::new(source.batches.map(move |batch| batch.and_then(|batch| conform(&batch)))))
+}
+
+/// What all connections have done.
+struct Tally {
+    imported: Imported,
+    progress: Progress,
+    schema: SchemaRef,
+    failed: bool,
+}
+
+impl Tally {
+    fn add(&mut self, rows: usize, report: &WriteReport) {
+        let bytes = sources::vector_bytes(&self.schema, rows) as u64;
+        self.imported.rows += rows as u64;
+        self.imported.replaced += report.replaced;
+        self.imported.vector_bytes += bytes;
+        self.progress.add(rows as u64, bytes);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no thread panics while it holds this lock")
+}
+
+/// One connection: takes batches while there are any.
+fn send(
+    arguments: &Arguments,
+    batches: &Mutex<impl Iterator<Item = Result<RecordBatch>>>,
+    tally: &Mutex<Tally>,
+) -> Result<()> {
+    let client = arguments.remote.connect()?;
+    let collection = client.collection(&arguments.collection)?;
+    let ack = Ack::from(arguments.ack);
+    let mut in_flight: VecDeque<(usize, Pending<WriteReport>)> = VecDeque::new();
+    loop {
+        let batch = lock(batches).next();
+        let Some(batch) = batch else { break };
+        let batch = match batch {
+            Ok(_) if lock(tally).failed => break,
+            Ok(batch) => batch,
+            Err(error) => {
+                settle(&mut in_flight, 0, tally)?;
+                return Err(error);
+            }
+        };
+        send_batch(&collection, &batch, ack, &mut in_flight, tally)?;
+    }
+    settle(&mut in_flight, 0, tally)
+}
+
+fn send_batch(
+    collection: &Collection,
+    batch: &RecordBatch,
+    ack: Ack,
+    in_flight: &mut VecDeque<(usize, Pending<WriteReport>)>,
+    tally: &Mutex<Tally>,
+) -> Result<()> {
+    for piece in pieces(batch, WRITE_BYTES_MAX) {
+        settle(in_flight, IN_FLIGHT_MAX - 1, tally)?;
+        in_flight.push_back((piece.num_rows(), collection.write(&piece, ack)?));
+    }
+    Ok(())
+}
+
+/// Waits until no more than `left` writes are in flight.
+fn settle(in_flight: &mut VecDeque<(usize, Pending<WriteReport>)>, left: usize, tally: &Mutex<Tally>) -> Result<()> {
+    while in_flight.len() > left {
+        let (rows, pending) = in_flight.pop_front().expect("there is more than is to be left");
+        let report = pending.wait()?;
+        lock(tally).add(rows, &report);
+    }
+    Ok(())
+}
+
+/// A batch in pieces of about equal rows, none much larger than `bytes_max`.
+fn pieces(batch: &RecordBatch, bytes_max: usize) -> Vec<RecordBatch> {
+    let bytes = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+    let bytes: usize = batch.columns().iter().map(bytes).sum();
+    let count = bytes.div_ceil(bytes_max).clamp(1, batch.num_rows().max(1));
+    let rows = batch.num_rows().div_ceil(count).max(1);
+    (0..batch.num_rows()).step_by(rows).map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, UInt64Array};
+
+    use super::*;
+
+    #[test]
+    fn large_batches_are_cut() {
+        let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..1000));
+        let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+        assert_eq!(pieces(&batch, 1 << 20).len(), 1);
+        let cut = pieces(&batch, 1000);
+        assert_eq!(cut.len(), 8);
+        assert_eq!(cut.iter().map(RecordBatch::num_rows).sum::<usize>(), 1000);
+        assert_eq!(pieces(&batch.slice(0, 10), 1000).len(), 1, "only the slice counts");
+        assert!(pieces(&batch.slice(0, 0), 1000).is_empty());
+    }
+
+    #[test]
+    fn row_numbers_go_on_over_several_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = ["a.jsonl", "b.jsonl"].iter().map(|name| directory.path().join(name)).collect();
+        paths.iter().for_each(|path| std::fs::write(path, "{\"v\": [1, 2]}\n{\"v\": [3, 4]}\n").unwrap());
+        let options = SourceOptions { id: None, vectors: Vec::new(), metric: Metric::L2, batch_rows: 10, first_row: 0 };
+        let schema = sources::open(&paths[0], &options).unwrap().schema;
+        let batches = read_files(paths, options, schema).collect::<Result<Vec<_>>>().unwrap();
+        let ids = batches.iter().map(|batch| output::text_cell(batch.column(0), 1)).collect::<Vec<_>>();
+        assert_eq!(ids, ["1", "3"]);
+    }
+}

@@ -1,0 +1,49 @@
+//! The subcommands, one file each: its arguments, and `run`.
+
+pub mod bench;
+pub mod collections;
+pub mod delete;
+pub mod demo;
+pub mod drop_collection;
+pub mod eval;
+pub mod get;
+pub mod import;
+pub mod search;
+pub mod serve;
+pub mod snapshot;
+pub mod stats;
+pub mod wait_indexed;
+
+use arrow::array::RecordBatch;
+use engine::schema::IdKind;
+use net::client::{Collection, Ids};
+use serde_json::{Map, Value};
+
+use crate::error::{RequestProblem, Result};
+use crate::output::json_cell;
+use crate::sources;
+
+/// Ids as they stand on the command line, in the kind that the collection has.
+fn parse_ids(collection: &Collection, ids: &[String]) -> Result<Ids> {
+    if collection.id_kind() == IdKind::Utf8 {
+        return Ok(Ids::Utf8(ids.to_vec()));
+    }
+    let number = |id: &String| id.trim().parse::<u64>().map_err(|_| RequestProblem::Id { id: id.clone() });
+    Ok(Ids::U64(ids.iter().map(number).collect::<Result<_, _>>()?))
+}
+
+/// Names of the columns that are no vectors, in the order of the schema.
+fn readable_columns(collection: &Collection) -> Vec<String> {
+    let schema = collection.schema();
+    let vectors = sources::vector_columns(schema);
+    let readable = schema.fields().iter().enumerate().filter(|(index, _)| !vectors.contains(index));
+    readable.map(|(_, field)| field.name().clone()).collect()
+}
+
+/// A row as a JSON object.
+fn json_row(batch: &RecordBatch, row: usize) -> Map<String, Value> {
+    let schema = batch.schema();
+    let cell =
+        |(field, column): (&std::sync::Arc<arrow::datatypes::Field>, _)| (field.name().clone(), json_cell(column, row));
+    schema.fields().iter().zip(batch.columns()).map(cell).collect()
+}

@@ -1,0 +1,180 @@
+//! Parquet files.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::mapping::{Mapping, mapped};
+use super::{Source, SourceOptions};
+use crate::error::{Error, FileProblem, Result};
+
+type Builder = ParquetRecordBatchReaderBuilder<File>;
+
+/// Opens a Parquet file for import.
+pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
+    let builder = builder(path)?;
+    let schema = builder.schema().clone();
+    let rows = rows(&builder);
+    if rows == 0 {
+        return Err(Error::file(path)(FileProblem::Empty));
+    }
+    let mapping = Mapping::derive(path, &schema, options, |column| first_list_length(path, column))?;
+    let batches = read(path, builder, &mapping.file_columns, options.batch_rows)?;
+    Ok(Source {
+        schema: mapping.schema.clone(),
+        notes: mapping.notes.clone(),
+        rows: Some(rows),
+        batches: mapped(mapping, path, options.first_row, batches),
+    })
+}
+
+/// Reads the columns of the given names that the file has, whole.
+pub fn read_columns(path: &Path, names: &[&str]) -> Result<RecordBatch> {
+    let builder = builder(path)?;
+    let schema = builder.schema().clone();
+    let rows = rows(&builder) as usize;
+    let mut columns: Vec<usize> = names.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    columns.sort_unstable();
+    let mut batches = read(path, builder, &columns, rows.max(1))?;
+    batches.next().unwrap_or_else(|| Err(Error::file(path)(FileProblem::Empty)))
+}
+
+fn builder(path: &Path) -> Result<Builder> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    Builder::try_new(file).map_err(|error| Error::file(path)(FileProblem::Parquet(error)))
+}
+
+fn rows(builder: &Builder) -> u64 {
+    builder.metadata().file_metadata().num_rows().max(0) as u64
+}
+
+fn read(
+    path: &Path,
+    builder: Builder,
+    columns: &[usize],
+    batch_rows: usize,
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
+    let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+    let path = path.to_owned();
+    let reader = builder.with_projection(mask).with_batch_size(batch_rows).build();
+    let reader = reader.map_err(|error| Error::file(&path)(FileProblem::Parquet(error)))?;
+    Ok(reader.map(move |batch| batch.map_err(|error| Error::file(&path)(FileProblem::Arrow(error)))))
+}
+
+/// Length of the first list of a column whose type does not tell it.
+fn first_list_length(path: &Path, column: usize) -> Result<Option<i32>> {
+    let mut batches = read(path, builder(path)?, &[column], 64)?;
+    let Some(batch) = batches.next() else {
+        return Ok(None);
+    };
+    let batch = batch?;
+    let lists = batch.column(0);
+    let row = (0..lists.len()).find(|&row| lists.is_valid(row));
+    Ok(row.map(|row| match lists.data_type() {
+        DataType::LargeList(_) => lists.as_list::<i64>().value(row).len() as i32,
+        _ => lists.as_list::<i32>().value_length(row),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float32Array, ListArray, StringArray};
+    use arrow::datatypes::{Float16Type, Float32Type};
+    use parquet::arrow::ArrowWriter;
+
+    use super::super::Metric;
+    use super::*;
+
+    fn data(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)
+    }
+
+    fn options(batch_rows: usize) -> SourceOptions {
+        SourceOptions { id: None, vectors: Vec::new(), metric: Metric::Cosine, batch_rows, first_row: 0 }
+    }
+
+    fn write(path: &Path, batch: &RecordBatch) {
+        let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn the_packages_arrive_whole() {
+        let source = open(&data("debian-10k.parquet"), &options(3_000)).unwrap();
+        assert_eq!(source.rows, Some(10_000));
+        assert!(source.notes.is_empty(), "{:?}", source.notes);
+        let batches: Vec<RecordBatch> = source.batches.map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3_000, 3_000, 3_000, 1_000]);
+        let last = &batches[3];
+        let ids = last.column_by_name("id").unwrap().as_primitive::<arrow::datatypes::UInt64Type>();
+        assert_eq!(ids.values().last(), Some(&9_999));
+        let names = last.column_by_name("name").unwrap().as_string::<i32>();
+        assert_eq!(names.value(999), "fonts-samyak");
+        let vectors = last.column_by_name("embedding").unwrap().as_fixed_size_list();
+        assert_eq!((vectors.value_length(), vectors.values().len()), (384, 384_000));
+        assert!(vectors.values().as_primitive_opt::<Float16Type>().is_some(), "f16 stays f16");
+    }
+
+    #[test]
+    fn variable_lists_of_one_length_become_vectors() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lists.parquet");
+        let lists = (0..300).map(|row| Some(vec![Some(row as f32), Some(1.0), Some(2.0)]));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists));
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..300).map(|row| format!("n{row}"))));
+        write(&path, &RecordBatch::try_from_iter([("v", lists), ("name", names)]).unwrap());
+        let source = open(&path, &SourceOptions { id: Some("name".to_owned()), ..options(128) }).unwrap();
+        assert_eq!(source.schema.field(0).data_type(), &DataType::Utf8);
+        let rows: usize = source.batches.map(|batch| batch.unwrap().column(1).as_fixed_size_list().len()).sum();
+        assert_eq!(rows, 300);
+    }
+
+    #[test]
+    fn a_bad_row_is_named_by_its_number_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad.parquet");
+        let lists = (0..300).map(|row| Some(vec![Some(if row == 200 { f32::INFINITY } else { 1.0 }), Some(1.0)]));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists));
+        write(&path, &RecordBatch::try_from_iter([("v", lists)]).unwrap());
+        let error = open(&path, &options(128)).unwrap().batches.find_map(Result::err).unwrap();
+        assert!(
+            error.to_string().ends_with("bad.parquet, row 200: column `v`: the vector holds NaN or infinity"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn files_that_are_not_parquet_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let fail = |path: &Path| open(path, &options(128)).err().unwrap().to_string();
+        let absent = directory.path().join("absent.parquet");
+        assert!(fail(&absent).starts_with(&format!("open {}: No such file", absent.display())));
+        let text = directory.path().join("text.parquet");
+        std::fs::write(&text, "PAR1 but not for long").unwrap();
+        assert!(fail(&text).starts_with(&format!("{}: ", text.display())));
+        let whole = std::fs::read(data("debian-10k-queries.parquet")).unwrap();
+        let cut = directory.path().join("cut.parquet");
+        std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+        assert!(fail(&cut).starts_with(&format!("{}: ", cut.display())));
+        let scalars = directory.path().join("scalars.parquet");
+        let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+        write(&scalars, &RecordBatch::try_from_iter([("x", column.clone())]).unwrap());
+        assert!(fail(&scalars).contains("no column of vectors"));
+        let empty = directory.path().join("empty.parquet");
+        write(&empty, &RecordBatch::try_from_iter([("x", column)]).unwrap().slice(0, 0));
+        assert!(fail(&empty).ends_with("no rows"));
+    }
+
+    #[test]
+    fn columns_are_read_by_name() {
+        let batch = read_columns(&data("debian-10k-queries.parquet"), &["neighbors", "embedding", "absent"]).unwrap();
+        assert_eq!((batch.num_rows(), batch.num_columns()), (200, 2));
+    }
+}
