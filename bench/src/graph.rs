@@ -140,20 +140,17 @@ fn build_shard(
         for row in mine.by_ref().take(BATCH_ROWS) {
             indexer.insert(space, row, &mut outbox);
         }
-        receiver.drain(RING_BATCHES, |edges| {
-            indexer.apply(space, &edges, &mut outbox);
-            in_flight.fetch_sub(1, Ordering::SeqCst);
-        });
+        let applied = receiver.drain(RING_BATCHES, |edges| indexer.apply(space, &edges, &mut outbox));
         let edges = outbox.take(1 - shard);
         if !edges.is_empty() {
             in_flight.fetch_add(1, Ordering::SeqCst);
             unsent.push_back(edges);
         }
         sender.push_batch(&mut unsent);
-        if inserting && mine.peek().is_none() {
-            inserting = false;
-            in_flight.fetch_sub(1, Ordering::SeqCst);
-        }
+        let done = inserting && mine.peek().is_none();
+        inserting &= !done;
+        // Last, so that what these batches gave rise to is counted before they are not.
+        in_flight.fetch_sub(applied + usize::from(done), Ordering::SeqCst);
     }
     indexer.set_indexed(graph_slots(rows, shard));
 }

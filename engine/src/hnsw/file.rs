@@ -156,8 +156,11 @@ impl GraphLoader {
             let mut rest = &body[..];
             for slot in first..first + count {
                 let offset = source.offset - rest.len() as u64;
-                self.decode_node(shard, slot, slot < indexed, &mut rest)
-                    .ok_or_else(|| Error::Damaged { path: path.into(), offset, problem: "a node makes no sense" })?;
+                self.decode_node(shard, slot, slot < indexed, &mut rest).ok_or_else(|| Error::Damaged {
+                    path: path.into(),
+                    offset,
+                    problem: "a node makes no sense",
+                })?;
             }
             if !rest.is_empty() {
                 return damaged("a block is longer than its nodes");

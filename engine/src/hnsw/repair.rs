@@ -74,7 +74,8 @@ fn drop_dead_links(graph: &mut Graph) {
 /// Keeps the entry point that the files name, if it is there.
 fn choose_entry(graph: &mut Graph) {
     let named = graph.entry().filter(|&(level, row)| graph.level(row) == Some(level));
-    let highest = || rows(graph).filter_map(|row| Some((graph.level(row)?, row))).max_by_key(|&(level, row)| (level, !row));
+    let highest =
+        || rows(graph).filter_map(|row| Some((graph.level(row)?, row))).max_by_key(|&(level, row)| (level, !row));
     let entry = named.or_else(highest);
     graph.set_entry(entry);
 }

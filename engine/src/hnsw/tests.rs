@@ -438,5 +438,7 @@ fn damage_is_refused_with_its_place_and_newer_files_by_their_version() {
     let mut newer = file.clone();
     newer[8] = FORMAT_VERSION as u8 + 1;
     let result = load(&[newer], &[200], &points, 4);
-    assert!(matches!(result, Err(Error::NewerFormat { found, supported: FORMAT_VERSION, .. }) if found == FORMAT_VERSION + 1));
+    assert!(
+        matches!(result, Err(Error::NewerFormat { found, supported: FORMAT_VERSION, .. }) if found == FORMAT_VERSION + 1)
+    );
 }

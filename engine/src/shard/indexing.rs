@@ -100,6 +100,7 @@ impl Indexing {
 
     /// An owner has taken in the edges of one of our batches, or of a part that we handed on: then the one whose batch it
     /// was may have to be told.
+    #[must_use = "somebody waits for it"]
     pub fn applied(&mut self, batch: EdgeBatch) -> Option<(usize, Message)> {
         let job = job_of(&mut self.jobs, &batch)?;
         if let Some(sent) = job.sent.iter_mut().find(|sent| sent.number == batch.number) {
@@ -207,7 +208,8 @@ impl Job {
             let mut partition = partition.borrow_mut();
             let Ok(member) = partition.member_mut(self.collection.spec.id) else { return false };
             let first = region.coded(self.vector, shard);
-            let end = region.published(shard).min(first + ENCODE_ROWS);
+            // Up to what is filled in, not only published: rows filled in from then on get their codes at once.
+            let end = member.writer.filled().min(first + ENCODE_ROWS);
             if let Err(error) = member.writer.encode(self.vector, end) {
                 tracing::warn!(%error, shard, "rows stay out of the graph for now");
                 return false;

@@ -21,7 +21,7 @@ pub enum Status {
     MalformedBody = 7,
     /// No such operation.
     UnknownOpcode = 8,
-    /// A request before HELLO, a second HELLO, or a reply sent to the server.
+    /// A request before HELLO, or a second HELLO.
     UnexpectedFrame = 9,
 
     /// A schema that cannot be served.

@@ -89,6 +89,7 @@ impl Context {
         for (vector, indexer) in indexers.into_iter().enumerate() {
             self.indexing.borrow_mut().install(collection.clone(), vector, indexer);
         }
+        self.server.watch(collection);
         self.collections.borrow_mut().insert(collection.spec.id, collection.clone());
         self.index_wake();
     }

@@ -102,9 +102,6 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
     let _admin = admin.map_err(|source| engine::Error::System { operation: "serve HTTP", source })?;
 
     let opened = recovery::open(&options.data, shards, operation_of, &state.progress)?;
-    for collection in &opened.collections {
-        state.watch(collection);
-    }
     let mut ports = mesh::mesh(shards + 1, limits::MESH_RING_SLOTS)?;
     let control_port = ports.pop().expect("one more than shards");
     let doorbell = control_port.doorbell();

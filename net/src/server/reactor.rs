@@ -464,7 +464,7 @@ impl Reactor {
                     self.shard.wal_mut().release_before(lsn + 1);
                 }
             }
-            Message::Heartbeat => self.accepting &= !std::mem::take(&mut self.accept_failed),
+            Message::Heartbeat => self.heartbeat(),
             Message::Stop => self.stop(),
             Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } => {
                 unreachable!("a message for the control thread")
@@ -472,8 +472,26 @@ impl Reactor {
         }
     }
 
+    /// Once a second: what failed for want of something is tried again, and who holds memory without using it loses it.
+    fn heartbeat(&mut self) {
+        self.accepting &= !std::mem::take(&mut self.accept_failed);
+        if self.shard.wal().is_full() {
+            self.shard.wal_mut().retry_full();
+        }
+        for slot in 0..self.sessions.len() {
+            if self.sessions[slot].as_mut().is_some_and(Session::is_too_slow) {
+                tracing::warn!("a connection was closed: a frame that it began did not arrive in time");
+                self.session_mut(slot as u32).kill();
+                self.activate(slot as u32);
+            }
+        }
+    }
+
     fn edges_applied(&mut self, batch: EdgeBatch) {
-        self.context.indexing.borrow_mut().applied(batch);
+        let answer = self.context.indexing.borrow_mut().applied(batch);
+        if let Some((to, message)) = answer {
+            self.outbound[to].push_back(message);
+        }
         self.context.index_wake();
     }
 

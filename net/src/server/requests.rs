@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::collection::CollectionOptions;
 use engine::limits;
 use engine::schema::Schema;
 use engine::shard::message::ControlRequest;
@@ -19,6 +20,13 @@ enum Plan {
     Begun,
     /// The connection is greeted, here or by another shard.
     Greet(u16),
+}
+
+/// Choices of a graph; 0 stands for the default.
+fn options_of(m: u16, ef_construction: u16) -> CollectionOptions {
+    let default = CollectionOptions::default();
+    let or = |value, default| if value == 0 { default } else { value };
+    CollectionOptions { m: or(m, default.m), ef_construction: or(ef_construction, default.ef_construction) }
 }
 
 impl Reactor {
@@ -88,10 +96,7 @@ impl Reactor {
                 let request = ControlRequest::Create {
                     name: create.name.to_owned(),
                     schema: Arc::new(Schema::from_bytes(create.schema)?),
-                    options: engine::collection::CollectionOptions {
-                        m: create.m,
-                        ef_construction: create.ef_construction,
-                    },
+                    options: options_of(create.m, create.ef_construction),
                     if_not_exists: create.if_not_exists,
                 };
                 tasks::spawn_control(&context, session, reply, request);

@@ -16,6 +16,9 @@ use crate::codec::{FrameError, HEADER_BYTES, Header};
 /// Bytes of the staging buffer of a connection.
 pub const STAGING_BYTES: usize = 16 << 10;
 
+/// Heartbeats (seconds) within which a frame that is received into the arena has to arrive whole.
+const FRAME_BEATS_MAX: u32 = 60;
+
 /// Names a session of a shard; a slot that is used again has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId {
@@ -42,6 +45,7 @@ struct Large {
     header: Header,
     filled: usize,
     end: usize,
+    beats: u32,
 }
 
 /// A frame that is there as a whole.
@@ -139,7 +143,7 @@ impl Session {
         let filled = HEADROOM + there.len();
         buffer[HEADROOM..filled].copy_from_slice(there);
         (self.used, self.filled) = (0, 0);
-        self.large = Some(Large { buffer: Some(buffer), header, filled, end: HEADROOM + frame_bytes });
+        self.large = Some(Large { buffer: Some(buffer), header, filled, end: HEADROOM + frame_bytes, beats: 0 });
         Next::More
     }
 
@@ -152,12 +156,6 @@ impl Session {
         }
         let staging = self.staging.as_ref().expect("no receive in flight");
         Frame::Small(&staging[self.used..self.used + frame_bytes])
-    }
-
-    /// Puts a large frame back that could not be worked on yet.
-    pub fn put_back(&mut self, buffer: Buffer) {
-        let large = self.large.as_mut().expect("taken from here");
-        assert!(large.buffer.replace(buffer).is_none(), "put back once");
     }
 
     /// The frame that [`Session::next`] told of is done with.
@@ -271,6 +269,13 @@ impl Session {
     /// True when nothing of it is in the ring any more and it can be forgotten.
     pub fn is_over(&self) -> bool {
         !self.receiving && !self.sending && (self.dead || (self.closing && self.output.is_empty()))
+    }
+
+    /// To be asked once a heartbeat: true when a large frame takes too long to arrive. It holds memory that others need.
+    pub fn is_too_slow(&mut self) -> bool {
+        let Some(large) = &mut self.large else { return false };
+        large.beats += 1;
+        !self.dead && large.filled < large.end && large.beats > FRAME_BEATS_MAX
     }
 
     /// True when it has used up what one connection may have in flight.

@@ -21,7 +21,7 @@ use super::session::SessionId;
 use super::writes::Refusal;
 use crate::codec::{
     self, CollectionInfo, Columns, Cursor, FoundPrefix, Get, GotPrefix, Header, IndexStatus, List, Scan, ScannedPrefix,
-    SnapshotDone, Status,
+    SnapshotDone,
 };
 
 /// Candidates of a search that does not say how many.
@@ -391,9 +391,4 @@ fn info<'a>(collection: &'a Collection, schema: &'a [u8]) -> CollectionInfo<'a> 
         name: &spec.name,
         schema,
     }
-}
-
-/// What a request is answered with once the server stops.
-pub fn stopping() -> (Status, &'static str) {
-    (Status::ShuttingDown, "the server is stopping")
 }

@@ -213,10 +213,10 @@ fn bytes_that_a_client_chose_are_no_witness() {
 }
 
 #[test]
-fn a_record_that_does_not_continue_the_chain_is_damage() {
-    // Each forgery has a right checksum of its own.
+fn a_record_of_another_place_run_or_chain_is_none() {
+    // Each forgery has a right checksum. It is the last record, so that nothing after it gives it away.
     let disk = written(10);
-    let (segment, offset) = place(&disk, 5);
+    let (segment, offset) = place(&disk, 10);
     let right = disk.content(segment)[offset..offset + RECORD_HEADER_BYTES].to_vec();
     for (field, at) in [("lsn", 8), ("segment", 16), ("salt", 24), ("epoch", 40), ("previous", 44)] {
         let mut forged = right.clone();
@@ -224,8 +224,7 @@ fn a_record_that_does_not_continue_the_chain_is_damage() {
         let checksum = crc32c(&forged[..60]);
         forged[60..].copy_from_slice(&checksum.to_le_bytes());
         overwrite(&disk, segment, offset, &forged);
-        let outcome = read_all(&mut disk.storage(), 1);
-        assert!(matches!(outcome, Err(Error::Damaged { .. })), "{field}");
+        assert_eq!(read_all(&mut disk.storage(), 1).unwrap().0.len(), 9, "{field}");
         overwrite(&disk, segment, offset, &right);
     }
     assert_eq!(read_all(&mut disk.storage(), 1).unwrap().0.len(), 10);
