@@ -1,8 +1,13 @@
 # One profile everywhere: what is tested is what is shipped.
 CARGO ?= cargo
 BROADHEAD = target/release/broadhead
+PEERS = target/peers-venv/installed
+PEERS_PYTHON = target/peers-venv/bin/python
+# Where debian-packages.parquet is, whole; without it the benchmarks take the 10,000 rows of tests/data.
+BENCH_DATA ?= $(wildcard ../shared/data)
+BENCH_FLAGS ?=
 
-.PHONY: help build check fmt lint test bench demo serve
+.PHONY: help build check fmt lint test flood bench demo serve
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -22,11 +27,30 @@ lint: check ## Check formatting and lints
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
 test: check ## Run every test, the model checks included
+	$(CARGO) build --release --workspace
 	$(CARGO) test --release --workspace
-	cd tests/mesh-model && RUSTFLAGS="--cfg loom" $(CARGO) test --release
+	cd tests/mesh-model && $(CARGO) test --release --locked
 
-bench: check ## Run the benchmarks, each beside its baseline
-	$(CARGO) bench --workspace
+flood: check ## The long proof that no shard ever stands still: 500 runs of 1 GB
+	$(CARGO) build --release --workspace
+	BROADHEAD_FLOOD_RUNS=500 BROADHEAD_FLOOD_MB=1000 $(CARGO) test --release --workspace --test flood -- --nocapture
+
+bench: check $(PEERS) ## Run the benchmarks, each beside its baseline (BENCH_FLAGS=--quick)
+	@$(CARGO) build --release --workspace
+	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
+	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench $(BENCH_FLAGS)
+
+# hnswlib for the comparison. Not being able to get it is no failure: the figures then stand without it.
+$(PEERS): bench/peers/requirements.txt
+	@mkdir -p target
+	@if ! command -v python3 >/dev/null; then \
+		echo "python3 is missing: the graph is measured without hnswlib beside it" >&2; \
+	elif python3 -m venv target/peers-venv && $(PEERS_PYTHON) -m pip install -q -r $<; then \
+		touch $@; \
+	else \
+		rm -rf target/peers-venv; \
+		echo "hnswlib could not be installed (pip says why, above): the graph is measured without it" >&2; \
+	fi
 
 demo: check ## Import 10,000 Debian packages, search them, clean up
 	$(CARGO) build --release --workspace

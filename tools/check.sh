@@ -49,8 +49,6 @@ int main(void) { return 0; }' | "$(command -v cc || command -v gcc || command -v
     problem "the headers of the C library" "apt-get install libc6-dev | dnf install glibc-devel | pacman -S base-devel"
 fi
 have make || problem "make" "install make: apt-get install make | dnf install make | pacman -S make"
-# A dependency's build script calls git, also where there is nothing to fetch.
-have git || problem "git" "install git: apt-get install git | dnf install git | pacman -S git"
 
 if [ "$problems" -gt 0 ]; then
     exit 1

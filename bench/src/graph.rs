@@ -16,7 +16,9 @@ use engine::hnsw::{Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch}
 use engine::mesh::{Consumer, Producer, ring};
 
 pub use data::Vectors;
-pub use setup::{CodeSpace, ROW_BITS, SHARDS};
+pub use setup::{CodeSpace, ROW_BITS, SHARDS, kth_best};
+
+use crate::report::{Figure, Goal};
 
 /// Results of a query.
 pub const K: usize = 10;
@@ -26,6 +28,8 @@ pub const RERANK: usize = 30;
 pub const EFS: [usize; 10] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 /// Recall at which speeds are compared.
 const RECALL_BAR: f64 = 0.95;
+/// Setting at which recalls are compared.
+pub const RECALL_EF: usize = 64;
 /// Rows between two exchanges of edges.
 const BATCH_ROWS: usize = 64;
 /// Batches of edges on the way from one shard to the other.
@@ -54,6 +58,11 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// The setting with this ef.
+    pub fn point(&self, ef: usize) -> Option<&Point> {
+        self.points.iter().find(|point| point.ef == ef)
+    }
+
     /// Queries a second at a recall, read off the line between the two settings around it; None when it is not reached.
     pub fn qps_at(&self, recall: f64) -> Option<f64> {
         let above = self.points.iter().position(|point| point.recall >= recall)?;
@@ -64,35 +73,27 @@ impl Figures {
     }
 }
 
+/// What a run measured.
+pub struct Outcome {
+    /// For the report, each beside hnswlib's where that was measured too.
+    pub figures: Vec<Figure>,
+    /// Ours.
+    pub ours: Figures,
+    /// Whether hnswlib was there to compare to.
+    pub has_peer: bool,
+}
+
 /// Measures on the `embedding` columns of two Parquet files; with `quick` on few rows, as a smoke test.
 ///
-/// Returns name, value and unit of each figure. The ratios to hnswlib are there when `BROADHEAD_PYTHON` names a Python
-/// that has hnswlib, numpy and pyarrow.
-pub fn run(quick: bool, base: &Path, queries: &Path) -> Vec<(String, f64, &'static str)> {
+/// hnswlib is measured too when `BROADHEAD_PYTHON` names a Python that has hnswlib, numpy and pyarrow.
+pub fn run(quick: bool, base: &Path, queries: &Path) -> Outcome {
     let (rows_max, queries_max) = if quick { (QUICK_ROWS, QUICK_QUERIES) } else { (usize::MAX, usize::MAX) };
     let base_vectors = Vectors::read(base, rows_max);
     let query_vectors = Vectors::read(queries, queries_max);
     let ours = measure(&base_vectors, &query_vectors, GraphParams::default());
-    let mut figures = report("graph", &ours);
-    let Some(peer) = peer::hnswlib(base, queries, base_vectors.len(), query_vectors.len()) else {
-        println!("graph: no hnswlib (set BROADHEAD_PYTHON to a Python that has it): no ratios");
-        return figures;
-    };
-    figures.extend(report("hnswlib", &peer));
-    let mut ratio = |name: &str, ours: Option<f64>, peer: Option<f64>| {
-        if let (Some(ours), Some(peer)) = (ours, peer) {
-            println!("{name}: {:.2} x hnswlib", ours / peer);
-            figures.push((name.to_owned(), ours / peer, "x"));
-        }
-    };
-    ratio("graph.build_ratio", Some(ours.build_rows_per_s), Some(peer.build_rows_per_s));
-    ratio("graph.qps_ratio_at_0.95", ours.qps_at(RECALL_BAR), peer.qps_at(RECALL_BAR));
-    let at_64 = |figures: &Figures| figures.points.iter().find(|point| point.ef == 64).map(|point| point.recall);
-    if let (Some(ours), Some(peer)) = (at_64(&ours), at_64(&peer)) {
-        println!("graph.recall_at_ef_64 minus hnswlib's: {:+.4}", ours - peer);
-        figures.push(("graph.recall_difference_at_ef_64".to_owned(), ours - peer, "recall"));
-    }
-    figures
+    let peer = peer::hnswlib(base, queries, base_vectors.len(), query_vectors.len());
+    let figures = report(base_vectors.len(), &ours, peer.as_ref());
+    Outcome { figures, ours, has_peer: peer.is_some() }
 }
 
 /// Builds and searches; the answers are checked by their recall.
@@ -179,19 +180,28 @@ fn search_all(graph: &Graph, space: &CodeSpace, queries: &Vectors, truth: &[f32]
     Point { ef, recall: hits as f64 / (queries.len() * K) as f64, qps }
 }
 
-fn report(name: &str, figures: &Figures) -> Vec<(String, f64, &'static str)> {
-    println!("{name}: build {:.0} rows/s on 2 threads", figures.build_rows_per_s);
-    let mut out = vec![(format!("{name}.build"), figures.build_rows_per_s, "rows/s")];
-    for point in &figures.points {
-        println!("{name}: ef {:3}  recall@{K} {:.4}  {:6.0} queries/s on 1 thread", point.ef, point.recall, point.qps);
-        out.push((format!("{name}.recall_at_ef_{}", point.ef), point.recall, "recall"));
-        out.push((format!("{name}.qps_at_ef_{}", point.ef), point.qps, "queries/s"));
+fn report(rows: usize, ours: &Figures, peer: Option<&Figures>) -> Vec<Figure> {
+    let beside = |figure: Figure, value: Option<f64>| match value {
+        Some(value) => figure.beside("hnswlib", value),
+        None => figure,
+    };
+    let build = Figure::new(format!("build, {rows} rows, 2 threads"), ours.build_rows_per_s, "rows/s");
+    let build = beside(build, peer.map(|peer| peer.build_rows_per_s));
+    let mut figures = vec![build.with_goal(Goal::RatioAtLeast(1.0))];
+    let bar = format!("search, recall@{K} {RECALL_BAR}, 1 thread");
+    let at_bar = Figure::new(bar, ours.qps_at(RECALL_BAR).unwrap_or(0.0), "queries/s");
+    figures.push(beside(at_bar, peer.and_then(|peer| peer.qps_at(RECALL_BAR))).with_goal(Goal::RatioAtLeast(1.0)));
+    for point in &ours.points {
+        let ef = point.ef;
+        let peer = peer.and_then(|peer| peer.point(ef));
+        let recall = Figure::new(format!("recall@{K}, ef {ef}"), point.recall, "");
+        let recall = beside(recall, peer.map(|point| point.recall));
+        let is_judged = ef == RECALL_EF;
+        figures.push(if is_judged { recall.with_goal(Goal::DifferenceAtLeast(-0.01)) } else { recall });
+        let qps = Figure::new(format!("search, ef {ef}, 1 thread"), point.qps, "queries/s");
+        figures.push(beside(qps, peer.map(|point| point.qps)));
     }
-    if let Some(qps) = figures.qps_at(RECALL_BAR) {
-        println!("{name}: {qps:.0} queries/s at recall {RECALL_BAR}");
-        out.push((format!("{name}.qps_at_0.95"), qps, "queries/s"));
-    }
-    out
+    figures
 }
 
 #[cfg(test)]

@@ -1,1 +1,19 @@
+//! Benchmarks: each measures one part and its baseline or limit in the same run, and checks its answers.
+//!
+//! | module | what it measures | beside |
+//! |---|---|---|
+//! | [`kernels`] | distances of 384 elements | the scalar kernels |
+//! | [`mesh`] | a hop between two threads | `std::sync::mpsc` |
+//! | [`wal`] | large and small records until durable | a bare O_DSYNC writer |
+//! | [`graph`] | building and searching the graph | hnswlib |
+//! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
+//! | [`report`] | how figures are shown and judged | |
+//!
+//! `make bench` runs all of it, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
 
+pub mod graph;
+pub mod kernels;
+pub mod mesh;
+pub mod path;
+pub mod report;
+pub mod wal;

@@ -1,19 +1,22 @@
 //! The hop between two threads: round trips with one message under way, and messages per second one way.
 //!
-//! Round trips are measured busy (both ends spin), parked (both sleep on their doorbells by a blocking read) and parked in
-//! two executors (both sleep through [`Sleeper`]). `std::sync::mpsc` gives the baselines, in the same run. On a machine
-//! where the two threads do not have a core each, the busy figures say nothing: look at the p50.
+//! Round trips are measured busy (both ends spin), parked (both sleep on their doorbells by a blocking read) and parked on
+//! rings (both sleep as shards do, on an io_uring that reads the doorbell). `std::sync::mpsc` gives the baselines, in the
+//! same run. On a machine where the two threads do not have a core each, the busy figures say nothing: look at the p50.
 
 use std::collections::VecDeque;
 use std::hint::spin_loop;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::mesh::{Port, mesh};
-use engine::shard::sleeper::Sleeper;
-use glommio::{LocalExecutorBuilder, Placement};
+use engine::uring::{Completion, Memory, Op, Ring};
 use hdrhistogram::Histogram;
+
+use crate::report::Figure;
 
 /// Messages a ring holds, in every case.
 const CAPACITY: usize = 1024;
@@ -27,42 +30,28 @@ const FLOOD_SPINS_MAX: u32 = 200;
 /// The number that ends an echo.
 const LAST: u64 = u64::MAX;
 
-/// Runs all cases; `quick` runs a fifth of the rounds. Returns (name, value, unit).
-pub fn run(quick: bool) -> Vec<(String, f64, &'static str)> {
+/// Runs all cases; `quick` runs a fifth of the rounds.
+pub fn run(quick: bool) -> Vec<Figure> {
     let scale = if quick { 1 } else { 5 };
+    let (busy, parked) = (20_000 * scale, 2_000 * scale);
+    let parked_channel = channel_echo(parked, Idle::Sleep);
+    let cases = [
+        ("busy", echo(busy, Idle::Spin), channel_echo(busy, Idle::Spin)),
+        ("parked threads", echo(parked, Idle::Sleep), parked_channel.clone()),
+        ("parked on rings", ring_echo(parked), parked_channel),
+    ];
     let mut figures = Vec::new();
-    let mut round_trips = |name: &str, histogram: Histogram<u64>| {
+    for (name, mesh, channel) in &cases {
         for (label, quantile) in [("p50", 0.50), ("p99", 0.99)] {
-            figures.push((
-                format!("mesh round trip, {name}, {label}"),
-                histogram.value_at_quantile(quantile) as f64,
-                "ns",
-            ));
+            let ns = |histogram: &Histogram<u64>| histogram.value_at_quantile(quantile) as f64;
+            let figure = Figure::new(format!("round trip, {name}, {label}"), ns(mesh), "ns");
+            figures.push(figure.beside("std sync_channel", ns(channel)));
         }
-    };
-    round_trips("busy", echo(20_000 * scale, Idle::Spin));
-    round_trips(
-        "std sync_channel busy (baseline)",
-        channel_echo(20_000 * scale, Idle::Spin),
-    );
-    round_trips("parked threads", echo(2_000 * scale, Idle::Sleep));
-    round_trips(
-        "std sync_channel parked (baseline)",
-        channel_echo(2_000 * scale, Idle::Sleep),
-    );
-    round_trips("parked executors", executor_echo(2_000 * scale));
-
+    }
     let messages = 1_000_000 * scale;
-    figures.push((
-        "mesh one way, batches of 64".into(),
-        per_second(messages, flood),
-        "messages/s",
-    ));
-    figures.push((
-        "std sync_channel one way (baseline)".into(),
-        per_second(messages / 4, channel_flood),
-        "messages/s",
-    ));
+    let mesh = per_second(messages, flood);
+    let channel = per_second(messages / 4, channel_flood);
+    figures.push(Figure::new("one way, batches of 64", mesh, "messages/s").beside("std sync_channel", channel));
     figures
 }
 
@@ -127,9 +116,7 @@ fn histogram() -> Histogram<u64> {
 
 fn record(histogram: &mut Histogram<u64>, warm: bool, elapsed: Duration) {
     if warm {
-        histogram
-            .record(elapsed.as_nanos() as u64)
-            .expect("the histogram grows");
+        histogram.record(elapsed.as_nanos() as u64).expect("the histogram grows");
     }
 }
 
@@ -186,54 +173,65 @@ fn channel_echo(rounds: u64, idle: Idle) -> Histogram<u64> {
     histogram
 }
 
-async fn receive_in_executor(port: &mut Port<u64>, sleeper: &mut Sleeper) -> u64 {
-    loop {
-        if let Some(number) = take_one(port) {
-            return number;
+/// A ring that a thread sleeps on as a shard does: with a read of its doorbell in it.
+struct Bed {
+    ring: Ring,
+    bell: Rc<OwnedFd>,
+    count: Option<Memory>,
+    completions: Vec<Completion>,
+}
+
+impl Bed {
+    fn new(port: &Port<u64>) -> Bed {
+        let bell = port.doorbell().as_fd().try_clone_to_owned().expect("a descriptor");
+        let count = Some(Memory::Heap(vec![0; size_of::<u64>()].into_boxed_slice()));
+        Bed { ring: Ring::new(8).expect("io_uring"), bell: Rc::new(bell), count, completions: Vec::new() }
+    }
+
+    fn sleep(&mut self) {
+        if let Some(memory) = self.count.take() {
+            self.ring.push(Op::Read { file: self.bell.clone(), memory, start: 0, end: size_of::<u64>() }, 0);
         }
-        if port.prepare_sleep() {
-            sleeper
-                .sleep()
-                .await
-                .expect("the executor reads an eventfd");
-            port.awake();
+        self.ring.wait(Duration::from_secs(1)).expect("a ring that works");
+        self.ring.reap(usize::MAX, &mut self.completions);
+        for completion in self.completions.drain(..) {
+            completion.result.expect("a bell can be read");
+            self.count = completion.memory;
+        }
+    }
+
+    fn receive(&mut self, port: &mut Port<u64>) -> u64 {
+        loop {
+            if let Some(number) = take_one(port) {
+                return number;
+            }
+            if port.prepare_sleep() {
+                self.sleep();
+                port.awake();
+            }
         }
     }
 }
 
-fn executor_echo(rounds: u64) -> Histogram<u64> {
-    let executor = || LocalExecutorBuilder::new(Placement::Unbound).io_memory(0);
+fn ring_echo(rounds: u64) -> Histogram<u64> {
     let (mut near, mut far) = pair();
-    let answering = executor().spawn(move || async move {
-        let mut sleeper = Sleeper::new(&far.doorbell()).expect("an eventfd");
+    let answering = thread::spawn(move || {
+        let mut bed = Bed::new(&far);
         loop {
-            let number = receive_in_executor(&mut far, &mut sleeper).await;
+            let number = bed.receive(&mut far);
             if number == LAST {
                 return far;
             }
             far.send(0, number).expect("one message is under way");
         }
     });
-    let asking = executor().spawn(move || async move {
-        let mut sleeper = Sleeper::new(&near.doorbell()).expect("an eventfd");
-        let mut histogram = histogram();
-        for number in 0..rounds + rounds / 10 {
-            let started = Instant::now();
-            near.send(1, number).expect("one message is under way");
-            assert_eq!(receive_in_executor(&mut near, &mut sleeper).await, number);
-            record(&mut histogram, number >= rounds / 10, started.elapsed());
-        }
-        near.send(1, LAST).expect("one message is under way");
-        (near, histogram)
+    let mut bed = Bed::new(&near);
+    let histogram = time(rounds, |number| {
+        near.send(1, number).expect("one message is under way");
+        bed.receive(&mut near)
     });
-    let (_near, histogram) = asking
-        .expect("an executor")
-        .join()
-        .expect("the asking end finishes");
-    answering
-        .expect("an executor")
-        .join()
-        .expect("the echo ends");
+    near.send(1, LAST).expect("one message is under way");
+    answering.join().expect("the echo ends");
     histogram
 }
 

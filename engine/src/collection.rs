@@ -22,7 +22,7 @@ pub struct CollectionOptions {
 
 impl Default for CollectionOptions {
     fn default() -> Self {
-        CollectionOptions { m: 16, ef_construction: 200 }
+        CollectionOptions { m: 16, ef_construction: 140 }
     }
 }
 

@@ -76,6 +76,8 @@ pub const SCAN_LOCAL_ROWS: u64 = 8_192;
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Requests one connection may have in flight.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
+/// Searches and reads of rows that one connection may have in flight: how long their replies get is not known before.
+pub const READS_IN_FLIGHT_MAX: usize = 8;
 /// Bytes of requests one connection may have in flight; one request alone may be larger.
 pub const REQUEST_BYTES_IN_FLIGHT_MAX: u64 = 32 << 20;
 /// Bytes of replies that wait for one connection to read them; above, no more requests are read from it.

@@ -1,1 +1,33 @@
+//! What the end-to-end tests share. Each file in `tests/tests` is one scenario: it starts a server, works with it over TCP
+//! as a client does, and looks at what is there afterwards.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`server`] | a server on a thread of the test, or as a process that can be killed |
+//! | [`rows`] | rows whose content follows from id and version, and the check that a collection holds exactly those |
+//! | [`packages`] | the real data of `tests/data` |
+//! | [`raw`] | a connection that sends whatever bytes a test wants |
+//! | [`random`] | numbers from a printed seed (`BROADHEAD_SEED` sets it) |
 
+pub mod packages;
+pub mod random;
+pub mod raw;
+pub mod rows;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+/// Longest time that a test waits for something that should come at once; generous, for machines that do much else.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`]; the message names `what`.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -203,7 +203,7 @@ pub enum RowProblem {
     #[error("column `{0}`: the id is negative")]
     NegativeId(String),
     /// No vector.
-    #[error("column `{0}`: the vector is null or has null elements")]
+    #[error("column `{0}`: the vector is null, empty or has null elements")]
     NullVector(String),
     /// A vector of another length than those before.
     #[error("column `{column}`: the vector has {found} elements, those before have {expected}")]

@@ -9,10 +9,12 @@ use crate::output::{grouped, rate};
 
 /// Time between plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between plain lines while nothing moves.
+const STILL_INTERVAL: Duration = Duration::from_secs(10);
 
 enum Shown {
     Bar(ProgressBar),
-    Lines { last: Instant },
+    Lines { last: Instant, rows: u64 },
     Nothing,
 }
 
@@ -35,7 +37,7 @@ impl Progress {
         } else if std::io::stderr().is_terminal() {
             Shown::Bar(bar(what, rows_total))
         } else {
-            Shown::Lines { last: started }
+            Shown::Lines { last: started, rows: 0 }
         };
         Progress { what, rows_total, started, rows: 0, bytes: 0, shown }
     }
@@ -55,11 +57,14 @@ impl Progress {
                 bar.set_position(rows);
                 bar.set_message(message);
             }
-            Shown::Lines { last } if last.elapsed() >= LINE_INTERVAL => {
-                *last = Instant::now();
-                eprintln!("{}", self.text());
+            Shown::Lines { last, rows: shown } => {
+                let interval = if rows == *shown { STILL_INTERVAL } else { LINE_INTERVAL };
+                if last.elapsed() >= interval {
+                    (*last, *shown) = (Instant::now(), rows);
+                    eprintln!("{}", self.text());
+                }
             }
-            _ => (),
+            Shown::Nothing => (),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Float16Type, Float32Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -54,6 +54,17 @@ impl Vectors {
             vector.iter_mut().for_each(|x| *x /= norm);
         }
         vectors
+    }
+
+    /// `rows` vectors: these, over and over.
+    pub fn cycled(&self, rows: usize) -> Vectors {
+        let values = self.values.iter().copied().cycle().take(rows * self.dimension).collect();
+        Vectors { values, dimension: self.dimension }
+    }
+
+    /// All numbers, vector behind vector.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// Number of vectors.

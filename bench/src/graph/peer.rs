@@ -19,10 +19,10 @@ pub fn hnswlib(base: &Path, queries: &Path, rows: usize, query_count: usize) -> 
         .args([rows.to_string(), query_count.to_string(), efs])
         .stderr(std::process::Stdio::inherit())
         .output()
-        .inspect_err(|error| println!("hnswlib: the Python of {PYTHON} does not start: {error}"))
+        .inspect_err(|error| eprintln!("hnswlib: the Python of {PYTHON} does not start: {error}"))
         .ok()?;
     if !output.status.success() {
-        println!("hnswlib: its script failed with {}", output.status);
+        eprintln!("hnswlib: its script failed with {}", output.status);
         return None;
     }
     parse(&String::from_utf8_lossy(&output.stdout))

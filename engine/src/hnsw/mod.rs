@@ -74,6 +74,6 @@ pub struct GraphParams {
 
 impl Default for GraphParams {
     fn default() -> GraphParams {
-        GraphParams { m: 16, ef_construction: 200, seed: 0x0b0a_dead }
+        GraphParams { m: 16, ef_construction: 140, seed: 0x0b0a_dead }
     }
 }

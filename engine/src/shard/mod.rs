@@ -7,11 +7,11 @@
 //! A shard knows nothing of sockets or wire bytes. Whoever drives it hands in operations with a ticket of its own, calls
 //! [`Shard::advance`] once a turn and gets the tickets back, in LSN order, with what became of them.
 
+pub mod executor;
 pub mod indexing;
 pub mod message;
 pub mod metrics;
 pub mod partition;
-pub mod sleeper;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -171,6 +171,11 @@ impl Ring {
         reaped
     }
 
+    /// Whether a completion waits to be reaped.
+    pub fn has_completions(&mut self) -> bool {
+        !self.uring.completion().is_empty()
+    }
+
     /// Operations pushed and not reaped.
     pub fn in_flight(&self) -> usize {
         self.in_flight

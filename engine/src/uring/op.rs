@@ -66,6 +66,17 @@ pub enum Op {
         /// One past the last byte.
         end: usize,
     },
+    /// Read from where a descriptor stands: for one without positions, such as an eventfd.
+    Read {
+        /// What to read from.
+        file: Rc<OwnedFd>,
+        /// Where to, not [`Memory::Shared`].
+        memory: Memory,
+        /// First byte.
+        start: usize,
+        /// One past the last byte.
+        end: usize,
+    },
     /// Write to a file. The result may be short.
     Write {
         /// The file.
@@ -190,6 +201,12 @@ pub(super) fn prepare(op: Op, token: u64, cancel_target: u64, arena: Option<&Are
             let (address, bytes) = memory.range(start, end);
             let flags = if wait_all { libc::MSG_WAITALL } else { 0 };
             (opcode::Recv::new(fd(&socket), address, bytes).flags(flags).build(), transfer(memory, socket))
+        }
+        Op::Read { file, memory, start, end } => {
+            assert!(!matches!(memory, Memory::Shared(_)), "read into memory that others read");
+            let memory = Held::new(memory);
+            let (address, bytes) = memory.range(start, end);
+            (opcode::Read::new(fd(&file), address, bytes).build(), transfer(memory, file))
         }
         Op::Send { socket, memory, start, end } => {
             let memory = Held::new(memory);

@@ -24,7 +24,6 @@ pub struct Reply {
 pub struct Mailbox {
     replies: RefCell<Vec<Reply>>,
     messages: RefCell<Vec<(usize, Message)>>,
-    waker: RefCell<Option<Waker>>,
     awaited: RefCell<HashMap<u64, Awaited>>,
     last_ticket: Cell<u64>,
 }
@@ -39,13 +38,11 @@ impl Mailbox {
     /// Leaves a reply.
     pub fn reply(&self, reply: Reply) {
         self.replies.borrow_mut().push(reply);
-        self.wake();
     }
 
     /// Leaves a message for another participant of the mesh.
     pub fn send(&self, to: usize, message: Message) {
         self.messages.borrow_mut().push((to, message));
-        self.wake();
     }
 
     /// Takes all replies.
@@ -61,18 +58,6 @@ impl Mailbox {
     /// True when nothing is left in it.
     pub fn is_empty(&self) -> bool {
         self.replies.borrow().is_empty() && self.messages.borrow().is_empty()
-    }
-
-    /// Ends the data plane's wait: a task of this thread has something for it.
-    pub fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
-
-    /// Who to wake when something is left.
-    pub fn set_waker(&self, waker: &Waker) {
-        *self.waker.borrow_mut() = Some(waker.clone());
     }
 
     /// A number that `answers` messages will come back under.

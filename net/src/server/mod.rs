@@ -2,12 +2,12 @@
 //!
 //! | thread | what it does |
 //! |---|---|
-//! | `shard-N`, pinned | one glommio executor: the data plane ([`reactor`]), searches ([`tasks`]), indexing |
+//! | `shard-N`, pinned | the data plane ([`reactor`]), searches ([`tasks`]), indexing |
 //! | `control` | collections, snapshots, watchdog ([`engine::control`]) |
 //! | `admin` | HTTP ([`crate::admin`]) |
 //!
-//! Sockets and log of a shard are on one io_uring of its own. Its executor sleeps on an eventfd that this ring, the mesh
-//! and the mailbox's waker signal. There is one listening port: the first shard accepts, and a connection that asks for
+//! Sockets and log of a shard are on one io_uring of its own, and so is a read of the eventfd that peers ring: the shard
+//! sleeps in one place, and whatever ends its sleep is a completion there. There is one listening port: the first shard accepts, and a connection that asks for
 //! another shard in its HELLO is passed there as it is.
 
 mod context;
@@ -68,7 +68,7 @@ impl Default for ServerOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 7690)),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 7691))),
             shards: 0,
-            arena_bytes: 96 << 20,
+            arena_bytes: 64 << 20,
             connections_max: limits::CONNECTIONS_MAX,
             heartbeat: Some(Duration::from_secs(1)),
             snapshot_wal_bytes: 4 << 30,

@@ -4,9 +4,10 @@
 //! left in the mailbox, works on sessions that have bytes, and submits. Nothing in it waits.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::buffers::Arena;
 use engine::collection::Collection;
@@ -14,10 +15,11 @@ use engine::limits;
 use engine::mesh::Port;
 use engine::shard::message::EdgeBatch;
 use engine::shard::{Done, Message, Shard};
-use engine::uring::{Completion, Op};
+use engine::uring::{Completion, Memory, Op};
 use engine::wal::{DiskStorage, TOKEN_WAL};
 
 use super::context::Context;
+use super::requests::is_read;
 use super::session::{Held, Next, Session, SessionId};
 use super::writes::{Forwards, Ticket};
 use super::{mailbox::Reply, tasks};
@@ -32,6 +34,7 @@ const TOKEN_ACCEPT: u64 = 2 << 56;
 const TOKEN_RECEIVE: u64 = 3 << 56;
 const TOKEN_SEND: u64 = 4 << 56;
 const TOKEN_CANCEL: u64 = 5 << 56;
+const TOKEN_BELL: u64 = 6 << 56;
 const TAG: u64 = 0xff << 56;
 const SLOT_BITS: u32 = 24;
 
@@ -42,6 +45,9 @@ pub struct Reactor {
     pub(super) arena: Arena,
     pub(super) forwards: Forwards,
     port: Port<Message>,
+    /// The eventfd that peers ring while this shard sleeps, and what is read from it.
+    bell: Rc<OwnedFd>,
+    bell_count: Option<Memory>,
     outbound: Vec<VecDeque<Message>>,
     listener: Option<Rc<OwnedFd>>,
     accepting: bool,
@@ -69,9 +75,13 @@ impl Reactor {
         port: Port<Message>,
         listener: Option<OwnedFd>,
         connections_max: usize,
-    ) -> Reactor {
+    ) -> engine::Result<Reactor> {
         let participants = port.participants();
-        Reactor {
+        let bell = port.doorbell().as_fd().try_clone_to_owned();
+        let bell = bell.map_err(|source| engine::Error::System { operation: "duplicate an eventfd", source })?;
+        Ok(Reactor {
+            bell: Rc::new(bell),
+            bell_count: Some(Memory::Heap(vec![0; size_of::<u64>()].into_boxed_slice())),
             context,
             shard,
             arena,
@@ -91,13 +101,14 @@ impl Reactor {
             completions: Vec::with_capacity(REAP_MAX),
             stopping: false,
             connections_max,
-        }
+        })
     }
 
     /// One turn. True when something moved.
     pub fn turn(&mut self) -> engine::Result<bool> {
         self.context.metrics.turns.add(1);
         self.accept_more();
+        self.listen_to_bell();
         let mut moved = self.reap();
         moved |= self.take_messages();
         moved |= self.advance_shard()?;
@@ -110,18 +121,16 @@ impl Reactor {
         Ok(moved)
     }
 
-    /// Announces sleep and looks once more; false when there is something to do after all.
-    pub fn prepare_sleep(&mut self) -> bool {
-        if !self.context.mailbox.is_empty() || !self.port.prepare_sleep() {
-            return false;
+    /// Sleeps until a completion comes (socket, log, doorbell) or `timeout` is over; not at all if a peer has something.
+    pub fn sleep(&mut self, timeout: Duration) -> engine::Result<()> {
+        // Announced first, then looked once more: a peer that comes later rings, and the ring's wait sees that.
+        if !self.port.prepare_sleep() {
+            return Ok(());
         }
         self.context.metrics.sleeps.add(1);
-        true
-    }
-
-    /// Ends what [`Reactor::prepare_sleep`] began.
-    pub fn awake(&mut self) {
+        let slept = self.context.ring.borrow_mut().wait(timeout);
         self.port.awake();
+        slept.map_err(|source| engine::Error::System { operation: "wait on io_uring", source })
     }
 
     /// True when the server stops and everything that was begun is finished.
@@ -132,6 +141,11 @@ impl Reactor {
             && self.forwards.is_empty()
             && self.outbound.iter().all(VecDeque::is_empty)
             && self.sessions.iter().flatten().all(|session| session.in_flight == 0 && !session.sending && session.output_len() == 0)
+    }
+
+    /// True while a record is on its way to the disk.
+    pub fn waits_for_disk(&self) -> bool {
+        !self.shard.is_idle()
     }
 
     /// True once the server stops.
@@ -151,6 +165,7 @@ impl Reactor {
                 TOKEN_ACCEPT => self.accepted(completion),
                 TOKEN_RECEIVE => self.received(completion),
                 TOKEN_SEND => self.sent(completion),
+                TOKEN_BELL => self.bell_count = completion.memory,
                 TOKEN_CANCEL => {}
                 tag => unreachable!("a completion of nobody: {tag:x}"),
             }
@@ -165,6 +180,14 @@ impl Reactor {
 
     fn push(&mut self, op: Op, token: u64) {
         self.context.ring.borrow_mut().push(op, token);
+    }
+
+    /// Keeps a read of the doorbell in the ring, so that a ring of it ends the sleep there.
+    fn listen_to_bell(&mut self) {
+        if let Some(memory) = self.bell_count.take() {
+            let op = Op::Read { file: self.bell.clone(), memory, start: 0, end: size_of::<u64>() };
+            self.push(op, TOKEN_BELL);
+        }
     }
 
     // ---- connections ----
@@ -395,6 +418,7 @@ impl Reactor {
             return;
         }
         session.in_flight -= 1;
+        session.reads_in_flight -= usize::from(is_read(codec::opcode_of(&reply.frame)));
         if !session.dead {
             session.push_output(&reply.frame);
         }

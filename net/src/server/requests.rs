@@ -22,6 +22,11 @@ enum Plan {
     Greet(u16),
 }
 
+/// Whether the reply to this operation holds rows.
+pub(super) fn is_read(opcode: u16) -> bool {
+    matches!(Opcode::from_code(opcode), Ok(Opcode::Get | Opcode::Scan | Opcode::Search))
+}
+
 /// Choices of a graph; 0 stands for the default.
 fn options_of(m: u16, ef_construction: u16) -> CollectionOptions {
     let default = CollectionOptions::default();
@@ -55,6 +60,7 @@ impl Reactor {
     fn other_frame(&mut self, slot: u32, header: Header) {
         let session = self.sessions[slot as usize].as_mut().expect("open");
         session.in_flight += 1;
+        session.reads_in_flight += usize::from(is_read(header.opcode));
         let id = session.id;
         // A request that is not a write is small, as a rule; the copy lets its task outlive the buffer.
         let body: Box<[u8]> = match session.frame(&header) {
@@ -68,6 +74,8 @@ impl Reactor {
             Err(refusal) => {
                 let (status, message) = refusal.describe();
                 self.refuse(id, &header, status, &message);
+                let session = self.session_mut(slot);
+                session.closing |= !session.greeted;
             }
         }
     }
@@ -104,7 +112,12 @@ impl Reactor {
             Request::DropCollection(name) => {
                 tasks::spawn_control(&context, session, reply, ControlRequest::Drop { name: name.to_owned() });
             }
-            Request::Snapshot => tasks::spawn_control(&context, session, reply, ControlRequest::Snapshot),
+            Request::Snapshot => {
+                if header.collection != 0 {
+                    context.collection(header.collection)?;
+                }
+                tasks::spawn_control(&context, session, reply, ControlRequest::Snapshot);
+            }
             Request::Search(search) => tasks::spawn_search(&context, session, reply, search)?,
             Request::Get(get) => tasks::spawn_get(&context, session, reply, get)?,
             Request::Scan(scan) => tasks::spawn_scan_rows(&context, session, reply, scan)?,

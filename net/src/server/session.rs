@@ -76,6 +76,8 @@ pub struct Session {
     pub greeted: bool,
     /// Requests that are being worked on.
     pub in_flight: usize,
+    /// Those of them whose replies hold rows.
+    pub reads_in_flight: usize,
     /// Why it is not read from.
     pub held: Option<Held>,
     /// Closed as soon as everything is sent.
@@ -105,6 +107,7 @@ impl Session {
             id,
             greeted: false,
             in_flight: 0,
+            reads_in_flight: 0,
             held: None,
             closing: false,
             dead: false,
@@ -280,6 +283,9 @@ impl Session {
 
     /// True when it has used up what one connection may have in flight.
     pub fn is_out_of_credits(&self) -> bool {
-        self.in_flight >= limits::REQUESTS_IN_FLIGHT_MAX || self.output.len() >= limits::REPLY_BYTES_WAITING_MAX
+        let sending = if self.sending { self.sent } else { 0 };
+        self.in_flight >= limits::REQUESTS_IN_FLIGHT_MAX
+            || self.reads_in_flight >= limits::READS_IN_FLIGHT_MAX
+            || self.output.len() + sending >= limits::REPLY_BYTES_WAITING_MAX
     }
 }

@@ -11,6 +11,7 @@ use engine::limits;
 use engine::placement;
 use engine::schema::{IdKind, IdRef};
 use engine::search::{Hit, ScanJob, ScanScratch, Search, SearchRequest};
+use engine::shard::executor::{self, Class};
 use engine::shard::Message;
 use engine::shard::message::{ControlReply, ControlRequest};
 use engine::ids::IdList;
@@ -36,7 +37,7 @@ type Outcome = Result<Vec<u8>, Refusal>;
 /// Runs `work` as a task and replies with what it gives.
 fn spawn(context: &Rc<Context>, session: SessionId, header: Header, work: impl Future<Output = Outcome> + 'static) {
     let context = context.clone();
-    glommio::spawn_local(async move {
+    executor::spawn(Class::Serve, async move {
         let (frame, is_error) = match work.await {
             Ok(frame) => (frame, false),
             Err(refusal) => {
@@ -47,8 +48,7 @@ fn spawn(context: &Rc<Context>, session: SessionId, header: Header, work: impl F
             }
         };
         context.mailbox.reply(Reply { session, frame, is_error });
-    })
-    .detach();
+    });
 }
 
 // ---- search ----
@@ -101,7 +101,7 @@ async fn run_search(
     if search.uses_graph() {
         for query in 0..search.queries() {
             search.search_graph(query, &mut context.scratch.borrow_mut());
-            glommio::yield_if_needed().await;
+            executor::yield_if_needed().await;
         }
     }
     let scan_rows = search.scan_rows();
@@ -130,7 +130,7 @@ async fn run_search(
 async fn run_slices(job: &ScanJob) -> Vec<engine::search::Top> {
     let (mut tops, mut scratch) = (job.tops(), ScanScratch::default());
     while job.run_slice(&mut tops, &mut scratch) {
-        glommio::yield_if_needed().await;
+        executor::yield_if_needed().await;
     }
     tops
 }
@@ -138,11 +138,10 @@ async fn run_slices(job: &ScanJob) -> Vec<engine::search::Top> {
 /// Helps another shard with an exact scan.
 pub fn spawn_scan(context: &Rc<Context>, job: Arc<ScanJob>) {
     let context = context.clone();
-    glommio::spawn_local(async move {
+    executor::spawn(Class::Serve, async move {
         let found = run_slices(&job).await;
         context.mailbox.send(job.owner, Message::Scanned { ticket: job.ticket, found });
-    })
-    .detach();
+    });
 }
 
 fn encode_found(
@@ -332,7 +331,7 @@ pub fn spawn_wait_indexed(
         let deadline = Instant::now() + Duration::from_millis(u64::from(timeout_ms));
         let view = collection.region.view();
         while !collection.is_indexed(&view) && Instant::now() < deadline && !task.is_stopping() {
-            glommio::timer::sleep(WAIT_STEP).await;
+            executor::sleep(WAIT_STEP).await;
         }
         let rows = collection.live_rows();
         let indexed = rows.saturating_sub(collection.index_backlog());
@@ -346,14 +345,13 @@ pub fn spawn_wait_indexed(
 /// Says that this shard stands still for a snapshot, as soon as it does.
 pub fn spawn_stand_still(context: &Rc<Context>, control: usize) {
     let context = context.clone();
-    glommio::spawn_local(async move {
+    executor::spawn(Class::Serve, async move {
         while !context.indexing.borrow().is_still() && !context.is_stopping() {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
+            executor::sleep(Duration::from_millis(1)).await;
         }
         // The data plane fills in where the shard stands.
         context.mailbox.send(control, Message::SnapshotReady { lsn: 0, published: Vec::new() });
-    })
-    .detach();
+    });
 }
 
 /// Writes what there is to say of a collection.

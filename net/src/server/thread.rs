@@ -1,25 +1,21 @@
 //! The thread of one shard: brings its rows back, then turns until the server stops.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use engine::buffers::Arena;
 use engine::hnsw::Indexer;
 use engine::mesh::Port;
 use engine::recovery::{self, Opened, RecoveredShard};
-use engine::shard::sleeper::Sleeper;
+use engine::shard::executor::{self, Class, Executor};
 use engine::shard::{Message, Shard};
 use engine::uring::Ring;
 use engine::wal::{DiskConfig, DiskStorage, Wal};
 use engine::{Error, Result};
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares};
 
 use super::context::Context;
 use super::reactor::Reactor;
@@ -28,13 +24,8 @@ use super::writes::operation_of;
 
 /// Entries of a shard's ring; receives that wait for bytes hold none.
 const RING_ENTRIES: u32 = 1_024;
-/// Memory that glommio registers for its own files, of which there are none but the eventfd.
-const GLOMMIO_IO_MEMORY: usize = 64 << 10;
-/// Of the time that a shard has, serving gets this many parts and indexing the rest.
-const SHARES_SERVE: usize = 1_000;
-const SHARES_INDEX: usize = 250;
-/// How long the serving tasks may have to wait for the indexer.
-const SERVE_LATENCY: Duration = Duration::from_millis(1);
+/// Longest sleep of a shard that nothing wakes.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How long a stopping shard waits for what it began.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -74,37 +65,25 @@ pub fn spawn(
     prepared: mpsc::Sender<Prepared>,
     start: mpsc::Receiver<ShardIndexers>,
 ) -> Result<std::thread::JoinHandle<Result<()>>> {
-    let failed = |source| Error::System { operation: "start a thread", source };
-    let name = format!("shard-{}", options.index);
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(move || {
-            let builder = LocalExecutorBuilder::new(placement(&options)).name("shard").io_memory(GLOMMIO_IO_MEMORY);
-            let executor = builder.make().map_err(|error| Error::System { operation: "start an executor", source: error.into() })?;
-            executor.run(main(options, port, listener, state, opened, prepared, start))
-        })
-        .map_err(failed)
+    let thread = std::thread::Builder::new().name(format!("shard-{}", options.index));
+    let thread = thread.spawn(move || main(&options, port, listener, &state, opened, prepared, &start));
+    thread.map_err(|source| Error::System { operation: "start a thread", source })
 }
 
-fn placement(options: &ShardOptions) -> Placement {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if options.pin && options.shards <= cores { Placement::Fixed(options.index) } else { Placement::Unbound }
-}
-
-async fn main(
-    options: ShardOptions,
+fn main(
+    options: &ShardOptions,
     port: Port<Message>,
     listener: Option<TcpListener>,
-    state: Arc<ServerState>,
+    state: &Arc<ServerState>,
     opened: Arc<Opened>,
     prepared: mpsc::Sender<Prepared>,
-    start: mpsc::Receiver<ShardIndexers>,
+    start: &mpsc::Receiver<ShardIndexers>,
 ) -> Result<()> {
     let shard = options.index;
-    let doorbell = port.doorbell();
-    let built = build(&options, port, listener, &state, &opened);
-    let mut sleeper = Sleeper::new(&doorbell)?;
-    let (reactor, context) = match built {
+    if options.pin {
+        pin(shard, options.shards);
+    }
+    let (reactor, context) = match build(options, port, listener, state, &opened) {
         Ok(built) => {
             let _ = prepared.send(Prepared { shard, result: Ok(()) });
             built
@@ -120,15 +99,25 @@ async fn main(
         context.serve(collection, indexers);
     }
     drop(opened);
-    context.ring.borrow_mut().register_eventfd(doorbell.as_fd())?;
+    run(reactor, &context)
+}
 
-    let executor = glommio::executor();
-    let serve = executor.create_task_queue(Shares::Static(SHARES_SERVE), Latency::Matters(SERVE_LATENCY), "serve");
-    let index = executor.create_task_queue(Shares::Static(SHARES_INDEX), Latency::NotImportant, "index");
-    let failed = |error: glommio::GlommioError<()>| Error::System { operation: "start a task", source: error.into() };
-    glommio::spawn_local_into(run_indexing(context.clone()), index).map_err(failed)?.detach();
-    let turning = glommio::spawn_local_into(async move { run(reactor, &context, &mut sleeper).await }, serve);
-    turning.map_err(failed)?.await
+/// Binds the thread to the core of its index, if every shard can have one of its own.
+fn pin(shard: usize, shards: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let bind = || {
+        let allowed = sched_getaffinity(None)?;
+        let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+        if shards <= cores.len() {
+            let mut own = CpuSet::new();
+            own.set(cores[shard]);
+            sched_setaffinity(None, &own)?;
+        }
+        Ok::<(), rustix::io::Errno>(())
+    };
+    if let Err(error) = bind() {
+        tracing::warn!(shard, %error, "the thread could not be bound to a core");
+    }
 }
 
 fn build(
@@ -153,7 +142,7 @@ fn build(
     let shard = Shard::new(partition.clone(), wal);
     let context = Rc::new(Context::new(options.index, options.shards, ring, partition, state.clone()));
     let listener = listener.map(Into::into);
-    let reactor = Reactor::new(context.clone(), shard, arena, port, listener, options.connections_max);
+    let reactor = Reactor::new(context.clone(), shard, arena, port, listener, options.connections_max)?;
     Ok((reactor, context))
 }
 
@@ -174,55 +163,30 @@ fn register(ring: &mut Ring, arena: &Arena) -> Result<()> {
     }
 }
 
-async fn run(mut reactor: Reactor, context: &Rc<Context>, sleeper: &mut Sleeper) -> Result<()> {
+/// Turns, lets tasks run, and sleeps when there is neither.
+fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
+    let mut executor = Executor::default();
+    executor::spawn(Class::Index, run_indexing(context.clone()));
     let mut stopping_since = None;
     loop {
+        let began = Instant::now();
         let moved = reactor.turn()?;
+        let ran = executor.run(moved, began.elapsed());
+        let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
             let since = *stopping_since.get_or_insert_with(Instant::now);
             if reactor.is_finished() || since.elapsed() > STOP_MAX {
                 return Ok(());
             }
+            sleep_max = sleep_max.min(Duration::from_millis(1));
         }
-        if moved {
-            // Lets searches of this queue run, and other queues when it is their turn.
-            yield_now().await;
-            glommio::yield_if_needed().await;
-        } else if reactor.prepare_sleep() {
-            if reactor.is_stopping() {
-                glommio::timer::sleep(Duration::from_millis(1)).await;
-            } else {
-                wait(context, sleeper).await?;
-            }
-            reactor.awake();
+        if !moved && !ran && !sleep_max.is_zero() {
+            reactor.sleep(sleep_max)?;
+        } else if ran && reactor.waits_for_disk() {
+            // Without a thread of its own to run on, the kernel's end of a durable write waits for this core.
+            std::thread::yield_now();
         }
     }
-}
-
-/// Waits for the doorbell (completions, peers) or for a task of this thread that left something in the mailbox.
-async fn wait(context: &Rc<Context>, sleeper: &mut Sleeper) -> Result<()> {
-    let mut sleep = std::pin::pin!(sleeper.sleep());
-    std::future::poll_fn(|task| {
-        if !context.mailbox.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        context.mailbox.set_waker(task.waker());
-        sleep.as_mut().poll(task)
-    })
-    .await
-}
-
-/// Goes to the back of the task queue once.
-async fn yield_now() {
-    let mut yielded = false;
-    std::future::poll_fn(|task| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
 }
 
 async fn run_indexing(context: Rc<Context>) {
@@ -231,10 +195,12 @@ async fn run_indexing(context: Rc<Context>) {
             let mailbox = &context.mailbox;
             context.indexing.borrow_mut().step(|to, message| mailbox.send(to, message))
         };
-        if moved {
-            glommio::yield_if_needed().await;
-        } else {
+        if !moved {
             context.index_wait().await;
+        } else if context.ring.borrow_mut().has_completions() {
+            executor::yield_now().await;
+        } else {
+            executor::yield_if_needed().await;
         }
     }
 }

@@ -63,6 +63,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let scratch = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let stage = Stage::new(&scratch)?;
     let result = perform(arguments, &stage);
+    while stage.lock().cleared {
+        // A signal came, and its thread ends the process: what failed meanwhile failed because of that.
+        std::thread::park();
+    }
     stage.clear();
     if result.is_ok() {
         output::line("\nThe server is stopped and its data removed. To keep one: `broadhead serve --data DIR`.");

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use simd_json::Buffers;
 use simd_json::prelude::*;
 use simd_json::value::tape::{Object, Tape};
 
 use super::json_columns::{Column, Kind};
-use super::mapping::Mapping;
+use super::mapping::{Columns, Mapping};
 use super::{Position, Rows, Source, SourceOptions};
 use crate::error::{Error, FileProblem, Place, Result, RowProblem};
 
@@ -55,9 +54,7 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
     let mapping = Mapping::derive(path, &Schema::new(fields.clone()), options, |_| Ok(None))?;
     notes.extend(mapping.notes.iter().cloned());
     let read: Vec<(String, Kind)> = mapping.file_columns.iter().map(|&index| columns[index].clone()).collect();
-    let schema =
-        Arc::new(Schema::new(mapping.file_columns.iter().map(|&index| fields[index].clone()).collect::<Vec<_>>()));
-    let batches = Batches::open(path, &read, schema, mapping, options)?;
+    let batches = Batches::open(path, &read, mapping, options)?;
     Ok(Source { schema: batches.mapping.schema.clone(), notes, rows: None, batches: Box::new(batches) })
 }
 
@@ -128,7 +125,6 @@ impl Lines {
 /// The batches of a file.
 struct Batches {
     lines: Lines,
-    schema: SchemaRef,
     mapping: Mapping,
     columns: Vec<(String, Column)>,
     batch_rows: usize,
@@ -137,17 +133,10 @@ struct Batches {
 }
 
 impl Batches {
-    fn open(
-        path: &Path,
-        read: &[(String, Kind)],
-        schema: SchemaRef,
-        mapping: Mapping,
-        options: &SourceOptions,
-    ) -> Result<Batches> {
+    fn open(path: &Path, read: &[(String, Kind)], mapping: Mapping, options: &SourceOptions) -> Result<Batches> {
         let columns = read.iter().filter_map(|(name, kind)| Some((name.clone(), Column::new(*kind)?))).collect();
         Ok(Batches {
             lines: Lines::open(path)?,
-            schema,
             mapping,
             columns,
             batch_rows: options.batch_rows,
@@ -173,11 +162,9 @@ impl Batches {
         if rows == 0 {
             return Ok(None);
         }
-        let arrays = self.columns.iter_mut().map(|(_, column)| column.finish()).collect();
-        let arrow = |error| Error::file(&self.lines.path)(FileProblem::Arrow(error));
-        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(arrow)?;
+        let read = Columns { rows, arrays: self.columns.iter_mut().map(|(_, column)| column.finish()).collect() };
         let position = Position { path: self.lines.path.clone(), rows: Rows::Lines(places) };
-        let mapped = self.mapping.apply(&batch, &position, self.row_number)?;
+        let mapped = self.mapping.apply(&read, &position, self.row_number)?;
         self.row_number += rows as u64;
         Ok(Some(mapped))
     }
@@ -260,7 +247,10 @@ mod tests {
         let fail = |line: &str| fail(&format!("{good}{line}\n"));
         assert!(fail("{\"id\": 2, ").starts_with("rows.jsonl, line 3: not valid JSON"));
         assert_eq!(fail("[1]"), "rows.jsonl, line 3: a JSON object is needed, this is an array of numbers");
-        assert_eq!(fail("{\"id\": 2}"), "rows.jsonl, line 3: column `v`: the vector is null or has null elements");
+        assert_eq!(
+            fail("{\"id\": 2}"),
+            "rows.jsonl, line 3: column `v`: the vector is null, empty or has null elements"
+        );
         assert!(fail("{\"id\": 2, \"v\": [0, 0]}").starts_with("rows.jsonl, line 3: column `v`: a zero vector"));
         assert_eq!(
             fail("{\"id\": 2, \"v\": [1]}"),

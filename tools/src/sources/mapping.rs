@@ -99,26 +99,53 @@ impl Mapping {
         Ok(Mapping { schema, notes, file_columns, metric: options.metric, origins })
     }
 
-    /// Converts and checks one batch, which holds the columns `file_columns`. `row_number` is the id of its first row where row numbers are ids.
-    pub fn apply(&self, batch: &RecordBatch, position: &Position, row_number: u64) -> Result<RecordBatch> {
-        assert_eq!(batch.num_columns(), self.file_columns.len(), "the reader gives the columns that were asked for");
+    /// Columns of the file that are vectors, with the length of each.
+    pub fn vector_lengths(&self) -> Vec<(usize, usize)> {
+        let length = |field: &Field| match field.data_type() {
+            DataType::FixedSizeList(_, length) => *length as usize,
+            _ => 0,
+        };
+        let origins = self.origins.iter().zip(self.schema.fields());
+        origins
+            .filter_map(|(origin, field)| match origin {
+                Origin::Vector(index) => Some((self.file_columns[*index], length(field))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Converts and checks one batch. `row_number` is the id of its first row where row numbers are ids.
+    pub fn apply(&self, read: &Columns, position: &Position, row_number: u64) -> Result<RecordBatch> {
+        assert_eq!(read.arrays.len(), self.file_columns.len(), "the reader gives the columns that were asked for");
         let arrow = |error| Error::file(&position.path)(FileProblem::Arrow(error));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.origins.len());
         for (origin, field) in self.origins.iter().zip(self.schema.fields()) {
             columns.push(match *origin {
-                Origin::RowNumber => {
-                    Arc::new(UInt64Array::from_iter_values(row_number..row_number + batch.num_rows() as u64))
-                }
-                Origin::Id(index) => ids(batch.column(index), field.data_type(), field.name(), position)?,
+                Origin::RowNumber => Arc::new(UInt64Array::from_iter_values(row_number..row_number + read.rows as u64)),
+                Origin::Id(index) => ids(&read.arrays[index], field.data_type(), field.name(), position)?,
                 Origin::Vector(index) => {
-                    let stored = vectors::to_stored(batch.column(index), field.data_type(), field.name(), position)?;
+                    let stored = vectors::to_stored(&read.arrays[index], field.data_type(), field.name(), position)?;
                     vectors::check_values(&stored, self.metric, field.name(), position)?;
                     stored
                 }
-                Origin::Scalar(index) => cast(batch.column(index), field.data_type()).map_err(arrow)?,
+                Origin::Scalar(index) => cast(&read.arrays[index], field.data_type()).map_err(arrow)?,
             });
         }
         RecordBatch::try_new(self.schema.clone(), columns).map_err(arrow)
+    }
+}
+
+/// What a reader gives at a time: the columns that [`Mapping::file_columns`] names, of as many rows.
+pub struct Columns {
+    /// In the order of `file_columns`.
+    pub arrays: Vec<ArrayRef>,
+    /// Rows of each.
+    pub rows: usize,
+}
+
+impl From<RecordBatch> for Columns {
+    fn from(batch: RecordBatch) -> Columns {
+        Columns { rows: batch.num_rows(), arrays: batch.columns().to_vec() }
     }
 }
 
@@ -313,15 +340,15 @@ pub fn mapped(
     mapping: Mapping,
     path: &Path,
     first_row: u64,
-    batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static,
+    batches: impl Iterator<Item = Result<Columns>> + Send + 'static,
 ) -> Box<dyn Iterator<Item = Result<RecordBatch>> + Send> {
     let path = path.to_owned();
     let mut row = 0u64;
     Box::new(batches.map(move |batch| {
-        let batch = batch?;
+        let read = batch?;
         let position = Position { path: path.clone(), rows: Rows::From(row) };
-        let mapped = mapping.apply(&batch, &position, first_row + row)?;
-        row += batch.num_rows() as u64;
+        let mapped = mapping.apply(&read, &position, first_row + row)?;
+        row += read.rows as u64;
         Ok(mapped)
     }))
 }
@@ -353,7 +380,7 @@ mod tests {
         let mapping = Mapping::derive(path, &batch.schema(), options, length)?;
         let read = batch.project(&mapping.file_columns).unwrap();
         let position = Position { path: path.to_owned(), rows: Rows::From(1000) };
-        Ok((mapping.apply(&read, &position, 7)?, mapping.notes))
+        Ok((mapping.apply(&read.into(), &position, 7)?, mapping.notes))
     }
 
     #[test]

@@ -7,9 +7,11 @@
 
 mod json_columns;
 mod json_lines;
+mod levels;
 mod mapping;
 mod npy;
 mod parquet;
+mod parquet_vectors;
 mod prefetch;
 mod vectors;
 

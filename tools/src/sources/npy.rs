@@ -48,7 +48,7 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
         schema: mapping.schema.clone(),
         notes: mapping.notes.clone(),
         rows: Some(rows),
-        batches: mapped(mapping, path, options.first_row, batches),
+        batches: mapped(mapping, path, options.first_row, batches.map(|batch| batch.map(Into::into))),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Parquet files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use arrow::datatypes::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::mapping::{Mapping, mapped};
+use super::mapping::{Columns, Mapping, mapped};
+use super::parquet_vectors::{self, VectorReader};
 use super::{Source, SourceOptions};
 use crate::error::{Error, FileProblem, Result};
 
@@ -23,13 +25,41 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
         return Err(Error::file(path)(FileProblem::Empty));
     }
     let mapping = Mapping::derive(path, &schema, options, |column| first_list_length(path, column))?;
-    let batches = read(path, builder, &mapping.file_columns, options.batch_rows)?;
+    let batches = read_split(path, builder, &mapping, options.batch_rows)?;
     Ok(Source {
         schema: mapping.schema.clone(),
         notes: mapping.notes.clone(),
         rows: Some(rows),
         batches: mapped(mapping, path, options.first_row, batches),
     })
+}
+
+/// The columns of a mapping: vectors page by page where that can be done, everything else by the general reader.
+fn read_split(
+    path: &Path,
+    builder: Builder,
+    mapping: &Mapping,
+    batch_rows: usize,
+) -> Result<impl Iterator<Item = Result<Columns>> + Send + use<>> {
+    let mut vectors = BTreeMap::new();
+    for (column, length) in mapping.vector_lengths() {
+        let readable = length > 0 && parquet_vectors::is_candidate(builder.schema().field(column).data_type());
+        let reader = if readable { VectorReader::open(path, builder.metadata(), column, length)? } else { None };
+        vectors.extend(reader.map(|reader| (column, reader)));
+    }
+    let columns = mapping.file_columns.clone();
+    let others: Vec<usize> = columns.iter().copied().filter(|column| !vectors.contains_key(column)).collect();
+    let batches = read(path, builder, &others, batch_rows)?;
+    Ok(batches.map(move |batch| {
+        let batch = batch?;
+        let rows = batch.num_rows();
+        let mut others = batch.columns().iter();
+        let arrays = columns.iter().map(|column| match vectors.get_mut(column) {
+            Some(reader) => reader.take(rows),
+            None => Ok(others.next().expect("every column is read by one of both").clone()),
+        });
+        Ok(Columns { rows, arrays: arrays.collect::<Result<_>>()? })
+    }))
 }
 
 /// Reads the columns of the given names that the file has, whole.
@@ -87,8 +117,9 @@ mod tests {
     use arrow::array::{ArrayRef, Float32Array, ListArray, StringArray};
     use arrow::datatypes::{Float16Type, Float32Type};
     use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::{WriterProperties, WriterVersion};
 
-    use super::super::Metric;
+    use super::super::{Metric, fixed_vectors};
     use super::*;
 
     fn data(name: &str) -> std::path::PathBuf {
@@ -148,6 +179,73 @@ mod tests {
             error.to_string().ends_with("bad.parquet, row 200: column `v`: the vector holds NaN or infinity"),
             "{error}"
         );
+    }
+
+    /// The same file by both readers.
+    fn compare(path: &Path, batch_rows: usize) {
+        let mut by_pages = open(path, &options(batch_rows)).unwrap().batches;
+        let builder = builder(path).unwrap();
+        let column = builder.schema().index_of("v").unwrap();
+        for general in read(path, builder, &[column], batch_rows).unwrap() {
+            let general = fixed_vectors(path, general.unwrap().column(0), "v").unwrap();
+            let paged = by_pages.next().unwrap().unwrap();
+            assert_eq!(paged.column_by_name("v").unwrap(), &general);
+        }
+        assert!(by_pages.next().is_none());
+    }
+
+    #[test]
+    fn pages_give_what_the_general_reader_gives() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pages.parquet");
+        for (dictionary, version, page_bytes, half) in [
+            (true, WriterVersion::PARQUET_1_0, 1 << 20, false),
+            (true, WriterVersion::PARQUET_2_0, 700, true),
+            (false, WriterVersion::PARQUET_1_0, 900, true),
+            (false, WriterVersion::PARQUET_2_0, 1 << 20, false),
+        ] {
+            let lists = (0..1000)
+                .map(|row| Some((0..7).map(|element| Some((row * element % 91) as f32 + 1.0)).collect::<Vec<_>>()));
+            let mut lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists));
+            if half {
+                let item = Arc::new(arrow::datatypes::Field::new("item", DataType::Float16, true));
+                lists = arrow::compute::cast(&lists, &DataType::List(item)).unwrap();
+            }
+            let batch = RecordBatch::try_from_iter([("v", lists)]).unwrap();
+            let properties = WriterProperties::builder()
+                .set_dictionary_enabled(dictionary)
+                .set_writer_version(version)
+                .set_data_page_size_limit(page_bytes)
+                .set_write_batch_size(64)
+                .set_max_row_group_row_count(Some(333));
+            let file = File::create(&path).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            let metadata = builder(&path).unwrap().metadata().clone();
+            assert!(VectorReader::open(&path, &metadata, 0, 7).unwrap().is_some(), "pages are read");
+            compare(&path, 128);
+            compare(&path, 5000);
+        }
+    }
+
+    #[test]
+    fn lists_that_are_no_vectors_are_named_by_row_and_length() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad.parquet");
+        for (bad, problem) in [
+            (Some(vec![Some(1.0); 2]), "the vector has 2 elements, those before have 3"),
+            (Some(vec![Some(1.0); 5]), "the vector has 5 elements, those before have 3"),
+            (Some(vec![Some(1.0), None, Some(1.0)]), "the vector is null, empty or has null elements"),
+            (Some(vec![]), "the vector is null, empty or has null elements"),
+            (None, "the vector is null, empty or has null elements"),
+        ] {
+            let lists = (0..300).map(|row| if row == 200 { bad.clone() } else { Some(vec![Some(1.0); 3]) });
+            let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(lists));
+            write(&path, &RecordBatch::try_from_iter([("v", lists)]).unwrap());
+            let error = open(&path, &options(128)).unwrap().batches.find_map(Result::err).unwrap();
+            assert!(error.to_string().ends_with(&format!("bad.parquet, row 200: column `v`: {problem}")), "{error}");
+        }
     }
 
     #[test]

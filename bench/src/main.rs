@@ -1,0 +1,119 @@
+//! The program that runs the benchmarks and prints their report.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bench::{graph, kernels, mesh, path, report::Report, wal};
+use clap::{Parser, ValueEnum};
+use tempfile::TempDir;
+
+/// Runs the benchmarks: every figure beside its baseline or limit of the same run.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Little data and few rounds: whether it works, not how fast it is.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Only these.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,graph,path")]
+    sections: Vec<Section>,
+    /// Directory with debian-packages.parquet and debian-queries.parquet [default: the 10,000 rows of the repository]
+    #[arg(long, env = "BROADHEAD_BENCH_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Directory on the disk that is to be measured; what is written there is removed again.
+    #[arg(long, default_value = "target", value_name = "DIR")]
+    scratch: PathBuf,
+    /// Be the server of the section `path` on this directory.
+    #[arg(long, hide = true, value_name = "DIR")]
+    serve: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    Kernels,
+    Mesh,
+    Wal,
+    Graph,
+    Path,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(data) = &arguments.serve {
+        return match path::serve(data) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let report = measure(&arguments);
+    if arguments.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{report}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(arguments: &Arguments) -> Report {
+    let (base, queries) = files(arguments.data.as_deref().filter(|data| !data.as_os_str().is_empty()));
+    let quick = arguments.quick;
+    let wanted = |section| {
+        let wanted = arguments.sections.contains(&section);
+        if wanted {
+            eprintln!("measuring {section:?} …");
+        }
+        wanted
+    };
+    let mut report = Report::new();
+    if wanted(Section::Kernels) {
+        report.add("kernels", kernels::run(quick));
+    }
+    if wanted(Section::Mesh) {
+        report.add("mesh", mesh::run(quick));
+    }
+    if wanted(Section::Wal) {
+        let scratch = TempDir::new_in(&arguments.scratch).expect("a scratch directory");
+        report.add("wal", wal::run(quick, scratch.path()));
+    }
+    let mut in_process = None;
+    if wanted(Section::Graph) {
+        let graph::Outcome { figures, ours, has_peer } = graph::run(quick, &base, &queries);
+        report.add("graph", figures);
+        if !has_peer {
+            report.note(
+                "no hnswlib beside the graph: set BROADHEAD_PYTHON to a Python that has it, as `make bench` does",
+            );
+        }
+        in_process = Some(ours);
+    }
+    if wanted(Section::Path) {
+        let program = std::env::current_exe().expect("the path of this program");
+        let figures = path::run(&path::Setup {
+            quick,
+            program: &program,
+            scratch: &arguments.scratch,
+            base: &base,
+            queries: &queries,
+            in_process: in_process.as_ref(),
+        });
+        report.add("path", figures);
+    }
+    report
+}
+
+/// Rows and queries.
+fn files(data: Option<&Path>) -> (PathBuf, PathBuf) {
+    match data {
+        Some(data) => (data.join("debian-packages.parquet"), data.join("debian-queries.parquet")),
+        None => {
+            let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
+            (data.join("debian-10k.parquet"), data.join("debian-10k-queries.parquet"))
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Every section runs on little data and its answers are right: they check them themselves. Nothing is said of the time.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs one section with `--quick` and gives its figures by name.
+fn figures(section: &str) -> Vec<(String, f64)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_broadhead-bench"))
+        .args(["--quick", "--json", "--sections", section, "--scratch", env!("CARGO_TARGET_TMPDIR")])
+        .env_remove("BROADHEAD_PYTHON")
+        .env_remove("BROADHEAD_BENCH_DATA")
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{section}: {}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let figures = report["figures"].as_array().expect("figures");
+    let read = |figure: &Value| {
+        assert_eq!(figure["section"], section);
+        let name = figure["name"].as_str().expect("a name").to_owned();
+        let value = figure["value"].as_f64().unwrap_or_else(|| panic!("{name} has no value"));
+        (name, value)
+    };
+    figures.iter().map(read).collect()
+}
+
+/// Each of `names` is the start of a figure's name, and that figure is above 0.
+fn assert_measured(section: &str, names: &[&str]) {
+    let figures = figures(section);
+    for name in names {
+        let found = figures.iter().find(|(figure, _)| figure.starts_with(name));
+        assert!(found.is_some_and(|(_, value)| *value > 0.0), "{section}: {name} in {figures:?}");
+    }
+}
+
+#[test]
+fn kernels() {
+    assert_measured("kernels", &["f32 cosine, pair, scalar", "int8 code dot, rows, scalar"]);
+}
+
+#[test]
+fn mesh() {
+    assert_measured("mesh", &["round trip, busy, p50", "round trip, parked on rings, p99", "one way"]);
+}
+
+#[test]
+fn wal() {
+    assert_measured("wal", &["records of 1 MiB", "small record"]);
+}
+
+#[test]
+fn graph() {
+    assert_measured("graph", &["build", "search, recall@10 0.95", "recall@10, ef 64"]);
+}
+
+#[test]
+fn path() {
+    let names =
+        ["import of 5000 rows", "restart from the log", "index", "resident", "search over TCP", "restart from a snap"];
+    assert_measured("path", &names);
+}

@@ -1,0 +1,319 @@
+//! Runs the tasks of one shard's thread: searches and reads beside the data plane, indexing in the time that is left.
+//!
+//! Tasks stay on the thread that spawned them, and only that thread wakes them; what comes from other threads comes over the
+//! mesh or the ring, through the data plane. So there is nothing to lose between "no task is ready" and going to sleep.
+//!
+//! There are two classes. Tasks that serve run whenever they are ready, each for a slice. Indexing runs when nothing
+//! serves, and otherwise gets one part of [`INDEX_SHARE`] of the thread's time.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::future::Future;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use async_task::Runnable;
+
+/// While there is something to serve, indexing gets one part in so many of the time.
+pub const INDEX_SHARE: u32 = 5;
+/// How long a task runs before it lets others run.
+const SLICE: Duration = Duration::from_micros(500);
+/// Times are halved when they have grown to this, so that the past is forgotten.
+const MEMORY: Duration = Duration::from_millis(100);
+
+/// Which tasks go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Somebody waits for it.
+    Serve,
+    /// In the background.
+    Index,
+}
+
+/// Tasks and timers of this thread.
+struct Local {
+    serve: RefCell<VecDeque<Runnable>>,
+    index: RefCell<VecDeque<Runnable>>,
+    timers: RefCell<BinaryHeap<Reverse<Timer>>>,
+    timers_set: Cell<u64>,
+    slice_end: Cell<Option<Instant>>,
+}
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local {
+            serve: RefCell::new(VecDeque::new()),
+            index: RefCell::new(VecDeque::new()),
+            timers: RefCell::new(BinaryHeap::new()),
+            timers_set: Cell::new(0),
+            slice_end: Cell::new(None),
+        }
+    };
+}
+
+impl Local {
+    fn queue(&self, class: Class) -> &RefCell<VecDeque<Runnable>> {
+        match class {
+            Class::Serve => &self.serve,
+            Class::Index => &self.index,
+        }
+    }
+}
+
+/// A moment that somebody waits for; the number tells equal moments apart.
+struct Timer {
+    at: Instant,
+    number: u64,
+    waker: Waker,
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Timer) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Timer) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Timer) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// Starts a task on this thread.
+pub fn spawn(class: Class, future: impl Future<Output = ()> + 'static) {
+    let schedule = move |runnable| LOCAL.with(|local| local.queue(class).borrow_mut().push_back(runnable));
+    let (runnable, task) = async_task::spawn_local(future, schedule);
+    runnable.schedule();
+    task.detach();
+}
+
+/// Lets others run if this task has had its slice.
+pub async fn yield_if_needed() {
+    let is_over = LOCAL.with(|local| local.slice_end.get().is_none_or(|end| Instant::now() >= end));
+    if is_over {
+        yield_now().await;
+    }
+}
+
+/// Lets all others that are ready run first.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// Waits for at least `duration`.
+pub async fn sleep(duration: Duration) {
+    let at = Instant::now() + duration;
+    std::future::poll_fn(|context| {
+        if Instant::now() >= at {
+            return Poll::Ready(());
+        }
+        LOCAL.with(|local| {
+            local.timers_set.set(local.timers_set.get() + 1);
+            let timer = Timer { at, number: local.timers_set.get(), waker: context.waker().clone() };
+            local.timers.borrow_mut().push(Reverse(timer));
+        });
+        Poll::Pending
+    })
+    .await
+}
+
+/// Shares the thread's time out between the classes.
+#[derive(Debug, Default)]
+pub struct Executor {
+    serve_time: Duration,
+    index_time: Duration,
+}
+
+impl Executor {
+    /// Runs what is ready: every serving task once, and indexing if it is its turn. `turn_time` is what the data plane has
+    /// just used, and `is_busy` says whether it moved anything. False when no task ran.
+    pub fn run(&mut self, is_busy: bool, turn_time: Duration) -> bool {
+        fire_timers();
+        let began = Instant::now();
+        let served = run_ready(Class::Serve, usize::MAX);
+        let now = Instant::now();
+        if is_busy || served {
+            self.serve_time += turn_time + (now - began);
+            if self.index_time * INDEX_SHARE > self.serve_time + self.index_time {
+                return served;
+            }
+        } else {
+            (self.serve_time, self.index_time) = (Duration::ZERO, Duration::ZERO);
+        }
+        let indexed = run_ready(Class::Index, 1);
+        self.index_time += now.elapsed();
+        if self.serve_time + self.index_time > MEMORY {
+            self.serve_time /= 2;
+            self.index_time /= 2;
+        }
+        served || indexed
+    }
+
+    /// How long the thread may sleep: `None` for as long as nothing comes from outside, zero when a task is ready.
+    pub fn may_sleep(&self) -> Option<Duration> {
+        LOCAL.with(|local| {
+            if !local.serve.borrow().is_empty() || !local.index.borrow().is_empty() {
+                return Some(Duration::ZERO);
+            }
+            let timers = local.timers.borrow();
+            timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(Instant::now()))
+        })
+    }
+}
+
+impl Drop for Executor {
+    /// Drops all tasks of the thread. Dropping one may wake another, so this goes on until none is left.
+    fn drop(&mut self) {
+        loop {
+            let next = LOCAL.with(|local| {
+                local.timers.borrow_mut().clear();
+                let next = local.serve.borrow_mut().pop_front();
+                next.or_else(|| local.index.borrow_mut().pop_front())
+            });
+            match next {
+                Some(runnable) => drop(runnable),
+                None => break,
+            }
+        }
+    }
+}
+
+/// Runs up to `most` of the tasks of a class that are ready now, each once.
+fn run_ready(class: Class, most: usize) -> bool {
+    let ready = LOCAL.with(|local| local.queue(class).borrow().len()).min(most);
+    for _ in 0..ready {
+        let runnable = LOCAL.with(|local| {
+            local.slice_end.set(Some(Instant::now() + SLICE));
+            local.queue(class).borrow_mut().pop_front()
+        });
+        let Some(runnable) = runnable else { break };
+        runnable.run();
+    }
+    LOCAL.with(|local| local.slice_end.set(None));
+    ready > 0
+}
+
+fn fire_timers() {
+    LOCAL.with(|local| {
+        if local.timers.borrow().is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        loop {
+            let mut timers = local.timers.borrow_mut();
+            if timers.peek().is_none_or(|Reverse(timer)| timer.at > now) {
+                break;
+            }
+            let Reverse(timer) = timers.pop().expect("looked at");
+            drop(timers);
+            timer.waker.wake();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Runs until nothing is ready and no timer is set.
+    fn run_all(executor: &mut Executor) {
+        while let Some(wait) = executor.may_sleep() {
+            std::thread::sleep(wait);
+            executor.run(false, Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn tasks_take_turns_and_wake_each_other() {
+        let mut executor = Executor::default();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        for name in ["a", "b"] {
+            let log = log.clone();
+            spawn(Class::Serve, async move {
+                for step in 0..3 {
+                    log.borrow_mut().push((name, step));
+                    yield_now().await;
+                }
+            });
+        }
+        run_all(&mut executor);
+        assert_eq!(*log.borrow(), [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]);
+    }
+
+    #[test]
+    fn timers_fire_in_order_and_not_early() {
+        let mut executor = Executor::default();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let began = Instant::now();
+        for wait_ms in [20u64, 5, 10] {
+            let log = log.clone();
+            spawn(Class::Serve, async move {
+                sleep(Duration::from_millis(wait_ms)).await;
+                assert!(began.elapsed() >= Duration::from_millis(wait_ms));
+                log.borrow_mut().push(wait_ms);
+            });
+        }
+        run_all(&mut executor);
+        assert_eq!(*log.borrow(), [5, 10, 20]);
+    }
+
+    #[test]
+    fn indexing_gets_its_share_beside_a_server_that_is_always_busy() {
+        let mut executor = Executor::default();
+        let (served, indexed) = (Rc::new(Cell::new(0u64)), Rc::new(Cell::new(0u64)));
+        for (class, count) in [(Class::Serve, served.clone()), (Class::Index, indexed.clone())] {
+            spawn(class, async move {
+                loop {
+                    let end = Instant::now() + Duration::from_micros(100);
+                    while Instant::now() < end {}
+                    count.set(count.get() + 1);
+                    yield_now().await;
+                }
+            });
+        }
+        for _ in 0..2_000 {
+            executor.run(true, Duration::ZERO);
+        }
+        // A thread that is taken off its core in the middle blurs the shares; the order of magnitude stays.
+        let share = indexed.get() as f64 / (served.get() + indexed.get()) as f64;
+        assert!(share > 0.02 && share < 0.5, "{} of {}", indexed.get(), served.get());
+        assert_eq!(executor.may_sleep(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn dropping_the_executor_drops_its_tasks() {
+        let alive = Rc::new(());
+        let executor = Executor::default();
+        let held = alive.clone();
+        spawn(Class::Index, async move {
+            sleep(Duration::from_secs(3_600)).await;
+            drop(held);
+        });
+        let held = alive.clone();
+        spawn(Class::Serve, async move {
+            yield_now().await;
+            drop(held);
+        });
+        drop(executor);
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+}

@@ -1,0 +1,189 @@
+//! Servers for tests: on a thread of this process, or as a process of their own that can be killed.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use net::client::{Client, ClientOptions};
+use net::server::{self, Addresses, ServerOptions};
+
+/// Options of a small server on a free port: no HTTP, no pinning (tests run beside each other), no snapshots by itself.
+pub fn options(data: &Path, shards: usize) -> ServerOptions {
+    ServerOptions {
+        data: data.to_path_buf(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        admin: None,
+        shards,
+        arena_bytes: 32 << 20,
+        snapshot_wal_bytes: 0,
+        pin: false,
+        ..ServerOptions::default()
+    }
+}
+
+/// Connects a client.
+pub fn connect(address: SocketAddr) -> Client {
+    connect_with(address, 1)
+}
+
+/// Connects a client with so many connections to each shard.
+pub fn connect_with(address: SocketAddr, connections_per_shard: usize) -> Client {
+    let options = ClientOptions { name: "test".into(), connections_per_shard, ..ClientOptions::default() };
+    Client::connect(&address.to_string(), options).expect("the server welcomes a client")
+}
+
+/// A server on a thread of this process. Dropping it stops it in an orderly way.
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<engine::Result<()>>>,
+    addresses: Addresses,
+}
+
+impl Server {
+    /// Starts a server of [`options`].
+    pub fn start(data: &Path, shards: usize) -> Server {
+        Server::try_start(options(data, shards)).expect("the server starts")
+    }
+
+    /// Starts a server; returns once it is ready, or the error that it ended with.
+    pub fn try_start(options: ServerOptions) -> engine::Result<Server> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, told) = mpsc::channel();
+        let stop_server = stop.clone();
+        let thread = std::thread::spawn(move || {
+            server::run(options, stop_server, |addresses| ready.send(addresses).expect("the starter waits"))
+        });
+        match told.recv() {
+            Ok(addresses) => Ok(Server { stop, thread: Some(thread), addresses }),
+            Err(_) => Err(thread.join().expect("the server does not panic").expect_err("it was never ready")),
+        }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses.listen
+    }
+
+    /// Where HTTP is served.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.addresses.admin
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        connect(self.address())
+    }
+
+    /// Stops it and waits until it has.
+    pub fn stop(mut self) {
+        self.stop_and_join().expect("the server stops without an error");
+    }
+
+    fn stop_and_join(&mut self) -> engine::Result<()> {
+        self.stop.store(true, Ordering::Release);
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.thread().unpark();
+        thread.join().expect("the server does not panic")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The test has failed already; the process ends soon, and the server with it.
+            self.stop.store(true, Ordering::Release);
+            return;
+        }
+        self.stop_and_join().expect("the server stops without an error");
+    }
+}
+
+/// `broadhead serve` as a process. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    address: SocketAddr,
+    /// Kept open: the server writes to it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts the process; returns once clients can connect.
+    pub fn start(data: &Path, shards: usize) -> Process {
+        let mut child = command(data, shards).stdout(Stdio::piped()).spawn().expect("the binary can be run");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the server speaks UTF-8");
+        let address = line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        let Some(address) = address else {
+            let status = child.wait().expect("it can be waited for");
+            panic!("the server did not start ({status}), it said {line:?}");
+        };
+        Process { child, address, _stdout: stdout }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        connect(self.address)
+    }
+
+    /// `kill -9`: returns once the process is gone.
+    pub fn kill(mut self) {
+        self.kill_and_wait();
+    }
+
+    /// SIGTERM; returns the exit status.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the process is there");
+        self.child.wait().expect("it can be waited for")
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+        let kilobytes: u64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
+        kilobytes * 1024
+    }
+
+    fn kill_and_wait(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill_and_wait();
+    }
+}
+
+/// The command line of a server process; logs errors only.
+pub fn command(data: &Path, shards: usize) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["--log", "error", "serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
+    command.arg("--data").arg(data).arg("--shards").arg(shards.to_string());
+    command.env_remove("BROADHEAD_CONFIG").stdin(Stdio::null());
+    command
+}
+
+/// `target/release/broadhead`, found from where this test's executable lies.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the system tells");
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    let binary = profile.join("broadhead");
+    assert!(binary.is_file(), "{} is missing: build it with `cargo build --release --workspace`", binary.display());
+    binary
+}
