@@ -161,7 +161,9 @@ impl Collection {
             return 0;
         }
         let behind = |index: &VectorIndex| {
-            (0..self.shards()).map(|shard| u64::from(view.len(shard).saturating_sub(index.graph().indexed(shard)))).sum()
+            (0..self.shards())
+                .map(|shard| u64::from(view.len(shard).saturating_sub(index.graph().indexed(shard))))
+                .sum()
         };
         self.vectors.iter().map(behind).max().unwrap_or(0)
     }
@@ -179,9 +181,10 @@ impl Collection {
     /// True when every row of `view` is in every graph (or the collection is flat).
     pub fn is_indexed(&self, view: &View) -> bool {
         self.is_flat(&self.region.view())
-            || self.vectors.iter().all(|index| {
-                (0..self.shards()).all(|shard| index.graph().indexed(shard) >= view.len(shard))
-            })
+            || self
+                .vectors
+                .iter()
+                .all(|index| (0..self.shards()).all(|shard| index.graph().indexed(shard) >= view.len(shard)))
     }
 }
 

@@ -160,7 +160,11 @@ impl Control {
         }
         if self.collections.len() >= limits::COLLECTIONS_MAX {
             let value = self.collections.len() as u64 + 1;
-            return Err(Error::LimitExceeded { what: "number of collections", value, limit: limits::COLLECTIONS_MAX as u64 });
+            return Err(Error::LimitExceeded {
+                what: "number of collections",
+                value,
+                limit: limits::COLLECTIONS_MAX as u64,
+            });
         }
         let spec = CollectionSpec { id: self.manifest.next_collection, name, schema, options };
         let collection = Collection::new(spec, self.shards.len())?;

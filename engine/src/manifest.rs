@@ -103,7 +103,8 @@ impl CollectionEntry {
 
     /// The collection of an entry.
     pub fn spec(&self) -> Result<CollectionSpec> {
-        let invalid = || Error::InvalidSchema { column: String::new(), problem: "the manifest's schema is not hexadecimal" };
+        let invalid =
+            || Error::InvalidSchema { column: String::new(), problem: "the manifest's schema is not hexadecimal" };
         let digits = self.schema.as_bytes();
         let bytes = digits
             .chunks(2)
@@ -189,7 +190,11 @@ pub fn sync_directory(path: &Path) -> Result<()> {
 
 /// Creates a directory and all above it; durable when it returns.
 pub fn create_directory(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|source| Error::Io { operation: "create", path: path.to_path_buf(), source })?;
+    std::fs::create_dir_all(path).map_err(|source| Error::Io {
+        operation: "create",
+        path: path.to_path_buf(),
+        source,
+    })?;
     if let Some(parent) = path.parent() {
         sync_directory(parent)?;
     }

@@ -129,7 +129,7 @@ fn scan_frame(number: u32) -> Vec<u8> {
 /// Sends the same frame until the server takes no more for a while; returns how many it took.
 fn send_until_held(stream: &TcpStream, frame: &[u8]) -> usize {
     const ENOUGH: usize = 2_000_000;
-    const QUIET: Duration = Duration::from_millis(700);
+    const QUIET: Duration = Duration::from_millis(300);
     stream.set_nonblocking(true).expect("a TCP socket");
     let (mut sent, mut last) = (0, Instant::now());
     while sent < ENOUGH * frame.len() && last.elapsed() < QUIET {
@@ -177,7 +177,7 @@ fn clients_that_never_read_are_held_back() {
 #[test]
 fn long_replies_that_nobody_reads_are_few() {
     const WIDE: usize = 2_048;
-    const SCANS: usize = 250;
+    const SCANS: usize = 100;
     /// Scans of one connection that may be under way, the replies that wait, and the same again for the allocator.
     const GROWTH_MAX: u64 = 160 << 20;
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -34,10 +34,7 @@ impl Doorbell {
     /// # Errors
     /// When the process or the system has no file descriptor left.
     pub fn new() -> Result<Doorbell> {
-        Ok(Doorbell {
-            asleep: CachePadded::new(AtomicBool::new(false)),
-            event: Event::new()?,
-        })
+        Ok(Doorbell { asleep: CachePadded::new(AtomicBool::new(false)), event: Event::new()? })
     }
 
     /// Rings without looking: the owner's present or next sleep ends.
@@ -58,10 +55,7 @@ impl Doorbell {
     pub(super) fn take_asleep(&self) -> bool {
         // The plain load keeps the line shared while the owner is awake.
         let taken = self.asleep.load(Ordering::Relaxed)
-            && self
-                .asleep
-                .compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok();
+            && self.asleep.compare_exchange(true, false, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if taken {
             self.event.signal();
         }

@@ -21,10 +21,8 @@ impl Event {
     /// # Errors
     /// When the process or the system has no file descriptor left.
     pub fn new() -> Result<Event> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| Error::System {
-            operation: "create an eventfd",
-            source: errno.into(),
-        })?;
+        let fd = eventfd(0, EventfdFlags::CLOEXEC)
+            .map_err(|errno| Error::System { operation: "create an eventfd", source: errno.into() })?;
         Ok(Event { fd })
     }
 
@@ -32,31 +30,20 @@ impl Event {
     pub fn signal(&self) {
         let written = retry_on_intr(|| write(&self.fd, &1u64.to_ne_bytes()));
         // The write could only wait for ever or fail if 2^64 - 2 signals were not read.
-        assert_eq!(
-            written,
-            Ok(size_of::<u64>()),
-            "an eventfd that we own takes a signal"
-        );
+        assert_eq!(written, Ok(size_of::<u64>()), "an eventfd that we own takes a signal");
     }
 
     /// Waits until the counter is not zero and resets it.
     pub fn wait(&self) {
         let mut counter = [0; size_of::<u64>()];
         let taken = retry_on_intr(|| read(&self.fd, &mut counter));
-        assert_eq!(
-            taken,
-            Ok(counter.len()),
-            "an eventfd that we own can be read"
-        );
+        assert_eq!(taken, Ok(counter.len()), "an eventfd that we own can be read");
     }
 
     /// As [`Self::wait`], for no longer than `timeout`. Returns whether there was a signal.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         let timeout = Timespec::try_from(timeout).ok();
-        match poll(
-            &mut [PollFd::new(&self.fd, PollFlags::IN)],
-            timeout.as_ref(),
-        ) {
+        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], timeout.as_ref()) {
             // Only the doorbell's owner reads, so the read that follows does not wait.
             Ok(1) => self.wait(),
             Ok(_) | Err(Errno::INTR) => return false,

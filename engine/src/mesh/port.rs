@@ -37,13 +37,9 @@ pub struct Port<T> {
 /// # Panics
 /// If `capacity` is not a power of two, or `participants` is 0 or above [`MESH_PARTICIPANTS_MAX`].
 pub fn mesh<T: Send>(participants: usize, capacity: usize) -> Result<Vec<Port<T>>> {
-    assert!(
-        (1..=MESH_PARTICIPANTS_MAX).contains(&participants),
-        "a mesh of {participants} participants"
-    );
-    let doorbells: Box<[Arc<Doorbell>]> = (0..participants)
-        .map(|_| Doorbell::new().map(Arc::new))
-        .collect::<Result<_>>()?;
+    assert!((1..=MESH_PARTICIPANTS_MAX).contains(&participants), "a mesh of {participants} participants");
+    let doorbells: Box<[Arc<Doorbell>]> =
+        (0..participants).map(|_| Doorbell::new().map(Arc::new)).collect::<Result<_>>()?;
     let mut ports: Vec<Port<T>> = (0..participants)
         .map(|index| Port {
             index,
@@ -82,18 +78,12 @@ impl<T> Port<T> {
 
     /// Messages that can be sent to `to` now; it can only become more.
     pub fn free(&self, to: usize) -> usize {
-        self.outgoing[to]
-            .as_ref()
-            .expect("a participant does not send to itself")
-            .free()
+        self.outgoing[to].as_ref().expect("a participant does not send to itself").free()
     }
 
     /// Participant `peer` has dropped its port. What it sent before can still be drained.
     pub fn is_gone(&self, peer: usize) -> bool {
-        self.incoming[peer]
-            .as_ref()
-            .expect("a participant knows of itself")
-            .is_closed()
+        self.incoming[peer].as_ref().expect("a participant knows of itself").is_closed()
     }
 
     /// Sends a message, and wakes `to` if it sleeps.
@@ -195,9 +185,7 @@ impl<T> Port<T> {
 
     #[inline]
     fn producer(&mut self, to: usize) -> &mut Producer<T> {
-        self.outgoing[to]
-            .as_mut()
-            .expect("a participant does not send to itself")
+        self.outgoing[to].as_mut().expect("a participant does not send to itself")
     }
 }
 
@@ -236,15 +224,10 @@ mod tests {
             .map(|mut port| {
                 thread::spawn(move || {
                     let index = port.index();
-                    let peers: Vec<usize> = (0..port.participants())
-                        .filter(|&peer| peer != index)
-                        .collect();
+                    let peers: Vec<usize> = (0..port.participants()).filter(|&peer| peer != index).collect();
                     let mut sent = [0u32; 4];
                     let mut heard = [0u32; 4];
-                    while peers
-                        .iter()
-                        .any(|&peer| sent[peer] < MESSAGES || heard[peer] < MESSAGES)
-                    {
+                    while peers.iter().any(|&peer| sent[peer] < MESSAGES || heard[peer] < MESSAGES) {
                         let mut moved = 0;
                         for &to in &peers {
                             while sent[to] < MESSAGES && port.post(to, sent[to]).is_ok() {
@@ -278,21 +261,11 @@ mod tests {
         assert_eq!(backlog, [2]);
         assert_eq!(ports[0].free(2), 0);
         assert_eq!(ports[0].send(2, 9), Err(9));
-        assert_eq!(
-            ports[0].send(1, 5),
-            Ok(()),
-            "the ring to another participant is another ring"
-        );
+        assert_eq!(ports[0].send(1, 5), Ok(()), "the ring to another participant is another ring");
         let mut heard = Vec::new();
-        assert_eq!(
-            ports[2].drain(1, |from, message| heard.push((from, message))),
-            1
-        );
+        assert_eq!(ports[2].drain(1, |from, message| heard.push((from, message))), 1);
         assert_eq!(ports[0].send_batch(2, &mut backlog), 1);
-        assert_eq!(
-            ports[2].drain(8, |from, message| heard.push((from, message))),
-            2
-        );
+        assert_eq!(ports[2].drain(8, |from, message| heard.push((from, message))), 2);
         assert_eq!(heard, [(0, 0), (0, 1), (0, 2)]);
     }
 
@@ -358,12 +331,7 @@ mod tests {
                 let mut last = 0;
                 while last + 1 < ROUNDS {
                     let mut arrived = None;
-                    port.drain(4, |_, number| {
-                        assert!(
-                            arrived.replace(number).is_none(),
-                            "one message is under way"
-                        )
-                    });
+                    port.drain(4, |_, number| assert!(arrived.replace(number).is_none(), "one message is under way"));
                     match arrived {
                         Some(number) => {
                             last = number;

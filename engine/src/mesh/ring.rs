@@ -51,8 +51,7 @@ impl<T> Drop for Shared<T> {
         while head != tail {
             // SAFETY: both ends are gone (this is the last reference), and what lies between `head` and `tail` was
             // written by `Producer` and not yet read by `Consumer`.
-            self.slot(head)
-                .with_mut(|slot| unsafe { (*slot).assume_init_drop() });
+            self.slot(head).with_mut(|slot| unsafe { (*slot).assume_init_drop() });
             head = head.wrapping_add(1);
         }
     }
@@ -77,31 +76,15 @@ pub struct Consumer<T> {
 /// # Panics
 /// If `capacity` is not a power of two.
 pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
-    assert!(
-        capacity.is_power_of_two(),
-        "the capacity of a ring is a power of two, not {capacity}"
-    );
+    assert!(capacity.is_power_of_two(), "the capacity of a ring is a power of two, not {capacity}");
     let shared = Arc::new(Shared {
         head: CachePadded::new(AtomicUsize::new(0)),
         tail: CachePadded::new(AtomicUsize::new(0)),
         closed: AtomicBool::new(false),
-        slots: (0..capacity)
-            .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
-            .collect(),
+        slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
     });
-    let producer = Producer {
-        shared: shared.clone(),
-        tail: 0,
-        head_seen: 0,
-    };
-    (
-        producer,
-        Consumer {
-            shared,
-            head: 0,
-            tail_seen: 0,
-        },
-    )
+    let producer = Producer { shared: shared.clone(), tail: 0, head_seen: 0 };
+    (producer, Consumer { shared, head: 0, tail_seen: 0 })
 }
 
 impl<T> Producer<T> {
@@ -112,10 +95,7 @@ impl<T> Producer<T> {
 
     /// Free slots now; the consumer can only make it more.
     pub fn free(&self) -> usize {
-        self.capacity()
-            - self
-                .tail
-                .wrapping_sub(self.shared.head.load(Ordering::Acquire))
+        self.capacity() - self.tail.wrapping_sub(self.shared.head.load(Ordering::Acquire))
     }
 
     /// The consumer is gone: nothing that is pushed will be read.
@@ -160,10 +140,7 @@ impl<T> Producer<T> {
         }
         self.head_seen = self.shared.head.load(Ordering::Acquire);
         let used = self.tail.wrapping_sub(self.head_seen);
-        assert!(
-            used <= self.capacity(),
-            "the consumer's count is ahead of the producer's"
-        );
+        assert!(used <= self.capacity(), "the consumer's count is ahead of the producer's");
         self.capacity() - used
     }
 
@@ -236,10 +213,7 @@ impl<T> Consumer<T> {
         }
         self.tail_seen = self.shared.tail.load(Ordering::Acquire);
         let ready = self.tail_seen.wrapping_sub(self.head);
-        assert!(
-            ready <= self.capacity(),
-            "the producer's count ran past the capacity"
-        );
+        assert!(ready <= self.capacity(), "the producer's count ran past the capacity");
         ready
     }
 
@@ -250,10 +224,7 @@ impl<T> Consumer<T> {
         // SAFETY: `pop` and `drain` counted the filled slots by an Acquire load of `tail`, so the producer's write is
         // visible and it will not write here before `release` stores `head`. `head` moves on at once, so no value
         // is read twice, even if a caller's closure panics.
-        let value = self
-            .shared
-            .slot(self.head)
-            .with(|slot| unsafe { (*slot).assume_init_read() });
+        let value = self.shared.slot(self.head).with(|slot| unsafe { (*slot).assume_init_read() });
         self.head = self.head.wrapping_add(1);
         value
     }
@@ -288,19 +259,13 @@ impl<T> Drop for Consumer<T> {
 
 impl<T> std::fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer")
-            .field("capacity", &self.capacity())
-            .field("free", &self.free())
-            .finish()
+        f.debug_struct("Producer").field("capacity", &self.capacity()).field("free", &self.free()).finish()
     }
 }
 
 impl<T> std::fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consumer")
-            .field("capacity", &self.capacity())
-            .field("empty", &self.is_empty())
-            .finish()
+        f.debug_struct("Consumer").field("capacity", &self.capacity()).field("empty", &self.is_empty()).finish()
     }
 }
 
@@ -394,9 +359,7 @@ mod tests {
             producer.push(counted.clone()).unwrap();
         }
         drop(consumer.pop());
-        let panicked = catch_unwind(AssertUnwindSafe(|| {
-            consumer.drain(3, |_| panic!("the closure gives up"))
-        }));
+        let panicked = catch_unwind(AssertUnwindSafe(|| consumer.drain(3, |_| panic!("the closure gives up"))));
         assert!(panicked.is_err());
         // One popped, one taken by the closure that panicked, four still in the ring.
         assert_eq!(std::sync::Arc::strong_count(&counted), 1 + 4);

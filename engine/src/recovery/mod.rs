@@ -87,7 +87,10 @@ pub fn open(data: &Path, shards: usize, decode: Decode, progress: &Progress) -> 
         }
         (Action::RefuseNoSnapshot, Some(manifest)) => {
             let number = manifest.snapshot.as_ref().map_or(0, |snapshot| snapshot.number);
-            return damaged(manifest.snapshot_directory(data, number), "the manifest names this snapshot, and it is gone");
+            return damaged(
+                manifest.snapshot_directory(data, number),
+                "the manifest names this snapshot, and it is gone",
+            );
         }
         (Action::RefuseUnexplained, _) => return damaged(path(), "there are logs, and no manifest that explains them"),
         (Action::RefuseDamaged | Action::RefuseNewer, _) => return Err(refusal.expect("it is why")),

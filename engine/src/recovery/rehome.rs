@@ -30,7 +30,11 @@ struct Homes {
 
 /// Brings the data of `old` home to `shards` shards; returns the manifest of the new generation.
 pub fn rehome(data: &Path, old: &Manifest, shards: usize, decode: Decode, progress: &Progress) -> Result<Manifest> {
-    tracing::info!(from = old.shards, to = shards, "the number of shards has changed: rows are brought to their new homes");
+    tracing::info!(
+        from = old.shards,
+        to = shards,
+        "the number of shards has changed: rows are brought to their new homes"
+    );
     let collections = collections_of(old, shards)?;
     let mut homes = Homes { partitions: (0..shards).map(Partition::new).collect(), collections };
     for (shard, partition) in homes.partitions.iter_mut().enumerate() {
@@ -80,7 +84,8 @@ impl Homes {
     }
 
     fn apply(&mut self, operation: Operation<'_>) -> Result<()> {
-        let spec = self.collections.iter().map(|collection| &collection.spec).find(|spec| spec.id == operation.collection());
+        let spec =
+            self.collections.iter().map(|collection| &collection.spec).find(|spec| spec.id == operation.collection());
         let Some(spec) = spec else { return Ok(()) }; // dropped later
         let schema = spec.schema.clone();
         match operation {
@@ -120,7 +125,8 @@ impl Homes {
             create_directory(&manifest.shard_directory(data, shard))?;
         }
         let published = |partition: &Partition| {
-            let length = |member: &Member| (member.collection.spec.id, member.collection.region.published(partition.shard()));
+            let length =
+                |member: &Member| (member.collection.spec.id, member.collection.region.published(partition.shard()));
             partition.members().map(length).collect()
         };
         let points: Vec<Point> =

@@ -119,7 +119,9 @@ impl Search {
 
     /// Rows that no graph holds and that the scan must look at.
     pub fn scan_rows(&self) -> u64 {
-        (0..self.scan_from.len()).map(|shard| u64::from(self.view.len(shard).saturating_sub(self.scan_from[shard]))).sum()
+        (0..self.scan_from.len())
+            .map(|shard| u64::from(self.view.len(shard).saturating_sub(self.scan_from[shard])))
+            .sum()
     }
 
     /// Searches the graph for one query and ranks the best candidates by their full vectors.
@@ -131,7 +133,14 @@ impl Search {
         let vector = &self.request.queries[query * bytes..][..bytes];
         index.space.encode_query(vector, &mut scratch.code);
         let accept = |row: u32| region.visible(&self.view, row);
-        index.graph().search(&index.space, &scratch.code, self.request.ef, accept, &mut scratch.graph, &mut scratch.found);
+        index.graph().search(
+            &index.space,
+            &scratch.code,
+            self.request.ef,
+            accept,
+            &mut scratch.graph,
+            &mut scratch.found,
+        );
         // Codes order candidates nearly as the full vectors do: a few beyond k are enough.
         let depth = (2 * self.request.k + 10).min(scratch.found.len());
         scratch.rows.clear();

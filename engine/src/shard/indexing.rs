@@ -198,9 +198,8 @@ impl Job {
         if !index.scale.is_trained() {
             let view = region.view();
             let each = limits::TRAIN_ROWS_MAX / region.shards() as u32;
-            let rows = (0..region.shards()).flat_map(|shard| {
-                (0..view.len(shard).min(each)).map(move |slot| region.row(shard, slot))
-            });
+            let rows = (0..region.shards())
+                .flat_map(|shard| (0..view.len(shard).min(each)).map(move |slot| region.row(shard, slot)));
             let vectors = region.vectors(self.vector);
             encoder.train(rows.map(|row| vectors.get(row)));
         }

@@ -83,7 +83,14 @@ impl<S: Storage, T> Shard<S, T> {
     /// Checks an operation, fills its rows in and puts its record into the log.
     ///
     /// `operation` borrows from a payload that `payload` then gives to the log: it is staged first.
-    pub fn submit(&mut self, staged: Staged, payload: Payload<'_>, crc: u32, ack: Ack, ticket: T) -> Result<Admission<T>> {
+    pub fn submit(
+        &mut self,
+        staged: Staged,
+        payload: Payload<'_>,
+        crc: u32,
+        ack: Ack,
+        ticket: T,
+    ) -> Result<Admission<T>> {
         let lsn = match self.wal.append(payload, crc) {
             Ok(lsn) => lsn,
             Err(error) => {

@@ -24,7 +24,8 @@ impl SummedWriter {
     /// Creates `directory/name`.
     pub fn create(directory: &Path, name: String) -> Result<SummedWriter> {
         let path = directory.join(&name);
-        let file = File::create(&path).map_err(|source| Error::Io { operation: "create", path: path.clone(), source })?;
+        let file =
+            File::create(&path).map_err(|source| Error::Io { operation: "create", path: path.clone(), source })?;
         let inner = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(SummedWriter { path, name, inner, digest: Digest::new(CrcAlgorithm::Crc32Iscsi), bytes: 0 })
     }
@@ -118,7 +119,11 @@ impl SummedReader {
             return Err(self.damaged(self.bytes, "bytes are left over"));
         }
         if self.digest.finalize() as u32 != self.expected.crc {
-            return Err(Error::Damaged { path: self.path, offset: 0, problem: "the checksum of the file does not match" });
+            return Err(Error::Damaged {
+                path: self.path,
+                offset: 0,
+                problem: "the checksum of the file does not match",
+            });
         }
         Ok(())
     }

@@ -68,7 +68,7 @@ impl Default for ServerOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 7690)),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 7691))),
             shards: 0,
-            arena_bytes: 64 << 20,
+            arena_bytes: 32 << 20,
             connections_max: limits::CONNECTIONS_MAX,
             heartbeat: Some(Duration::from_secs(1)),
             snapshot_wal_bytes: 4 << 30,

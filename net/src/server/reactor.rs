@@ -140,7 +140,11 @@ impl Reactor {
             && self.context.mailbox.is_empty()
             && self.forwards.is_empty()
             && self.outbound.iter().all(VecDeque::is_empty)
-            && self.sessions.iter().flatten().all(|session| session.in_flight == 0 && !session.sending && session.output_len() == 0)
+            && self
+                .sessions
+                .iter()
+                .flatten()
+                .all(|session| session.in_flight == 0 && !session.sending && session.output_len() == 0)
     }
 
     /// True while a record is on its way to the disk.
@@ -175,7 +179,11 @@ impl Reactor {
     }
 
     fn submit(&mut self) -> engine::Result<()> {
-        self.context.ring.borrow_mut().submit().map_err(|source| engine::Error::System { operation: "submit to io_uring", source })
+        self.context
+            .ring
+            .borrow_mut()
+            .submit()
+            .map_err(|source| engine::Error::System { operation: "submit to io_uring", source })
     }
 
     fn push(&mut self, op: Op, token: u64) {

@@ -65,7 +65,9 @@ impl Reactor {
         // A request that is not a write is small, as a rule; the copy lets its task outlive the buffer.
         let body: Box<[u8]> = match session.frame(&header) {
             Frame::Small(frame) => frame[HEADER_BYTES..].into(),
-            Frame::Large(buffer, len) => buffer[engine::wal::HEADROOM + HEADER_BYTES..engine::wal::HEADROOM + len].into(),
+            Frame::Large(buffer, len) => {
+                buffer[engine::wal::HEADROOM + HEADER_BYTES..engine::wal::HEADROOM + len].into()
+            }
         };
         session.consume(&header);
         match self.begin(id, &header, &body) {
@@ -130,7 +132,12 @@ impl Reactor {
         Ok(Plan::Begun)
     }
 
-    fn answer(&mut self, session: SessionId, header: &Header, body: impl FnOnce(&super::context::Context, &mut Vec<u8>)) {
+    fn answer(
+        &mut self,
+        session: SessionId,
+        header: &Header,
+        body: impl FnOnce(&super::context::Context, &mut Vec<u8>),
+    ) {
         let mut frame = Vec::new();
         let context = self.context.clone();
         codec::encode_frame(header.reply(), &mut frame, |out| body(&context, out));

@@ -152,7 +152,8 @@ impl AdminSource for ServerState {
             ("committed_bytes", "Memory committed for rows and graphs.", Collection::bytes_committed),
         ];
         for (name, help, value) in figures {
-            let _ = writeln!(text, "# HELP broadhead_collection_{name} {help}\n# TYPE broadhead_collection_{name} gauge");
+            let _ =
+                writeln!(text, "# HELP broadhead_collection_{name} {help}\n# TYPE broadhead_collection_{name} gauge");
             for collection in &collections {
                 let label = &collection.spec.name;
                 let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));

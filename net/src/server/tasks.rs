@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use engine::batch;
 use engine::collection::Collection;
+use engine::ids::IdList;
 use engine::limits;
 use engine::placement;
 use engine::schema::{IdKind, IdRef};
 use engine::search::{Hit, ScanJob, ScanScratch, Search, SearchRequest};
-use engine::shard::executor::{self, Class};
 use engine::shard::Message;
+use engine::shard::executor::{self, Class};
 use engine::shard::message::{ControlReply, ControlRequest};
-use engine::ids::IdList;
 
 use super::context::Context;
 use super::mailbox::Reply;
@@ -212,7 +212,8 @@ async fn run_get(
             found[place] = row;
         }
     }
-    let positions: Vec<u32> = (0..found.len()).filter(|&place| found[place].is_some()).map(|place| place as u32).collect();
+    let positions: Vec<u32> =
+        (0..found.len()).filter(|&place| found[place].is_some()).map(|place| place as u32).collect();
     let rows: Vec<u32> = found.into_iter().flatten().collect();
     let message = batch::encode(&collection.region.take(&rows, &columns)?)?;
     check_reply(message.len())?;
@@ -238,11 +239,18 @@ pub fn spawn_scan_rows(
     Ok(())
 }
 
-fn run_scan_rows(header: &Header, collection: &Arc<Collection>, columns: &[usize], from: Cursor, rows_max: u32) -> Outcome {
+fn run_scan_rows(
+    header: &Header,
+    collection: &Arc<Collection>,
+    columns: &[usize],
+    from: Cursor,
+    rows_max: u32,
+) -> Outcome {
     let region = &collection.region;
     let view = region.view();
     // Text is guessed; what turns out longer is cut below.
-    let column_bytes = |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
+    let column_bytes =
+        |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
     let row_bytes: usize = columns.iter().map(column_bytes).sum();
     let fit = (limits::REPLY_ROWS_BYTES_MAX / 2 / row_bytes.max(1)).max(1);
     let mut wanted = fit.min(if rows_max == 0 { usize::MAX } else { rows_max as usize });
@@ -312,7 +320,9 @@ pub fn spawn_control(context: &Rc<Context>, session: SessionId, header: Header, 
         codec::encode_frame(header.reply(), &mut frame, |out| match reply {
             ControlReply::Collection(collection) => describe(&collection, out),
             ControlReply::Dropped => {}
-            ControlReply::Snapshot { bytes, took } => SnapshotDone { bytes, took_us: took.as_micros() as u64 }.encode(out),
+            ControlReply::Snapshot { bytes, took } => {
+                SnapshotDone { bytes, took_us: took.as_micros() as u64 }.encode(out)
+            }
         });
         Ok(frame)
     });

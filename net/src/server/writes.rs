@@ -224,7 +224,8 @@ impl Reactor {
         self.forwards.last_ticket += 1;
         let ticket = self.forwards.last_ticket;
         let missing = parts.len();
-        let scattered = Scattered { session, header: *header, missing, outcome: Outcome::default(), lsn: 0, error: None };
+        let scattered =
+            Scattered { session, header: *header, missing, outcome: Outcome::default(), lsn: 0, error: None };
         self.forwards.waiting.insert(ticket, scattered);
         for (home, mut frame) in parts {
             codec::seal_frame(&mut frame, *header);
