@@ -67,7 +67,7 @@ pub fn truth() -> Truth {
 /// All embeddings of a batch, one behind the other.
 pub fn embeddings_of(rows: &RecordBatch) -> Vec<f16> {
     let lists = rows["embedding"].as_fixed_size_list();
-    let first = lists.value_offset_at(0) as usize;
+    let first = lists.value_offset_at(0);
     let values = lists.values().as_primitive::<Float16Type>().values();
     values[first..first + rows.num_rows() * DIMENSION].to_vec()
 }

@@ -206,7 +206,7 @@ fn arrow_messages_that_lie_about_themselves() {
         for _ in 0..1 + random.below(3) {
             let place = random.below(metadata_end as u64) as usize;
             match random.below(3) {
-                0 => message[place] = random.next() as u8,
+                0 => message[place] = random.next_u64() as u8,
                 1 => message[place] ^= 1 << random.below(8),
                 _ => message[place] = [0, 1, 0x7f, 0x80, 0xff][random.below(5) as usize],
             }

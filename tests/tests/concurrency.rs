@@ -82,7 +82,7 @@ fn readers_see_whole_rows_once_while_they_are_replaced() {
     let steady: Vec<(u64, u64)> = (STEADY_FIRST..STEADY_FIRST + STEADY).map(|id| (id, 1)).collect();
     collection.write(&batch(&steady, DIMENSION), Ack::Durable).expect("a good batch").wait().expect("it is written");
     let (over, written) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut seed = || Random::new(random.next());
+    let mut seed = || Random::new(random.next_u64());
     let left = std::thread::scope(|scope| {
         let (over, written, server) = (&over, &written, &server);
         let open = || server.client().collection("rows").expect("it is there");

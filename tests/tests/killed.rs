@@ -189,7 +189,6 @@ fn what_was_acknowledged_survives_kill_at_any_moment() {
         // What is there now must stay.
         possible = Possible::default();
         possible.versions = found.iter().map(|(&id, &version)| (id, BTreeSet::from([Some(version)]))).collect();
-        number += 1;
     }
     process.kill();
     let server = Server::start(directory.path(), SHARDS);

@@ -12,6 +12,7 @@ mod progress;
 mod recall;
 mod sources;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let result = match cli.command {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Import(arguments) => commands::import::run(&arguments),

@@ -129,7 +129,7 @@ pub fn json_cell(array: &ArrayRef, row: usize) -> Value {
 }
 
 /// An f32 as the f64 whose shortest decimal form is that of the f32: 0.1, not 0.10000000149011612.
-fn shortest(value: f32) -> f64 {
+pub fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

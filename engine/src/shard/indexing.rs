@@ -184,7 +184,11 @@ impl Job {
         if backlog == 0 || self.collection.is_flat(&region.view()) {
             return false;
         }
-        let rows = (backlog / 8).clamp(1, limits::INDEX_BATCH_ROWS_MAX);
+        // Rows of one batch do not see those that other shards insert meanwhile: a batch stays small beside the graph.
+        let graph = self.collection.vectors[self.vector].graph();
+        let indexed: u32 = (0..region.shards()).map(|shard| graph.indexed(shard)).fold(0, u32::saturating_add);
+        let rows_max = (indexed / limits::INDEX_BATCH_FRACTION).clamp(1, limits::INDEX_BATCH_ROWS_MAX);
+        let rows = (backlog / 8).clamp(1, rows_max);
         self.batch_end = self.next + rows;
         true
     }

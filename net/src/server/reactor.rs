@@ -63,6 +63,7 @@ pub struct Reactor {
     held: Vec<u32>,
     completions: Vec<Completion>,
     stopping: bool,
+    sealed: bool,
     connections_max: usize,
 }
 
@@ -100,6 +101,7 @@ impl Reactor {
             held: Vec::new(),
             completions: Vec::with_capacity(REAP_MAX),
             stopping: false,
+            sealed: false,
             connections_max,
         })
     }
@@ -145,6 +147,12 @@ impl Reactor {
                 .iter()
                 .flatten()
                 .all(|session| session.in_flight == 0 && !session.sending && session.output_len() == 0)
+    }
+
+    /// To be called once everything is finished: begins to write down that all of the log was durable by now, so that damage
+    /// to its last record is told from a torn tail. False when there is nothing more to wait for.
+    pub fn seal(&mut self) -> bool {
+        !std::mem::replace(&mut self.sealed, true) && self.shard.wal_mut().seal()
     }
 
     /// True while a record is on its way to the disk.
@@ -364,7 +372,10 @@ impl Reactor {
 
     /// Lets sessions that waited for memory or the log try again.
     fn release_held(&mut self) {
-        if self.held.is_empty() || !self.shard.has_room(codec::HEADER_BYTES) {
+        // A log that refuses everything has no room either; who waits for it is to be told.
+        let may_go_on =
+            |shard: &Shard<DiskStorage, Ticket>| shard.has_room(codec::HEADER_BYTES) || shard.refusal().is_some();
+        if self.held.is_empty() || !may_go_on(&self.shard) {
             return;
         }
         for slot in std::mem::take(&mut self.held) {

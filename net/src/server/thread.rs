@@ -175,7 +175,7 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
             let since = *stopping_since.get_or_insert_with(Instant::now);
-            if reactor.is_finished() || since.elapsed() > STOP_MAX {
+            if since.elapsed() > STOP_MAX || (reactor.is_finished() && !reactor.seal()) {
                 return Ok(());
             }
             sleep_max = sleep_max.min(Duration::from_millis(1));

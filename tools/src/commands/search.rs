@@ -85,8 +85,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let queries = if let Some(id) = &arguments.like {
         leave_out = Some(id.clone());
         options.k += 1;
-        // With the row itself among the results there is one more to keep.
-        options.ef = options.ef.map(|ef| ef.max(options.k));
+        // With the row itself among the results there is one more to keep; an ef below k stays one, for the server to refuse.
+        options.ef = options.ef.map(|ef| if ef + 1 == options.k { options.k } else { ef });
         like(&collection, &arguments.collection, &target, id)?
     } else if let Some(text) = &arguments.vector {
         encode(&parse_vector(text, &target)?, &target)?
@@ -240,7 +240,7 @@ fn json_results(reply: &SearchReply, query: usize, found: &[Found<'_>]) -> Value
             Id::Utf8(id) => Value::from(id.as_str()),
         };
         object.insert("id".to_owned(), id);
-        object.insert("distance".to_owned(), json!(distance));
+        object.insert("distance".to_owned(), json!(output::shortest(distance)));
         if let Some(rows) = &reply.columns {
             // A column named `id` or `distance` does not hide what the search found.
             json_row(rows, place).into_iter().for_each(|(name, value)| {
@@ -298,11 +298,7 @@ mod tests {
         assert_eq!(found[0], [(1, &Id::U64(1), 0.5), (2, &Id::U64(2), 0.6)]);
         assert_eq!(found[1], [(3, &Id::U64(3), 0.1)]);
         let json = json_results(&reply, 0, &found[0]).to_string();
-        assert_eq!(
-            json,
-            r#"{"index_lag":0,"query":0,"results":[{"distance":0.5,"id":1},{"distance":0.6,"id":2}]}"#
-                .replace("0.6", &json!(0.6f32).to_string())
-        );
+        assert_eq!(json, r#"{"index_lag":0,"query":0,"results":[{"distance":0.5,"id":1},{"distance":0.6,"id":2}]}"#);
     }
 
     #[test]
