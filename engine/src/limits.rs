@@ -62,7 +62,7 @@ pub const GRAPH_ROWS_MIN: u64 = 1_024;
 pub const TRAIN_ROWS_MAX: u32 = 10_000;
 /// Rows inserted between two exchanges of reverse edges, at most.
 pub const INDEX_BATCH_ROWS_MAX: u32 = 512;
-/// A batch has at most one in so many of the rows that the graph holds.
+/// A batch has at most one in so many of the graph's nodes.
 pub const INDEX_BATCH_FRACTION: u32 = 50;
 /// Index batches of one shard and one graph that wait for the other shards to take their edges.
 pub const INDEX_BATCHES_IN_FLIGHT: usize = 4;

@@ -47,6 +47,8 @@ struct Counters {
     indexed: AtomicU32,
     /// Slots from here on are not in the graph.
     used: AtomicU32,
+    /// Nodes.
+    nodes: AtomicU32,
     /// Blocks taken from the pool.
     blocks: AtomicU32,
     /// An indexer exists.
@@ -119,6 +121,11 @@ impl Graph {
     /// Slots of a shard below this are in the graph, or were skipped: a search finds them without a scan.
     pub fn indexed(&self, shard: usize) -> u32 {
         self.counters[shard].indexed.load(Ordering::Acquire)
+    }
+
+    /// Nodes of all shards. Rows that were skipped are none.
+    pub fn nodes(&self) -> u64 {
+        self.counters.iter().map(|counters| u64::from(counters.nodes.load(Ordering::Relaxed))).sum()
     }
 
     /// True when the row is in the graph.
@@ -262,6 +269,10 @@ impl Graph {
 
     /// Says that a row is in the graph: its vector and links are written. Owner only.
     pub(super) fn publish(&self, row: u32, level: usize) {
+        if !self.contains(row) {
+            let nodes = &self.counters[self.owner(row)].nodes;
+            nodes.store(nodes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
         self.states[row as usize].store(level as u8 + 1, Ordering::Release);
     }
 
@@ -308,6 +319,8 @@ impl Graph {
             }
             self.set_kept(row, 0, false);
             self.states[row as usize].store(ABSENT, Ordering::Release);
+            let owner = self.owner(row);
+            *self.counters[owner].nodes.get_mut() -= 1;
         }
     }
 

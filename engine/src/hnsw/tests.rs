@@ -156,6 +156,7 @@ fn check_lists(graph: &Graph) {
         }
         assert!(graph.kept(row).0 <= graph.params().m + 1);
     }
+    assert_eq!(graph.nodes(), rows(graph).len() as u64);
 }
 
 /// Every node can be reached from `start` on layer 0.

@@ -184,10 +184,11 @@ impl Job {
         if backlog == 0 || self.collection.is_flat(&region.view()) {
             return false;
         }
-        // Rows of one batch do not see those that other shards insert meanwhile: a batch stays small beside the graph.
-        let graph = self.collection.vectors[self.vector].graph();
-        let indexed: u32 = (0..region.shards()).map(|shard| graph.indexed(shard)).fold(0, u32::saturating_add);
-        let rows_max = (indexed / limits::INDEX_BATCH_FRACTION).clamp(1, limits::INDEX_BATCH_ROWS_MAX);
+        // Rows of one batch do not see those that other shards insert meanwhile: a batch stays small beside the graph. A
+        // shard's first rows would otherwise be linked to next to nothing, and be found from next to nowhere for ever.
+        let nodes = self.collection.vectors[self.vector].graph().nodes();
+        let rows_max = nodes / u64::from(limits::INDEX_BATCH_FRACTION);
+        let rows_max = rows_max.clamp(1, u64::from(limits::INDEX_BATCH_ROWS_MAX)) as u32;
         let rows = (backlog / 8).clamp(1, rows_max);
         self.batch_end = self.next + rows;
         true
@@ -273,3 +274,6 @@ fn job_of<'a>(jobs: &'a mut [Job], batch: &EdgeBatch) -> Option<&'a mut Job> {
     let vector = usize::from(batch.vector);
     jobs.iter_mut().find(|job| job.collection.spec.id == batch.collection && job.vector == vector)
 }
+
+#[cfg(test)]
+mod tests;
