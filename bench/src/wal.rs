@@ -71,7 +71,7 @@ struct Log {
 
 impl Log {
     fn open(directory: &Path) -> Log {
-        let arena = Arena::new(32 * MIB).expect("memory");
+        let arena = Arena::new(32 * MIB, 32 * MIB).expect("memory");
         let mut ring = Ring::new(64).expect("io_uring");
         register(&mut ring, &arena);
         let ring = Rc::new(RefCell::new(ring));
@@ -178,7 +178,7 @@ pub struct Bare {
 impl Bare {
     /// Makes the file, filled with zeros.
     pub fn open(path: &Path) -> Bare {
-        let arena = Arena::new(8 * MIB).expect("memory");
+        let arena = Arena::new(8 * MIB, 8 * MIB).expect("memory");
         let mut ring = Ring::new(64).expect("io_uring");
         register(&mut ring, &arena);
         let mut options = OpenOptions::new();

@@ -1,18 +1,21 @@
 //! The memory that sockets receive into and that the log writes from: one arena a shard.
 //!
-//! An arena is one mapping, committed when it is made (the kernel's page clearing is what binds ingest, so it must not
-//! happen under a receive) and with huge pages advised. [`Arena::take`] hands out runs of 64 KiB blocks; a run is
-//! contiguous, aligned to 64 KiB and thus fit for `O_DIRECT`, and goes back when its [`Buffer`] is dropped.
+//! An arena is one mapping, with huge pages advised. Its head is *pinned*: committed when it is made (the kernel's page
+//! clearing is what binds ingest, so it must not happen under a receive), and what a ring registers. What lies behind takes
+//! memory when it is first written to, and [`Arena::trim`] gives it back: large frames have room that costs nothing without
+//! them. [`Arena::take`] hands out runs of 64 KiB blocks, the foremost that are free; a run is contiguous, aligned to 64 KiB
+//! and thus fit for `O_DIRECT`, and goes back when its [`Buffer`] is dropped.
 //!
 //! Invariants:
 //! - a block belongs to at most one `Buffer` (the bitmap says which are taken), so a `Buffer` is exclusive memory;
 //! - the mapping outlives every `Buffer` and every ring it is registered with: all of them hold the arena;
-//! - all bytes are initialised: zeros from the kernel, later whatever the last owner left behind.
+//! - all bytes are initialised: zeros from the kernel, later whatever the last owner left behind;
+//! - no byte of a pinned block or of a taken one is ever given back to the kernel.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -50,12 +53,12 @@ struct Inner {
 }
 
 impl Arena {
-    /// Maps and commits `bytes`, rounded up to whole blocks.
+    /// Maps `bytes` and commits the first `pinned_bytes` of them, both rounded up to whole blocks.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] above [`ARENA_BYTES_MAX`]; [`Error::OutOfMemory`] when the kernel refuses.
-    pub fn new(bytes: usize) -> Result<Arena, Error> {
-        assert!(bytes > 0, "an arena of no bytes");
+    pub fn new(bytes: usize, pinned_bytes: usize) -> Result<Arena, Error> {
+        assert!(pinned_bytes > 0 && pinned_bytes <= bytes, "an arena of {bytes} bytes, {pinned_bytes} of them pinned");
         if bytes > ARENA_BYTES_MAX {
             return Err(Error::LimitExceeded {
                 what: "bytes of a buffer arena",
@@ -64,8 +67,9 @@ impl Arena {
             });
         }
         let block_count = bytes.div_ceil(BLOCK_BYTES);
-        let mapping = Mapping::new(block_count * BLOCK_BYTES)?;
-        let blocks = RefCell::new(BlockMap::new(block_count));
+        let pinned_blocks = pinned_bytes.div_ceil(BLOCK_BYTES);
+        let mapping = Mapping::new(block_count * BLOCK_BYTES, pinned_blocks * BLOCK_BYTES)?;
+        let blocks = RefCell::new(BlockMap::new(block_count, pinned_blocks));
         Ok(Arena { inner: Rc::new(Inner { mapping, blocks }) })
     }
 
@@ -78,9 +82,21 @@ impl Arena {
         Some(Buffer { inner: Rc::clone(&self.inner), first_block, blocks })
     }
 
+    /// Gives the memory behind the pinned part back to the kernel, if none of it was taken since the last call. To be called
+    /// every second or so.
+    pub fn trim(&self) {
+        let unused = self.inner.blocks.borrow_mut().unused_tail();
+        self.inner.mapping.discard(unused.start * BLOCK_BYTES..unused.end * BLOCK_BYTES);
+    }
+
     /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.inner.mapping.bytes
+    }
+
+    /// Size of the part that is always committed.
+    pub fn pinned_bytes(&self) -> usize {
+        self.inner.mapping.pinned_bytes
     }
 
     /// Bytes not taken; they need not be contiguous.
@@ -101,9 +117,10 @@ impl fmt::Debug for Arena {
 }
 
 impl Buffer {
-    /// Whether the memory is part of `arena`.
-    pub fn is_of(&self, arena: &Arena) -> bool {
-        Rc::ptr_eq(&self.inner, &arena.inner)
+    /// Whether all of the memory is in the pinned part of `arena`.
+    pub fn is_pinned_in(&self, arena: &Arena) -> bool {
+        let end = (self.first_block + self.blocks) * BLOCK_BYTES;
+        Rc::ptr_eq(&self.inner, &arena.inner) && end <= arena.pinned_bytes()
     }
 
     /// Address of the first byte. Valid for reads and writes of `len()` bytes while this value lives.
@@ -153,11 +170,35 @@ struct BlockMap {
     free: usize,
     /// No block below this one is free.
     lowest_free: usize,
+    /// Blocks from here on are not pinned.
+    pinned: usize,
+    /// Blocks from here on were not taken since the memory behind the pinned ones was given back.
+    touched_end: usize,
+    /// A block that is not pinned was taken since `unused_tail` was asked for.
+    tail_in_use: bool,
 }
 
 impl BlockMap {
-    fn new(blocks: usize) -> BlockMap {
-        BlockMap { taken: vec![false; blocks], free: blocks, lowest_free: 0 }
+    fn new(blocks: usize, pinned: usize) -> BlockMap {
+        BlockMap {
+            taken: vec![false; blocks],
+            free: blocks,
+            lowest_free: 0,
+            pinned,
+            touched_end: pinned,
+            tail_in_use: false,
+        }
+    }
+
+    /// Blocks that are not pinned, hold memory and were left alone since the last call; they count as given back.
+    fn unused_tail(&mut self) -> Range<usize> {
+        let tail = self.pinned..self.touched_end;
+        let in_use = std::mem::take(&mut self.tail_in_use) || self.taken[tail.clone()].contains(&true);
+        if in_use {
+            return self.pinned..self.pinned;
+        }
+        self.touched_end = self.pinned;
+        tail
     }
 
     fn take(&mut self, blocks: usize) -> Option<usize> {
@@ -175,6 +216,8 @@ impl BlockMap {
                 if first == self.lowest_free {
                     self.lowest_free = block + 1;
                 }
+                self.touched_end = self.touched_end.max(block + 1);
+                self.tail_in_use |= block >= self.pinned;
                 return Some(first);
             }
         }
@@ -190,17 +233,19 @@ impl BlockMap {
     }
 }
 
-/// Anonymous memory, committed, unmapped on drop.
+/// Anonymous memory, unmapped on drop.
 struct Mapping {
     /// What was mapped: a huge page more than asked for, so that `base` can be aligned to one.
     mapped: NonNull<u8>,
     mapped_bytes: usize,
     base: NonNull<u8>,
     bytes: usize,
+    /// Bytes from the start that are committed.
+    pinned_bytes: usize,
 }
 
 impl Mapping {
-    fn new(bytes: usize) -> Result<Mapping, Error> {
+    fn new(bytes: usize, pinned_bytes: usize) -> Result<Mapping, Error> {
         let refused = |source: rustix::io::Errno| Error::OutOfMemory {
             what: "buffer arena",
             bytes: bytes as u64,
@@ -218,7 +263,7 @@ impl Mapping {
         assert!(slack < HUGE_PAGE_BYTES);
         // SAFETY: `slack` is below the huge page that was mapped on top of `bytes`.
         let base = unsafe { mapped.add(slack) };
-        let mapping = Mapping { mapped, mapped_bytes, base, bytes };
+        let mapping = Mapping { mapped, mapped_bytes, base, bytes, pinned_bytes };
         mapping.commit().map_err(refused)?;
         Ok(mapping)
     }
@@ -229,17 +274,30 @@ impl Mapping {
         // refuses the first, which costs speed only.
         unsafe {
             let _ = rustix::mm::madvise(base, self.bytes, Advice::LinuxHugepage);
-            match rustix::mm::madvise(base, self.bytes, Advice::LinuxPopulateWrite) {
+            match rustix::mm::madvise(base, self.pinned_bytes, Advice::LinuxPopulateWrite) {
                 Err(rustix::io::Errno::INVAL) => {}
                 result => return result,
             }
         }
         // A kernel before 5.14 cannot populate: touch every page.
-        for offset in (0..self.bytes).step_by(4096) {
+        for offset in (0..self.pinned_bytes).step_by(4096) {
             // SAFETY: within the mapping, which nobody else knows yet.
             unsafe { self.base.add(offset).write_volatile(0) };
         }
         Ok(())
+    }
+
+    /// Gives memory back to the kernel; the range, of free blocks, reads as zeros then.
+    fn discard(&self, range: Range<usize>) {
+        assert!(range.start >= self.pinned_bytes && range.end <= self.bytes);
+        if range.is_empty() {
+            return;
+        }
+        // SAFETY: the range lies within the mapping and belongs to no buffer, so nobody reads it or has it in flight.
+        let result = unsafe {
+            rustix::mm::madvise(self.base.as_ptr().add(range.start).cast(), range.len(), Advice::LinuxDontNeed)
+        };
+        debug_assert!(result.is_ok(), "madvise of our own mapping");
     }
 }
 
@@ -258,13 +316,14 @@ mod tests {
 
     #[test]
     fn a_run_is_aligned_exclusive_and_comes_back() {
-        let arena = Arena::new(10 * BLOCK_BYTES - 5).unwrap();
+        let arena = Arena::new(10 * BLOCK_BYTES - 5, 6 * BLOCK_BYTES - 7).unwrap();
         assert_eq!(arena.bytes(), 10 * BLOCK_BYTES);
         let mut a = arena.take(1).unwrap();
         let mut b = arena.take(3 * BLOCK_BYTES + 1).unwrap();
         assert_eq!((a.len(), b.len()), (BLOCK_BYTES, 4 * BLOCK_BYTES));
         assert!((a.as_ptr() as usize).is_multiple_of(4096) && (b.as_ptr() as usize).is_multiple_of(4096));
-        assert!(a.is_of(&arena));
+        assert!(a.is_pinned_in(&arena) && b.is_pinned_in(&arena));
+        assert!(!a.is_pinned_in(&Arena::new(BLOCK_BYTES, 1).unwrap()));
         a.fill(1);
         b.fill(2);
         assert!(a.iter().all(|x| *x == 1) && b.iter().all(|x| *x == 2));
@@ -275,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_full_or_fragmented_arena_says_none() {
-        let arena = Arena::new(4 * BLOCK_BYTES).unwrap();
+        let arena = Arena::new(4 * BLOCK_BYTES, BLOCK_BYTES).unwrap();
         let mut held: Vec<_> = (0..4).map(|_| arena.take(BLOCK_BYTES).unwrap()).collect();
         assert!(arena.take(1).is_none());
         held.remove(2);
@@ -287,8 +346,33 @@ mod tests {
     }
 
     #[test]
+    fn memory_behind_the_pinned_part_is_given_back_when_it_is_left_alone() {
+        let arena = Arena::new(8 * BLOCK_BYTES, 2 * BLOCK_BYTES).unwrap();
+        assert_eq!(arena.pinned_bytes(), 2 * BLOCK_BYTES);
+        let mut pinned = arena.take(BLOCK_BYTES).unwrap();
+        pinned.fill(1);
+        let mut large = arena.take(4 * BLOCK_BYTES).unwrap();
+        assert!(pinned.is_pinned_in(&arena) && !large.is_pinned_in(&arena));
+        large.fill(2);
+        arena.trim();
+        arena.trim();
+        assert!(large.iter().all(|x| *x == 2), "it is taken");
+        drop(large);
+        arena.trim();
+        let large = arena.take(4 * BLOCK_BYTES).unwrap();
+        assert!(large.iter().all(|x| *x == 2), "it was in use a moment ago");
+        drop(large);
+        arena.trim();
+        arena.trim();
+        let large = arena.take(4 * BLOCK_BYTES).unwrap();
+        assert!(large[..BLOCK_BYTES].iter().all(|x| *x == 2), "its first block is pinned");
+        assert!(large[BLOCK_BYTES..].iter().all(|x| *x == 0), "given back");
+        assert!(pinned.iter().all(|x| *x == 1));
+    }
+
+    #[test]
     fn buffers_keep_the_mapping_alive() {
-        let arena = Arena::new(BLOCK_BYTES).unwrap();
+        let arena = Arena::new(BLOCK_BYTES, BLOCK_BYTES).unwrap();
         let mut buffer = arena.take(1).unwrap();
         drop(arena);
         buffer.fill(7);
@@ -297,6 +381,6 @@ mod tests {
 
     #[test]
     fn an_arena_above_the_limit_is_refused() {
-        assert!(matches!(Arena::new(ARENA_BYTES_MAX + 1), Err(Error::LimitExceeded { .. })));
+        assert!(matches!(Arena::new(ARENA_BYTES_MAX + 1, 1), Err(Error::LimitExceeded { .. })));
     }
 }

@@ -19,7 +19,7 @@ pub fn options(data: &Path, shards: usize) -> ServerOptions {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         admin: None,
         shards,
-        arena_bytes: 32 << 20,
+        arena_pinned_bytes: 8 << 20,
         snapshot_wal_bytes: 0,
         pin: false,
         ..ServerOptions::default()

@@ -84,17 +84,17 @@ impl Ring {
         result.map_err(|source| refused("register an eventfd with", 0, source))
     }
 
-    /// Pins the arena's pages once, so that writes from its buffers need not look them up one by one. One arena a ring.
+    /// Pins the pages of the arena's pinned part once, so that writes from there need not look them up one by one. One arena a ring.
     ///
     /// # Errors
     /// [`Error::MemlockTooSmall`] when the limit on locked memory does not allow it; the ring works without, too.
     pub fn register_arena(&mut self, arena: &Arena) -> Result<(), Error> {
         assert!(self.arena.is_none(), "an arena is registered already");
-        let buffers = [libc::iovec { iov_base: arena.base().cast(), iov_len: arena.bytes() }];
+        let buffers = [libc::iovec { iov_base: arena.base().cast(), iov_len: arena.pinned_bytes() }];
         // SAFETY: the mapping stays valid while the ring may use it: the ring holds the arena from here on, and `drop`
         // gives it up only after the kernel has let go of every operation.
         unsafe { self.uring.submitter().register_buffers(&buffers) }
-            .map_err(|source| refused("register buffers with", arena.bytes() as u64, source))?;
+            .map_err(|source| refused("register buffers with", arena.pinned_bytes() as u64, source))?;
         self.arena = Some(arena.clone());
         Ok(())
     }

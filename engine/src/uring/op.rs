@@ -166,11 +166,11 @@ impl Held {
         (unsafe { base.add(start) }, bytes)
     }
 
-    fn is_of(&self, arena: &Arena) -> bool {
+    fn is_pinned_in(&self, arena: &Arena) -> bool {
         match self {
             Held::Heap(_) => false,
-            Held::Arena(buffer) => buffer.is_of(arena),
-            Held::Shared(buffer) => buffer.is_of(arena),
+            Held::Arena(buffer) => buffer.is_pinned_in(arena),
+            Held::Shared(buffer) => buffer.is_pinned_in(arena),
         }
     }
 }
@@ -217,7 +217,7 @@ pub(super) fn prepare(op: Op, token: u64, cancel_target: u64, arena: Option<&Are
         Op::Write { file, offset, memory, start, end } => {
             let memory = Held::new(memory);
             let (address, bytes) = memory.range(start, end);
-            let entry = if arena.is_some_and(|arena| memory.is_of(arena)) {
+            let entry = if arena.is_some_and(|arena| memory.is_pinned_in(arena)) {
                 opcode::WriteFixed::new(fd(&file), address, bytes, ARENA_INDEX).offset(offset).build()
             } else {
                 opcode::Write::new(fd(&file), address, bytes).offset(offset).build()

@@ -87,7 +87,7 @@ fn receive_waits_for_all_or_not_and_sees_the_end() {
 fn send_is_whole_and_a_broken_peer_is_an_error() {
     let mut ring = ring();
     let (socket, mut client) = pair();
-    let arena = Arena::new(64 * BLOCK_BYTES).unwrap();
+    let arena = Arena::new(64 * BLOCK_BYTES, 64 * BLOCK_BYTES).unwrap();
     let mut buffer = arena.take(64 * BLOCK_BYTES).unwrap();
     buffer.fill(9);
     let end = buffer.len();
@@ -117,7 +117,7 @@ fn write_reaches_the_file_from_heap_arena_and_registered_arena() {
     let file = tempfile::tempfile().unwrap();
     let handle = Rc::new(OwnedFd::from(file.try_clone().unwrap()));
     let mut ring = ring();
-    let arena = Arena::new(2 * BLOCK_BYTES).unwrap();
+    let arena = Arena::new(2 * BLOCK_BYTES, 2 * BLOCK_BYTES).unwrap();
     let filled = |byte: u8| -> Buffer {
         let mut buffer = arena.take(1).unwrap();
         buffer.fill(byte);
@@ -189,7 +189,7 @@ fn the_eventfd_counts_completions() {
 fn dropping_a_ring_gives_its_memory_back() {
     let mut ring = ring();
     let (socket, mut client) = pair();
-    let arena = Arena::new(4 * BLOCK_BYTES).unwrap();
+    let arena = Arena::new(4 * BLOCK_BYTES, 4 * BLOCK_BYTES).unwrap();
     ring.register_arena(&arena).unwrap();
     for token in 0..4 {
         let memory = Memory::Arena(arena.take(1).unwrap());
@@ -210,7 +210,7 @@ fn dropping_a_ring_gives_its_memory_back() {
 #[should_panic(expected = "memory that others read")]
 fn receiving_into_shared_memory_is_a_bug() {
     let (socket, _client) = pair();
-    let arena = Arena::new(1).unwrap();
+    let arena = Arena::new(1, 1).unwrap();
     let memory = Memory::Shared(Rc::new(arena.take(1).unwrap()));
     ring().push(Op::Recv { socket, memory, start: 0, end: 1, wait_all: false }, 0);
 }

@@ -146,7 +146,7 @@ impl Worker {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
         }
-        let arena = Arena::new(FILL_BYTES).map_err(io::Error::other)?;
+        let arena = Arena::new(FILL_BYTES, FILL_BYTES).map_err(io::Error::other)?;
         let mut zeros = arena.take(FILL_BYTES).expect("the arena was made for it");
         zeros.fill(0);
         let mut offset = 0;

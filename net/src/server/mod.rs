@@ -49,8 +49,10 @@ pub struct ServerOptions {
     pub admin: Option<SocketAddr>,
     /// Number of shards; 0: one a core.
     pub shards: usize,
-    /// Bytes of the buffers of each shard that frames are received into and the log is written from.
+    /// Bytes of the buffers of each shard that frames are received into and the log is written from, at most.
     pub arena_bytes: usize,
+    /// Bytes of them that are memory at all times; the rest is as long as it is used.
+    pub arena_pinned_bytes: usize,
     /// Connections at the same time.
     pub connections_max: usize,
     /// How often each shard has to show that it turns; `None`: never.
@@ -68,7 +70,8 @@ impl Default for ServerOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 7690)),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 7691))),
             shards: 0,
-            arena_bytes: 32 << 20,
+            arena_bytes: 96 << 20,
+            arena_pinned_bytes: 16 << 20,
             connections_max: limits::CONNECTIONS_MAX,
             heartbeat: Some(Duration::from_secs(1)),
             snapshot_wal_bytes: 4 << 30,
@@ -115,6 +118,7 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
             index,
             shards,
             arena_bytes: options.arena_bytes,
+            arena_pinned_bytes: options.arena_pinned_bytes,
             connections_max: options.connections_max,
             pin: options.pin,
         };

@@ -515,9 +515,10 @@ impl Reactor {
         }
     }
 
-    /// Once a second: what failed for want of something is tried again, and who holds memory without using it loses it.
+    /// Once a second: what failed for want of something is tried again, and memory that is held without use is given back.
     fn heartbeat(&mut self) {
         self.accepting &= !std::mem::take(&mut self.accept_failed);
+        self.arena.trim();
         if self.shard.wal().is_full() {
             self.shard.wal_mut().retry_full();
         }

@@ -39,6 +39,8 @@ pub struct ShardOptions {
     /// See [`super::ServerOptions`].
     pub arena_bytes: usize,
     /// See [`super::ServerOptions`].
+    pub arena_pinned_bytes: usize,
+    /// See [`super::ServerOptions`].
     pub connections_max: usize,
     /// See [`super::ServerOptions`].
     pub pin: bool,
@@ -128,7 +130,7 @@ fn build(
     opened: &Opened,
 ) -> Result<(Reactor, Rc<Context>)> {
     let mut ring = Ring::new(RING_ENTRIES)?;
-    let arena = Arena::new(options.arena_bytes)?;
+    let arena = Arena::new(options.arena_bytes, options.arena_pinned_bytes)?;
     register(&mut ring, &arena)?;
     let ring = Rc::new(RefCell::new(ring));
     let directory = opened.manifest.shard_directory(&opened.data, options.index);

@@ -29,7 +29,7 @@ impl Fixture {
         let target = std::env::current_exe().unwrap();
         let directory = tempfile::tempdir_in(target.parent().unwrap()).unwrap();
         let mut ring = Ring::new(64).unwrap();
-        let arena = Arena::new(64 << 20).unwrap();
+        let arena = Arena::new(64 << 20, 16 << 20).unwrap();
         ring.register_arena(&arena).unwrap();
         Fixture { directory, ring: Rc::new(RefCell::new(ring)), arena }
     }

@@ -80,7 +80,7 @@ fn a_whole_payload_can_be_read_while_it_flies() {
 #[test]
 fn the_backlog_is_bounded_but_takes_one_record_of_any_size() {
     let disk = SimDisk::new(4, 64 << 20, 1 << 20);
-    let arena = Arena::new(80 << 20).unwrap();
+    let arena = Arena::new(80 << 20, 16 << 20).unwrap();
     let mut wal = open_sim(&disk, &arena);
     let mut appended = 0;
     while wal.can_append(8 << 20) {

@@ -13,7 +13,7 @@ const SIM_SEGMENT_BYTES: usize = 256 << 10;
 const SIM_WRITE_BYTES: usize = 16 << 10;
 
 fn arena() -> Arena {
-    Arena::new(12 << 20).unwrap()
+    Arena::new(12 << 20, 12 << 20).unwrap()
 }
 
 fn append_copy<S: Storage>(wal: &mut Wal<S>, payload: &[u8]) -> Lsn {
