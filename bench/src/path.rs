@@ -8,7 +8,7 @@ mod load;
 mod search;
 mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -139,7 +139,7 @@ fn memory(server: &Server, load: &Load, empty_bytes: u64) -> Vec<Figure> {
 }
 
 /// Seconds from the start of the program until a client has read rows, with all of them checked afterwards.
-fn restart(program: &Path, data: &PathBuf, load: &Load) -> f64 {
+fn restart(program: &Path, data: &Path, load: &Load) -> f64 {
     let started = Instant::now();
     let server = Server::start(program, data);
     load.check_rows(&server, 1);
@@ -151,7 +151,7 @@ fn restart(program: &Path, data: &PathBuf, load: &Load) -> f64 {
     seconds
 }
 
-fn snapshot(program: &Path, server: Server, data: &PathBuf, load: &Load, empty_start_s: f64) -> Vec<Figure> {
+fn snapshot(program: &Path, server: Server, data: &Path, load: &Load, empty_start_s: f64) -> Vec<Figure> {
     let done = server.client().snapshot(load::COLLECTION).expect("a snapshot");
     server.kill();
     let ready_s = (0..RESTARTS).map(|_| restart(program, data, load)).collect();

@@ -82,7 +82,7 @@ impl Arena {
         Some(Buffer { inner: Rc::clone(&self.inner), first_block, blocks })
     }
 
-    /// Gives the memory behind the pinned part back to the kernel, if none of it was taken since the last call. To be called
+    /// Gives the memory behind the pinned part back to the kernel, if none of it was in use since the last call. To be called
     /// every second or so.
     pub fn trim(&self) {
         let unused = self.inner.blocks.borrow_mut().unused_tail();
@@ -174,7 +174,7 @@ struct BlockMap {
     pinned: usize,
     /// Blocks from here on were not taken since the memory behind the pinned ones was given back.
     touched_end: usize,
-    /// A block that is not pinned was taken since `unused_tail` was asked for.
+    /// A block that is not pinned belonged to somebody since `unused_tail` was asked for.
     tail_in_use: bool,
 }
 
@@ -193,8 +193,8 @@ impl BlockMap {
     /// Blocks that are not pinned, hold memory and were left alone since the last call; they count as given back.
     fn unused_tail(&mut self) -> Range<usize> {
         let tail = self.pinned..self.touched_end;
-        let in_use = std::mem::take(&mut self.tail_in_use) || self.taken[tail.clone()].contains(&true);
-        if in_use {
+        let is_taken = self.taken[tail.clone()].contains(&true);
+        if std::mem::replace(&mut self.tail_in_use, is_taken) || is_taken {
             return self.pinned..self.pinned;
         }
         self.touched_end = self.pinned;

@@ -213,8 +213,8 @@ impl Control {
             })
             .collect();
         let written = self.write_snapshot(&points);
-        for shard in 0..self.shards.len() {
-            let lsn: Option<Lsn> = written.is_ok().then(|| points[shard].lsn);
+        for (shard, point) in points.iter().enumerate() {
+            let lsn: Option<Lsn> = written.is_ok().then_some(point.lsn);
             self.send(shard, Message::SnapshotEnd(lsn));
         }
         let took = started.elapsed();

@@ -40,11 +40,6 @@ pub fn check_body(header: &Header, body: &[u8]) -> Result<(), FrameError> {
     Ok(())
 }
 
-/// Operation of a frame that this side made.
-pub fn opcode_of(frame: &[u8]) -> u16 {
-    u16::from_le_bytes([frame[6], frame[7]])
-}
-
 /// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.
 pub fn frame_crc(header: &[u8; HEADER_BYTES], body_crc: u32, body_len: u64) -> u32 {
     checksum_combine(CrcAlgorithm::Crc32Iscsi, u64::from(crc(header)), u64::from(body_crc), body_len) as u32

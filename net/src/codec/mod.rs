@@ -22,7 +22,7 @@ pub mod search;
 pub mod status;
 
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
-pub use frame::{check_body, encode_error, encode_frame, frame_crc, opcode_of, seal_frame};
+pub use frame::{check_body, encode_error, encode_frame, frame_crc, seal_frame};
 pub use handshake::{Hello, Welcome};
 pub use header::{FrameError, HEADER_BYTES, Header, MAGIC, VERSION, flags};
 pub use ids::{Columns, encode_ids};

@@ -8,11 +8,14 @@ use std::task::{Poll, Waker};
 use engine::shard::Message;
 
 use super::session::SessionId;
+use crate::codec::Header;
 
 /// A reply, ready to be sent: one whole frame.
 pub struct Reply {
     /// Who asked.
     pub session: SessionId,
+    /// What it is the reply to.
+    pub request: Header,
     /// The frame.
     pub frame: Vec<u8>,
     /// True when it says what went wrong.

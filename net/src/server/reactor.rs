@@ -19,7 +19,6 @@ use engine::uring::{Completion, Memory, Op};
 use engine::wal::{DiskStorage, TOKEN_WAL};
 
 use super::context::Context;
-use super::requests::is_read;
 use super::session::{Held, Next, Session, SessionId};
 use super::writes::{Forwards, Ticket};
 use super::{mailbox::Reply, tasks};
@@ -146,7 +145,7 @@ impl Reactor {
                 .sessions
                 .iter()
                 .flatten()
-                .all(|session| session.in_flight == 0 && !session.sending && session.output_len() == 0)
+                .all(|session| session.in_flight() == 0 && !session.sending && session.output_len() == 0)
     }
 
     /// To be called once everything is finished: begins to write down that all of the log was durable by now, so that damage
@@ -393,7 +392,7 @@ impl Reactor {
             session.kill();
         }
         if session.is_over() {
-            if session.in_flight == 0 {
+            if session.in_flight() == 0 {
                 drop(self.close(slot));
             }
             return;
@@ -436,8 +435,7 @@ impl Reactor {
         if session.id != reply.session {
             return;
         }
-        session.in_flight -= 1;
-        session.reads_in_flight -= usize::from(is_read(codec::opcode_of(&reply.frame)));
+        session.end(&reply.request);
         if !session.dead {
             session.push_output(&reply.frame);
         }
@@ -451,7 +449,7 @@ impl Reactor {
     pub(super) fn refuse(&mut self, session: SessionId, header: &Header, status: Status, message: &str) {
         let mut frame = Vec::new();
         codec::encode_error(Some(header), status, message, &mut frame);
-        self.reply(Reply { session, frame, is_error: true });
+        self.reply(Reply { session, request: *header, frame, is_error: true });
     }
 
     // ---- messages ----

@@ -22,11 +22,6 @@ enum Plan {
     Greet(u16),
 }
 
-/// Whether the reply to this operation holds rows.
-pub(super) fn is_read(opcode: u16) -> bool {
-    matches!(Opcode::from_code(opcode), Ok(Opcode::Get | Opcode::Scan | Opcode::Search))
-}
-
 /// Choices of a graph; 0 stands for the default.
 fn options_of(m: u16, ef_construction: u16) -> CollectionOptions {
     let default = CollectionOptions::default();
@@ -59,8 +54,7 @@ impl Reactor {
 
     fn other_frame(&mut self, slot: u32, header: Header) {
         let session = self.sessions[slot as usize].as_mut().expect("open");
-        session.in_flight += 1;
-        session.reads_in_flight += usize::from(is_read(header.opcode));
+        session.begin(&header);
         let id = session.id;
         // A request that is not a write is small, as a rule; the copy lets its task outlive the buffer.
         let body: Box<[u8]> = match session.frame(&header) {
@@ -94,14 +88,14 @@ impl Reactor {
             Request::Ping(echo) => {
                 let mut frame = Vec::new();
                 codec::encode_frame(header.reply(), &mut frame, |out| out.extend_from_slice(echo));
-                self.reply(Reply { session, frame, is_error: false });
+                self.reply(Reply { session, request: *header, frame, is_error: false });
             }
-            Request::List => self.answer(session, header, |context, out| tasks::list(context, out)),
+            Request::List => self.answer(session, header, tasks::list),
             Request::Describe(name) => {
                 let collection = context.collection_named(name)?;
                 self.answer(session, header, |_, out| tasks::describe(&collection, out));
             }
-            Request::Stats => self.answer(session, header, |context, out| tasks::stats(context, out)),
+            Request::Stats => self.answer(session, header, tasks::stats),
             Request::CreateCollection(create) => {
                 let request = ControlRequest::Create {
                     name: create.name.to_owned(),
@@ -141,12 +135,12 @@ impl Reactor {
         let mut frame = Vec::new();
         let context = self.context.clone();
         codec::encode_frame(header.reply(), &mut frame, |out| body(&context, out));
-        self.reply(Reply { session, frame, is_error: false });
+        self.reply(Reply { session, request: *header, frame, is_error: false });
     }
 
     /// Greets a connection here, or passes it to the shard that it asks for.
     fn greet(&mut self, slot: u32, header: &Header, wanted: u16) {
-        self.session_mut(slot).in_flight -= 1;
+        self.session_mut(slot).end(header);
         let shard = match usize::from(wanted) {
             any if any == usize::from(codec::handshake::ANY_SHARD) => self.next_shard(),
             shard => shard,

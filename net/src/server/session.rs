@@ -11,7 +11,7 @@ use engine::limits;
 use engine::uring::{Memory, Op};
 use engine::wal::HEADROOM;
 
-use crate::codec::{FrameError, HEADER_BYTES, Header};
+use crate::codec::{FrameError, HEADER_BYTES, Header, Opcode};
 
 /// Bytes of the staging buffer of a connection.
 pub const STAGING_BYTES: usize = 16 << 10;
@@ -74,10 +74,6 @@ pub struct Session {
     pub id: SessionId,
     /// True once HELLO was answered.
     pub greeted: bool,
-    /// Requests that are being worked on.
-    pub in_flight: usize,
-    /// Those of them whose replies hold rows.
-    pub reads_in_flight: usize,
     /// Why it is not read from.
     pub held: Option<Held>,
     /// Closed as soon as everything is sent.
@@ -88,6 +84,12 @@ pub struct Session {
     pub receiving: bool,
     /// A send is in the ring.
     pub sending: bool,
+    /// Requests that are being worked on.
+    in_flight: usize,
+    /// Those of them whose replies hold rows.
+    reads_in_flight: usize,
+    /// Their bytes, with headers.
+    bytes_in_flight: u64,
     socket: Rc<OwnedFd>,
     staging: Option<Box<[u8]>>,
     used: usize,
@@ -106,13 +108,14 @@ impl Session {
         Session {
             id,
             greeted: false,
-            in_flight: 0,
-            reads_in_flight: 0,
             held: None,
             closing: false,
             dead: false,
             receiving: false,
             sending: false,
+            in_flight: 0,
+            reads_in_flight: 0,
+            bytes_in_flight: 0,
             socket: Rc::new(socket),
             staging: Some(staging),
             used: 0,
@@ -166,6 +169,25 @@ impl Session {
         if self.large.take().is_none() {
             self.used += HEADER_BYTES + header.body_len as usize;
         }
+    }
+
+    /// Work on a request begins: it counts against the credits of the connection until [`Session::end`].
+    pub fn begin(&mut self, request: &Header) {
+        self.in_flight += 1;
+        self.reads_in_flight += usize::from(is_read(request));
+        self.bytes_in_flight += frame_bytes(request);
+    }
+
+    /// Work on a request is over.
+    pub fn end(&mut self, request: &Header) {
+        self.in_flight -= 1;
+        self.reads_in_flight -= usize::from(is_read(request));
+        self.bytes_in_flight -= frame_bytes(request);
+    }
+
+    /// Requests that are being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// Bytes that came behind the frames used up so far.
@@ -286,6 +308,16 @@ impl Session {
         let sending = if self.sending { self.sent } else { 0 };
         self.in_flight >= limits::REQUESTS_IN_FLIGHT_MAX
             || self.reads_in_flight >= limits::READS_IN_FLIGHT_MAX
+            || self.bytes_in_flight >= limits::REQUEST_BYTES_IN_FLIGHT_MAX
             || self.output.len() + sending >= limits::REPLY_BYTES_WAITING_MAX
     }
+}
+
+/// Whether the reply to this request holds rows.
+fn is_read(request: &Header) -> bool {
+    matches!(Opcode::from_code(request.opcode), Ok(Opcode::Get | Opcode::Scan | Opcode::Search))
+}
+
+fn frame_bytes(request: &Header) -> u64 {
+    HEADER_BYTES as u64 + request.body_len
 }

@@ -47,7 +47,7 @@ fn spawn(context: &Rc<Context>, session: SessionId, header: Header, work: impl F
                 (frame, true)
             }
         };
-        context.mailbox.reply(Reply { session, frame, is_error });
+        context.mailbox.reply(Reply { session, request: header, frame, is_error });
     });
 }
 

@@ -124,7 +124,7 @@ impl Reactor {
             return self.hold(slot, Held::Log);
         }
         let session = self.session_mut(slot);
-        session.in_flight += 1;
+        session.begin(&header);
         let id = session.id;
         if let Some(error) = refusal {
             self.drop_frame(slot, &header);
@@ -324,7 +324,7 @@ impl Reactor {
         match result {
             Ok((outcome, lsn)) => {
                 let frame = written(header, outcome, lsn);
-                self.reply(Reply { session, frame, is_error: false });
+                self.reply(Reply { session, request: *header, frame, is_error: false });
             }
             Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
         }

@@ -157,10 +157,10 @@ impl Indexing {
 
     fn step_job(&mut self, which: usize, send: &mut impl FnMut(usize, Message)) -> bool {
         let job = &mut self.jobs[which];
-        if job.next == job.batch_end {
-            if self.paused || job.sent.len() >= limits::INDEX_BATCHES_IN_FLIGHT || !job.begin_batch(self.shard) {
-                return false;
-            }
+        if job.next == job.batch_end
+            && (self.paused || job.sent.len() >= limits::INDEX_BATCHES_IN_FLIGHT || !job.begin_batch(self.shard))
+        {
+            return false;
         }
         if !job.encode_next(self.shard, &self.partition) {
             job.batch_end = job.next;
