@@ -87,7 +87,8 @@ fn measure(arguments: &Arguments) -> Report {
         report.add("graph", figures);
         if !has_peer {
             report.note(
-                "no hnswlib beside the graph: set BROADHEAD_PYTHON to a Python that has it, as `make bench` does",
+                "no hnswlib beside the graph: `make bench` sets BROADHEAD_PYTHON to a Python that has it; what went wrong \
+                 with it is above",
             );
         }
         in_process = Some(ours);

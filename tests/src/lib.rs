@@ -7,12 +7,14 @@
 //! | [`rows`] | rows whose content follows from id and version, and the check that a collection holds exactly those |
 //! | [`packages`] | the real data of `tests/data` |
 //! | [`raw`] | a connection that sends whatever bytes a test wants |
+//! | [`sandbox`] | processes that the system refuses things |
 //! | [`random`] | numbers from a printed seed (`BROADHEAD_SEED` sets it) |
 
 pub mod packages;
 pub mod random;
 pub mod raw;
 pub mod rows;
+pub mod sandbox;
 pub mod server;
 
 use std::time::{Duration, Instant};

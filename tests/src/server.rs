@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -114,7 +114,12 @@ pub struct Process {
 impl Process {
     /// Starts the process; returns once clients can connect.
     pub fn start(data: &Path, shards: usize) -> Process {
-        let mut child = command(data, shards).stdout(Stdio::piped()).spawn().expect("the binary can be run");
+        Process::spawn(command(data, shards))
+    }
+
+    /// Starts the process of a command made by [`command`]; returns once clients can connect.
+    pub fn spawn(mut command: Command) -> Process {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary can be run");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("the server speaks UTF-8");
@@ -134,6 +139,17 @@ impl Process {
     /// A client of it.
     pub fn client(&self) -> Client {
         connect(self.address)
+    }
+
+    /// A path as the process sees it, which may have other disks than the test.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        let below_root = path.strip_prefix("/").expect("an absolute path");
+        Path::new(&format!("/proc/{}/root", self.child.id())).join(below_root)
+    }
+
+    /// Where it logs to, if its command asked for a pipe.
+    pub fn take_stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("piped, and not taken before")
     }
 
     /// `kill -9`: returns once the process is gone.
@@ -173,9 +189,9 @@ impl Drop for Process {
 /// The command line of a server process; logs errors only.
 pub fn command(data: &Path, shards: usize) -> Command {
     let mut command = Command::new(binary());
-    command.args(["--log", "error", "serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
     command.arg("--data").arg(data).arg("--shards").arg(shards.to_string());
-    command.env_remove("BROADHEAD_CONFIG").stdin(Stdio::null());
+    command.env("RUST_LOG", "error").env_remove("BROADHEAD_CONFIG").stdin(Stdio::null());
     command
 }
 
