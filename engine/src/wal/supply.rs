@@ -79,7 +79,9 @@ impl Supply {
         self.preparing = false;
         match prepared.result {
             Ok(()) => {
-                self.full = false;
+                if std::mem::take(&mut self.full) {
+                    tracing::info!(shard = storage.shard(), "there is room on disk again for the log");
+                }
                 self.ready.push_back(prepared.segment);
                 self.next_number += 1;
                 Ok(())
@@ -87,7 +89,10 @@ impl Supply {
             Err(source) => {
                 self.spares.extend(prepared.recycled);
                 if is_disk_full(&source) {
-                    self.full = true;
+                    if !std::mem::replace(&mut self.full, true) {
+                        let path = storage.path(prepared.segment);
+                        tracing::warn!(path = %path.display(), "no room on disk for another log segment");
+                    }
                     return Ok(());
                 }
                 Err(Failure::Prepare { path: storage.path(prepared.segment), source })
