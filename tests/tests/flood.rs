@@ -19,7 +19,8 @@ const SHARDS: usize = 2;
 const STALL: Duration = Duration::from_secs(2);
 /// Rows of the batches, by writer; a row has 1.5 KB.
 const BATCH_ROWS: [u64; 4] = [650, 1_300, 2_600, 4];
-const IN_FLIGHT: usize = 8;
+/// More than the log takes at a time, so that sessions are held up and go on again.
+const IN_FLIGHT: usize = 16;
 /// Each writer sends these batches again and again, so that memory is bounded by what was deleted and not yet freed.
 const BATCHES: usize = 4;
 

@@ -12,6 +12,8 @@ pub mod indexing;
 pub mod message;
 pub mod metrics;
 pub mod partition;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
