@@ -8,9 +8,10 @@ use engine::schema::{IdKind, IdRef};
 use kernels::ElementKind;
 use net::client::{Ack, Client, Collection};
 use net::codec::{Columns, Cursor, Get, Header, Opcode, Scan, Search};
+use net::server::ServerOptions;
 use tests::raw::{Raw, frame};
 use tests::rows::{batch, content, create, search, vector_of};
-use tests::server::Process;
+use tests::server::{Process, Server, options};
 use tests::wait_until;
 
 const DIMENSION: usize = 64;
@@ -171,6 +172,30 @@ fn clients_that_never_read_are_held_back() {
     wait_until("their connections are closed", || connections(&client) <= 2);
     check_served(&collection, 4);
     assert!(process.terminate().success());
+}
+
+#[test]
+fn clients_that_never_read_lose_their_connection_in_the_end() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let patience = Duration::from_millis(500);
+    let server = Server::try_start(ServerOptions { peer_timeout: patience, ..options(directory.path(), 1) });
+    let server = server.expect("the server starts");
+    let client = server.client();
+    let collection = create(&client, "rows", DIMENSION);
+    let rows: Vec<(u64, u64)> = (0..ROWS).map(|id| (id, 1)).collect();
+    collection.write(&batch(&rows, DIMENSION), Ack::Durable).expect("a good batch").wait().expect("it is written");
+    let idle = Raw::greeted(server.address());
+    let deaf = Raw::greeted(server.address());
+    let open = connections(&client);
+    (&deaf.stream)
+        .write_all(&get_frame(client.describe("rows").expect("it is there").id, 0..ROWS).repeat(20))
+        .expect("the server takes bytes");
+    wait_until("the deaf one is closed", || connections(&client) == open - 1);
+    std::thread::sleep(patience);
+    assert_eq!(connections(&client), open - 1, "one that has read everything stays");
+    drop(idle);
+    check_served(&collection, 2);
+    server.stop();
 }
 
 /// A request of a few bytes can have a reply of megabytes.

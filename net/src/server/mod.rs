@@ -7,11 +7,13 @@
 //! | `admin` | HTTP ([`crate::admin`]) |
 //!
 //! Sockets and log of a shard are on one io_uring of its own, and so is a read of the eventfd that peers ring: the shard
-//! sleeps in one place, and whatever ends its sleep is a completion there. There is one listening port: the first shard accepts, and a connection that asks for
-//! another shard in its HELLO is passed there as it is.
+//! sleeps in one place, and whatever ends its sleep is a completion there. There is one listening port: the first shard
+//! accepts, and a connection that asks for another shard in its HELLO is passed there as it is.
 
+mod connections;
 mod context;
 mod mailbox;
+mod messages;
 mod reactor;
 mod requests;
 mod session;
@@ -55,6 +57,8 @@ pub struct ServerOptions {
     pub arena_pinned_bytes: usize,
     /// Connections at the same time.
     pub connections_max: usize,
+    /// How long a peer may leave what it was sent untaken before its connection is closed.
+    pub peer_timeout: Duration,
     /// How often each shard has to show that it turns; `None`: never.
     pub heartbeat: Option<Duration>,
     /// Bytes of log that set off a snapshot; 0: never.
@@ -73,6 +77,7 @@ impl Default for ServerOptions {
             arena_bytes: 96 << 20,
             arena_pinned_bytes: 16 << 20,
             connections_max: limits::CONNECTIONS_MAX,
+            peer_timeout: Duration::from_secs(60),
             heartbeat: Some(Duration::from_secs(1)),
             snapshot_wal_bytes: 4 << 30,
             pin: true,
@@ -114,14 +119,7 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
     let opened = Arc::new(opened);
     let mut threads = Vec::new();
     for (index, port) in ports.into_iter().enumerate() {
-        let shard_options = ShardOptions {
-            index,
-            shards,
-            arena_bytes: options.arena_bytes,
-            arena_pinned_bytes: options.arena_pinned_bytes,
-            connections_max: options.connections_max,
-            pin: options.pin,
-        };
+        let shard_options = ShardOptions { index, shards, server: options.clone() };
         let (start_sender, start) = mpsc::channel();
         let prepared = prepared_sender.clone();
         let (state, opened) = (state.clone(), opened.clone());

@@ -1,41 +1,39 @@
 //! The data plane of one shard: one bounded turn after the other, until there is nothing to do, then sleep.
 //!
 //! A turn reaps completions, takes messages from the mesh, lets the shard publish what became durable, sends what tasks
-//! left in the mailbox, works on sessions that have bytes, and submits. Nothing in it waits.
+//! left in the mailbox, works on sessions that have bytes, and submits. Nothing in it waits. Parts of it are in
+//! `connections`, `messages`, `requests` and `writes`.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use engine::buffers::Arena;
-use engine::collection::Collection;
-use engine::limits;
 use engine::mesh::Port;
-use engine::shard::message::EdgeBatch;
 use engine::shard::{Done, Message, Shard};
 use engine::uring::{Completion, Memory, Op};
 use engine::wal::{DiskStorage, TOKEN_WAL};
 
+use super::ServerOptions;
 use super::context::Context;
+use super::mailbox::Reply;
 use super::session::{Held, Next, Session, SessionId};
 use super::writes::{Forwards, Ticket};
-use super::{mailbox::Reply, tasks};
-use crate::codec::{self, Header, Opcode, Status};
+use crate::codec::{self, Header, Status};
 
 /// Completions taken in one turn.
 const REAP_MAX: usize = 256;
 /// Frames of one session worked on in one turn.
 const FRAMES_MAX: usize = 64;
 
-const TOKEN_ACCEPT: u64 = 2 << 56;
+pub(super) const TOKEN_ACCEPT: u64 = 2 << 56;
 const TOKEN_RECEIVE: u64 = 3 << 56;
 const TOKEN_SEND: u64 = 4 << 56;
-const TOKEN_CANCEL: u64 = 5 << 56;
+pub(super) const TOKEN_CANCEL: u64 = 5 << 56;
 const TOKEN_BELL: u64 = 6 << 56;
 const TAG: u64 = 0xff << 56;
-const SLOT_BITS: u32 = 24;
+pub(super) const SLOT_BITS: u32 = 24;
 
 /// The data plane of one shard.
 pub struct Reactor {
@@ -43,27 +41,28 @@ pub struct Reactor {
     pub(super) shard: Shard<DiskStorage, Ticket>,
     pub(super) arena: Arena,
     pub(super) forwards: Forwards,
-    port: Port<Message>,
+    pub(super) port: Port<Message>,
     /// The eventfd that peers ring while this shard sleeps, and what is read from it.
-    bell: Rc<OwnedFd>,
-    bell_count: Option<Memory>,
-    outbound: Vec<VecDeque<Message>>,
-    listener: Option<Rc<OwnedFd>>,
-    accepting: bool,
-    accept_failed: bool,
-    next_shard: usize,
+    pub(super) bell: Rc<OwnedFd>,
+    pub(super) bell_count: Option<Memory>,
+    pub(super) outbound: Vec<VecDeque<Message>>,
+    pub(super) listener: Option<Rc<OwnedFd>>,
+    pub(super) accepting: bool,
+    pub(super) accept_failed: bool,
+    pub(super) next_shard: usize,
     pub(super) sessions: Vec<Option<Session>>,
-    free_slots: Vec<u32>,
-    generation: u32,
+    pub(super) free_slots: Vec<u32>,
+    pub(super) generation: u32,
     /// Sessions that may have something to be worked on, received, sent or closed.
-    active: VecDeque<u32>,
-    is_active: Vec<bool>,
+    pub(super) active: VecDeque<u32>,
+    pub(super) is_active: Vec<bool>,
     /// Sessions that wait for memory or for the log.
-    held: Vec<u32>,
-    completions: Vec<Completion>,
-    stopping: bool,
-    sealed: bool,
-    connections_max: usize,
+    pub(super) held: Vec<u32>,
+    pub(super) completions: Vec<Completion>,
+    pub(super) stopping: bool,
+    pub(super) sealed: bool,
+    pub(super) connections_max: usize,
+    pub(super) peer_timeout: Duration,
 }
 
 impl Reactor {
@@ -74,7 +73,7 @@ impl Reactor {
         arena: Arena,
         port: Port<Message>,
         listener: Option<OwnedFd>,
-        connections_max: usize,
+        options: &ServerOptions,
     ) -> engine::Result<Reactor> {
         let participants = port.participants();
         let bell = port.doorbell().as_fd().try_clone_to_owned();
@@ -101,7 +100,8 @@ impl Reactor {
             completions: Vec::with_capacity(REAP_MAX),
             stopping: false,
             sealed: false,
-            connections_max,
+            connections_max: options.connections_max,
+            peer_timeout: options.peer_timeout,
         })
     }
 
@@ -193,7 +193,7 @@ impl Reactor {
             .map_err(|source| engine::Error::System { operation: "submit to io_uring", source })
     }
 
-    fn push(&mut self, op: Op, token: u64) {
+    pub(super) fn push(&mut self, op: Op, token: u64) {
         self.context.ring.borrow_mut().push(op, token);
     }
 
@@ -205,70 +205,9 @@ impl Reactor {
         }
     }
 
-    // ---- connections ----
+    // ---- sessions ----
 
-    fn accept_more(&mut self) {
-        if let Some(listener) = &self.listener
-            && !self.accepting
-            && !self.stopping
-        {
-            let op = Op::Accept { listener: listener.clone() };
-            self.accepting = true;
-            self.push(op, TOKEN_ACCEPT);
-        }
-    }
-
-    fn accepted(&mut self, completion: Completion) {
-        match completion.accepted {
-            Some(socket) => {
-                self.accepting = false;
-                if self.stopping {
-                    return;
-                }
-                if self.context.server.connections() >= self.connections_max {
-                    tracing::warn!(limit = self.connections_max, "a connection was refused: the limit is reached");
-                    return;
-                }
-                self.open(socket, &[]);
-            }
-            // Out of descriptors, most likely. The next heartbeat tries again.
-            None if !self.stopping => {
-                self.accept_failed = true;
-                let error = completion.result.err();
-                tracing::warn!(error = error.map(tracing::field::display), "a connection could not be accepted");
-            }
-            None => {}
-        }
-    }
-
-    fn open(&mut self, socket: OwnedFd, rest: &[u8]) -> u32 {
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
-            self.sessions.push(None);
-            self.is_active.push(false);
-            self.sessions.len() as u32 - 1
-        });
-        assert!(slot < 1 << SLOT_BITS);
-        self.generation = self.generation.wrapping_add(1);
-        let id = SessionId { slot, generation: self.generation };
-        // Replies are small and one behind the other: without this, each would wait for the last one's acknowledgement.
-        if let Err(error) = rustix::net::sockopt::set_tcp_nodelay(&socket, true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-        self.sessions[slot as usize] = Some(Session::new(id, socket, rest));
-        self.context.metrics.connections.set(self.context.metrics.connections.get() + 1);
-        self.activate(slot);
-        slot
-    }
-
-    fn close(&mut self, slot: u32) -> Session {
-        let session = self.sessions[slot as usize].take().expect("open");
-        self.free_slots.push(slot);
-        self.held.retain(|&held| held != slot);
-        self.context.metrics.connections.set(self.context.metrics.connections.get() - 1);
-        session
-    }
-
-    fn activate(&mut self, slot: u32) {
+    pub(super) fn activate(&mut self, slot: u32) {
         if !std::mem::replace(&mut self.is_active[slot as usize], true) {
             self.active.push_back(slot);
         }
@@ -312,8 +251,6 @@ impl Reactor {
         }
         self.activate(slot);
     }
-
-    // ---- sessions ----
 
     fn work_on_sessions(&mut self) -> bool {
         let mut moved = false;
@@ -412,20 +349,6 @@ impl Reactor {
         self.sessions[slot as usize].as_mut().expect("open")
     }
 
-    /// Gives a connection that asked for it to another shard.
-    pub(super) fn pass_on(&mut self, slot: u32, to: usize, request: u64) {
-        let session = self.close(slot);
-        let rest = session.rest().into();
-        let socket = session.into_socket().expect("nothing is in flight while its frame is worked on");
-        self.outbound[to].push_back(Message::Adopt { socket, request, rest });
-    }
-
-    /// Which shard serves a connection that does not mind.
-    pub(super) fn next_shard(&mut self) -> usize {
-        self.next_shard = (self.next_shard + 1) % self.context.shards;
-        self.next_shard
-    }
-
     /// Sends a reply to whoever asked, if the connection is still there.
     pub(super) fn reply(&mut self, reply: Reply) {
         let metrics = &self.context.metrics;
@@ -450,154 +373,6 @@ impl Reactor {
         let mut frame = Vec::new();
         codec::encode_error(Some(header), status, message, &mut frame);
         self.reply(Reply { session, request: *header, frame, is_error: true });
-    }
-
-    // ---- messages ----
-
-    fn take_messages(&mut self) -> bool {
-        let mut messages = Vec::new();
-        self.port.drain(limits::MESH_DRAIN_MAX, |from, message| messages.push((from, message)));
-        let moved = !messages.is_empty();
-        for (from, message) in messages {
-            self.message(from, message);
-        }
-        moved
-    }
-
-    fn message(&mut self, from: usize, message: Message) {
-        match message {
-            Message::Edges { batch, edges } => {
-                self.context.indexing.borrow_mut().receive(from, batch, edges);
-                self.context.index_wake();
-            }
-            Message::EdgesApplied(batch) => self.edges_applied(batch),
-            Message::Scan(job) => tasks::spawn_scan(&self.context, job),
-            Message::Scanned { ticket, .. } | Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
-                self.context.mailbox.answer(ticket, message);
-            }
-            Message::Find { ticket, collection, ids } => {
-                let rows = self.shard.partition.borrow().find(collection, ids.view());
-                self.outbound[from].push_back(Message::Found { ticket, rows });
-            }
-            Message::Adopt { socket, request, rest } => {
-                let slot = self.open(socket, &rest);
-                let header = Header::request(Opcode::Hello, request, 0);
-                self.welcome(slot, &header);
-            }
-            Message::Forward { ticket, frame } => self.forwarded_in(from, ticket, frame),
-            Message::Forwarded { ticket, result } => self.forwarded_back(ticket, result),
-            Message::Install(collection) => self.install(collection, from),
-            Message::Remove(collection) => {
-                self.shard.partition.borrow_mut().remove(collection);
-                self.context.indexing.borrow_mut().remove(collection);
-                self.context.collections.borrow_mut().remove(&collection);
-                self.outbound[from].push_back(Message::Changed);
-            }
-            Message::SnapshotBegin => {
-                self.context.indexing.borrow_mut().pause(true);
-                self.context.index_wake();
-                tasks::spawn_stand_still(&self.context, from);
-            }
-            Message::SnapshotEnd(lsn) => {
-                self.context.indexing.borrow_mut().pause(false);
-                self.context.index_wake();
-                if let Some(lsn) = lsn {
-                    self.shard.wal_mut().release_before(lsn + 1);
-                }
-            }
-            Message::Heartbeat => self.heartbeat(),
-            Message::Stop => self.stop(),
-            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } => {
-                unreachable!("a message for the control thread")
-            }
-        }
-    }
-
-    /// Once a second: what failed for want of something is tried again, and memory that is held without use is given back.
-    fn heartbeat(&mut self) {
-        self.accepting &= !std::mem::take(&mut self.accept_failed);
-        self.arena.trim();
-        if self.shard.wal().is_full() {
-            self.shard.wal_mut().retry_full();
-        }
-        for slot in 0..self.sessions.len() {
-            if self.sessions[slot].as_mut().is_some_and(Session::is_too_slow) {
-                tracing::warn!("a connection was closed: a frame that it began did not arrive in time");
-                self.session_mut(slot as u32).kill();
-                self.activate(slot as u32);
-            }
-        }
-    }
-
-    fn edges_applied(&mut self, batch: EdgeBatch) {
-        let answer = self.context.indexing.borrow_mut().applied(batch);
-        if let Some((to, message)) = answer {
-            self.outbound[to].push_back(message);
-        }
-        self.context.index_wake();
-    }
-
-    fn install(&mut self, collection: Arc<Collection>, from: usize) {
-        self.context.install(&collection);
-        self.outbound[from].push_back(Message::Changed);
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
-        self.context.stop();
-        if self.accepting {
-            self.push(Op::Cancel { token: TOKEN_ACCEPT }, TOKEN_CANCEL);
-        }
-        self.listener = None;
-        for slot in 0..self.sessions.len() as u32 {
-            if self.sessions[slot as usize].is_some() {
-                self.activate(slot);
-            }
-        }
-    }
-
-    fn empty_mailbox(&mut self) -> bool {
-        let replies = self.context.mailbox.take_replies();
-        let messages = self.context.mailbox.take_messages();
-        let moved = !replies.is_empty() || !messages.is_empty();
-        for reply in replies {
-            self.reply(reply);
-        }
-        for (to, message) in messages {
-            let message = match message {
-                // The task cannot know it: it is fixed here, between two publications.
-                Message::SnapshotReady { .. } => self.snapshot_ready(),
-                other => other,
-            };
-            self.outbound[to].push_back(message);
-        }
-        moved
-    }
-
-    fn snapshot_ready(&self) -> Message {
-        let partition = self.shard.partition.borrow();
-        let shard = partition.shard();
-        let length = |collection: &Arc<Collection>| (collection.spec.id, collection.region.published(shard));
-        let published = partition.members().map(|member| length(&member.collection)).collect();
-        Message::SnapshotReady { lsn: self.shard.published_lsn(), published }
-    }
-
-    fn send_messages(&mut self) -> bool {
-        let mut moved = false;
-        for (to, messages) in self.outbound.iter_mut().enumerate() {
-            if messages.is_empty() {
-                continue;
-            }
-            moved |= self.port.send_batch(to, messages) > 0;
-            if self.port.is_gone(to) {
-                messages.clear();
-            }
-        }
-        moved
-    }
-
-    pub(super) fn post(&mut self, to: usize, message: Message) {
-        self.outbound[to].push_back(message);
     }
 
     // ---- the shard ----

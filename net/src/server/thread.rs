@@ -17,6 +17,7 @@ use engine::uring::Ring;
 use engine::wal::{DiskConfig, DiskStorage, Wal};
 use engine::{Error, Result};
 
+use super::ServerOptions;
 use super::context::Context;
 use super::reactor::Reactor;
 use super::state::ServerState;
@@ -36,14 +37,8 @@ pub struct ShardOptions {
     pub index: usize,
     /// Number of shards.
     pub shards: usize,
-    /// See [`super::ServerOptions`].
-    pub arena_bytes: usize,
-    /// See [`super::ServerOptions`].
-    pub arena_pinned_bytes: usize,
-    /// See [`super::ServerOptions`].
-    pub connections_max: usize,
-    /// See [`super::ServerOptions`].
-    pub pin: bool,
+    /// What all shards have in common; its number of shards may be 0.
+    pub server: ServerOptions,
 }
 
 /// What a shard says when it has its rows back, or not.
@@ -82,7 +77,7 @@ fn main(
     start: &mpsc::Receiver<ShardIndexers>,
 ) -> Result<()> {
     let shard = options.index;
-    if options.pin {
+    if options.server.pin {
         pin(shard, options.shards);
     }
     let (reactor, context) = match build(options, port, listener, state, &opened) {
@@ -130,7 +125,7 @@ fn build(
     opened: &Opened,
 ) -> Result<(Reactor, Rc<Context>)> {
     let mut ring = Ring::new(RING_ENTRIES)?;
-    let arena = Arena::new(options.arena_bytes, options.arena_pinned_bytes)?;
+    let arena = Arena::new(options.server.arena_bytes, options.server.arena_pinned_bytes)?;
     register(&mut ring, &arena)?;
     let ring = Rc::new(RefCell::new(ring));
     let directory = opened.manifest.shard_directory(&opened.data, options.index);
@@ -144,7 +139,7 @@ fn build(
     let shard = Shard::new(partition.clone(), wal);
     let context = Rc::new(Context::new(options.index, options.shards, ring, partition, state.clone()));
     let listener = listener.map(Into::into);
-    let reactor = Reactor::new(context.clone(), shard, arena, port, listener, options.connections_max)?;
+    let reactor = Reactor::new(context.clone(), shard, arena, port, listener, &options.server)?;
     Ok((reactor, context))
 }
 

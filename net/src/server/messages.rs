@@ -1,0 +1,162 @@
+//! What comes over the mesh and what goes there, and what tasks of the thread left to be sent.
+
+use std::sync::Arc;
+
+use engine::collection::Collection;
+use engine::limits;
+use engine::shard::Message;
+use engine::shard::message::EdgeBatch;
+use engine::uring::Op;
+
+use super::reactor::{Reactor, TOKEN_ACCEPT, TOKEN_CANCEL};
+use super::session::Session;
+use super::tasks;
+use crate::codec::{Header, Opcode};
+
+impl Reactor {
+    pub(super) fn take_messages(&mut self) -> bool {
+        let mut messages = Vec::new();
+        self.port.drain(limits::MESH_DRAIN_MAX, |from, message| messages.push((from, message)));
+        let moved = !messages.is_empty();
+        for (from, message) in messages {
+            self.message(from, message);
+        }
+        moved
+    }
+
+    pub(super) fn message(&mut self, from: usize, message: Message) {
+        match message {
+            Message::Edges { batch, edges } => {
+                self.context.indexing.borrow_mut().receive(from, batch, edges);
+                self.context.index_wake();
+            }
+            Message::EdgesApplied(batch) => self.edges_applied(batch),
+            Message::Scan(job) => tasks::spawn_scan(&self.context, job),
+            Message::Scanned { ticket, .. } | Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
+                self.context.mailbox.answer(ticket, message);
+            }
+            Message::Find { ticket, collection, ids } => {
+                let rows = self.shard.partition.borrow().find(collection, ids.view());
+                self.outbound[from].push_back(Message::Found { ticket, rows });
+            }
+            Message::Adopt { socket, request, rest } => {
+                let slot = self.open(socket, &rest);
+                let header = Header::request(Opcode::Hello, request, 0);
+                self.welcome(slot, &header);
+            }
+            Message::Forward { ticket, frame } => self.forwarded_in(from, ticket, frame),
+            Message::Forwarded { ticket, result } => self.forwarded_back(ticket, result),
+            Message::Install(collection) => self.install(collection, from),
+            Message::Remove(collection) => {
+                self.shard.partition.borrow_mut().remove(collection);
+                self.context.indexing.borrow_mut().remove(collection);
+                self.context.collections.borrow_mut().remove(&collection);
+                self.outbound[from].push_back(Message::Changed);
+            }
+            Message::SnapshotBegin => {
+                self.context.indexing.borrow_mut().pause(true);
+                self.context.index_wake();
+                tasks::spawn_stand_still(&self.context, from);
+            }
+            Message::SnapshotEnd(lsn) => {
+                self.context.indexing.borrow_mut().pause(false);
+                self.context.index_wake();
+                if let Some(lsn) = lsn {
+                    self.shard.wal_mut().release_before(lsn + 1);
+                }
+            }
+            Message::Heartbeat => self.heartbeat(),
+            Message::Stop => self.stop(),
+            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } => {
+                unreachable!("a message for the control thread")
+            }
+        }
+    }
+
+    /// Once a second: what failed for want of something is tried again, and memory that is held without use is given back.
+    pub(super) fn heartbeat(&mut self) {
+        self.accepting &= !std::mem::take(&mut self.accept_failed);
+        self.arena.trim();
+        if self.shard.wal().is_full() {
+            self.shard.wal_mut().retry_full();
+        }
+        for slot in 0..self.sessions.len() {
+            if self.sessions[slot].as_mut().is_some_and(Session::is_too_slow) {
+                tracing::warn!("a connection was closed: a frame that it began did not arrive in time");
+                self.session_mut(slot as u32).kill();
+                self.activate(slot as u32);
+            }
+        }
+    }
+
+    pub(super) fn edges_applied(&mut self, batch: EdgeBatch) {
+        let answer = self.context.indexing.borrow_mut().applied(batch);
+        if let Some((to, message)) = answer {
+            self.outbound[to].push_back(message);
+        }
+        self.context.index_wake();
+    }
+
+    pub(super) fn install(&mut self, collection: Arc<Collection>, from: usize) {
+        self.context.install(&collection);
+        self.outbound[from].push_back(Message::Changed);
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        self.context.stop();
+        if self.accepting {
+            self.push(Op::Cancel { token: TOKEN_ACCEPT }, TOKEN_CANCEL);
+        }
+        self.listener = None;
+        for slot in 0..self.sessions.len() as u32 {
+            if self.sessions[slot as usize].is_some() {
+                self.activate(slot);
+            }
+        }
+    }
+
+    pub(super) fn empty_mailbox(&mut self) -> bool {
+        let replies = self.context.mailbox.take_replies();
+        let messages = self.context.mailbox.take_messages();
+        let moved = !replies.is_empty() || !messages.is_empty();
+        for reply in replies {
+            self.reply(reply);
+        }
+        for (to, message) in messages {
+            let message = match message {
+                // The task cannot know it: it is fixed here, between two publications.
+                Message::SnapshotReady { .. } => self.snapshot_ready(),
+                other => other,
+            };
+            self.outbound[to].push_back(message);
+        }
+        moved
+    }
+
+    pub(super) fn snapshot_ready(&self) -> Message {
+        let partition = self.shard.partition.borrow();
+        let shard = partition.shard();
+        let length = |collection: &Arc<Collection>| (collection.spec.id, collection.region.published(shard));
+        let published = partition.members().map(|member| length(&member.collection)).collect();
+        Message::SnapshotReady { lsn: self.shard.published_lsn(), published }
+    }
+
+    pub(super) fn send_messages(&mut self) -> bool {
+        let mut moved = false;
+        for (to, messages) in self.outbound.iter_mut().enumerate() {
+            if messages.is_empty() {
+                continue;
+            }
+            moved |= self.port.send_batch(to, messages) > 0;
+            if self.port.is_gone(to) {
+                messages.clear();
+            }
+        }
+        moved
+    }
+
+    pub(super) fn post(&mut self, to: usize, message: Message) {
+        self.outbound[to].push_back(message);
+    }
+}
