@@ -30,7 +30,7 @@ pub fn home(id: IdRef<'_>, shards: usize) -> usize {
 /// One step of the splitmix64 generator from state `x` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014):
 /// a bijection that spreads consecutive ids.
 #[inline]
-fn splitmix64(x: u64) -> u64 {
+pub fn splitmix64(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,5 +1,7 @@
 //! Random numbers that a seed brings back: splitmix64, the same on every machine.
 
+use engine::placement::splitmix64;
+
 /// A generator.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -25,11 +27,9 @@ impl Random {
 
     /// The next number.
     pub fn next_u64(&mut self) -> u64 {
+        let next = splitmix64(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        next
     }
 
     /// A number below `limit`, which must not be 0.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::datatypes::*;
 
+use crate::placement::splitmix64;
 use crate::schema::{METRIC_KEY, ROLE_KEY, Schema as CollectionSchema};
 
 /// splitmix64, so that a seed means the same everywhere.
@@ -12,11 +13,9 @@ pub(crate) struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {
+        let next = splitmix64(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        next
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {

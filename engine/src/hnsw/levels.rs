@@ -1,13 +1,15 @@
 //! The layer a node reaches: geometric with factor 1/M (Malkov & Yashunin, mL = 1/ln M), from a hash of the row id, so
 //! that a graph is the same whenever the same rows go in in the same order, on every machine.
 
+use crate::placement::splitmix64;
+
 /// Highest layer of any node.
 pub(super) const LEVEL_MAX: usize = 15;
 
 /// Highest layer of `row`: at least `k` with probability `m^-k`.
 pub(super) fn level_of(row: u32, seed: u64, m: usize) -> usize {
     debug_assert!(m >= 2);
-    let hash = mix(mix(u64::from(row)) ^ seed);
+    let hash = splitmix64(splitmix64(u64::from(row)) ^ seed);
     let mut threshold = u64::MAX / m as u64;
     let mut level = 0;
     while hash < threshold && level < LEVEL_MAX {
@@ -15,14 +17,6 @@ pub(super) fn level_of(row: u32, seed: u64, m: usize) -> usize {
         threshold /= m as u64;
     }
     level
-}
-
-/// Finaliser of splitmix64 (Steele, Lea, Flood 2014).
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

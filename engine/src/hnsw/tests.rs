@@ -8,31 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use super::*;
+use crate::batch::samples::Random;
 use crate::error::Error;
 
 const DIMENSION: usize = 8;
 const ROW_BITS: u32 = 12;
-
-/// Seeded numbers (splitmix64).
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 24) as f32 - 0.5
-    }
-}
 
 /// Vectors of f32 under squared l2, by shard and slot.
 struct Points {
@@ -59,10 +39,10 @@ impl Points {
         for slot in 0..slots {
             for shard in 0..shards {
                 let mut vector = [0f32; DIMENSION];
-                vector.iter_mut().for_each(|x| *x = random.unit());
+                vector.iter_mut().for_each(|x| *x = random.unit() / 2.0);
                 let group = match shape {
                     Shape::Clusters => slot * 12 / slots,
-                    _ => random.below(7),
+                    _ => random.below(7) as usize,
                 } as f32;
                 match shape {
                     Shape::Uniform => {}
@@ -71,8 +51,8 @@ impl Points {
                     }),
                     Shape::Duplicates => vector = [group; DIMENSION],
                     Shape::Star => {
-                        let axis = random.below(DIMENSION);
-                        let length = 1.0 + random.unit().abs() * 0.001;
+                        let axis = random.below(DIMENSION as u64) as usize;
+                        let length = 1.0 + random.unit().abs() * 0.0005;
                         vector.iter_mut().enumerate().for_each(|(i, x)| *x *= if i == axis { 0.0 } else { 1e-3 });
                         vector[axis] = if slot == 0 && shard == 0 { 0.0 } else { length };
                     }
@@ -112,7 +92,7 @@ fn params(m: usize) -> GraphParams {
 }
 
 /// Builds with several shards on one thread; edges stay in transit for a random time, in random portions.
-fn build(points: &Points, m: usize, shards: usize, slots: usize, lateness: usize, seed: u64) -> Arc<Graph> {
+fn build(points: &Points, m: usize, shards: usize, slots: usize, lateness: u64, seed: u64) -> Arc<Graph> {
     let graph = Graph::new(params(m), shards, ROW_BITS).unwrap();
     let mut indexers: Vec<_> = (0..shards).map(|shard| Indexer::new(graph.clone(), shard)).collect();
     let mut random = Random(seed);
@@ -120,14 +100,14 @@ fn build(points: &Points, m: usize, shards: usize, slots: usize, lateness: usize
     let mut outbox = EdgeOutbox::new(shards);
     let mut next = vec![0; shards];
     while next.iter().any(|&slot| slot < slots) || transit.iter().any(|edges| !edges.is_empty()) {
-        let shard = random.below(shards);
+        let shard = random.below(shards as u64) as usize;
         if next[shard] < slots {
             indexers[shard].insert(points, graph.row(shard, next[shard] as u32), &mut outbox);
             next[shard] += 1;
         }
-        let receiver = random.below(shards);
+        let receiver = random.below(shards as u64) as usize;
         if random.below(lateness + 1) == 0 || next.iter().all(|&slot| slot == slots) {
-            let portion = random.below(transit[receiver].len() + 1);
+            let portion = random.below(transit[receiver].len() as u64 + 1) as usize;
             let edges: Vec<_> = transit[receiver].drain(..portion).collect();
             indexers[receiver].apply(points, &edges, &mut outbox);
         }
