@@ -269,7 +269,7 @@ fn prune<S: Space + ?Sized>(
     unplaced.dedup_by_key(|candidate| candidate.1);
     unplaced.retain(|candidate| !list.rows.contains(&candidate.1));
     let limit = (list.max * PRUNE_TO_PERCENT / 100).max(list.kept + 1).min(list.max);
-    select_diverse(space, unplaced, limit, &mut lists.shadowed, &mut list.rows);
+    select_diverse(space, unplaced, limit, list.layer == 0, &mut lists.shadowed, &mut list.rows);
     list.changed_from = list.changed_from.min(list.kept);
 }
 
@@ -301,7 +301,7 @@ fn edges_of_new_node<S: Space + ?Sized>(
             .extend(scratch.pool.items().iter().map(|item| (item.distance, item.row)).filter(|found| found.1 != row));
         assert!(!lists.found.is_empty(), "a search finds at least where it started");
         lists.selected.clear();
-        select_diverse(space, &lists.found, params.m, &mut lists.shadowed, &mut lists.selected);
+        select_diverse(space, &lists.found, params.m, layer == 0, &mut lists.shadowed, &mut lists.selected);
         graph.store_links(row, layer, 0, &lists.selected);
         for (index, &target) in lists.selected.iter().enumerate() {
             let found = lists.found.iter().find(|found| found.1 == target);
