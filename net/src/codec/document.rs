@@ -112,6 +112,7 @@ fn limits() {
         ("bytes of a utf8 id", ID_BYTES_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),
+        ("GETs, SCANs and SEARCHes of a connection at a time", READS_IN_FLIGHT_MAX as u64),
         ("bytes of rows in a reply", REPLY_ROWS_BYTES_MAX as u64),
     ];
     for (what, most) in limits {

@@ -24,7 +24,7 @@ impl Reactor {
         moved
     }
 
-    pub(super) fn message(&mut self, from: usize, message: Message) {
+    fn message(&mut self, from: usize, message: Message) {
         match message {
             Message::Edges { batch, edges } => {
                 self.context.indexing.borrow_mut().receive(from, batch, edges);
@@ -74,7 +74,7 @@ impl Reactor {
     }
 
     /// Once a second: what failed for want of something is tried again, and memory that is held without use is given back.
-    pub(super) fn heartbeat(&mut self) {
+    fn heartbeat(&mut self) {
         self.accepting &= !std::mem::take(&mut self.accept_failed);
         self.arena.trim();
         if self.shard.wal().is_full() {
@@ -89,7 +89,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn edges_applied(&mut self, batch: EdgeBatch) {
+    fn edges_applied(&mut self, batch: EdgeBatch) {
         let answer = self.context.indexing.borrow_mut().applied(batch);
         if let Some((to, message)) = answer {
             self.outbound[to].push_back(message);
@@ -97,12 +97,12 @@ impl Reactor {
         self.context.index_wake();
     }
 
-    pub(super) fn install(&mut self, collection: Arc<Collection>, from: usize) {
+    fn install(&mut self, collection: Arc<Collection>, from: usize) {
         self.context.install(&collection);
         self.outbound[from].push_back(Message::Changed);
     }
 
-    pub(super) fn stop(&mut self) {
+    fn stop(&mut self) {
         self.stopping = true;
         self.context.stop();
         if self.accepting {
@@ -134,7 +134,7 @@ impl Reactor {
         moved
     }
 
-    pub(super) fn snapshot_ready(&self) -> Message {
+    fn snapshot_ready(&self) -> Message {
         let partition = self.shard.partition.borrow();
         let shard = partition.shard();
         let length = |collection: &Arc<Collection>| (collection.spec.id, collection.region.published(shard));

@@ -321,3 +321,40 @@ fn is_read(request: &Header) -> bool {
 fn frame_bytes(request: &Header) -> u64 {
     HEADER_BYTES as u64 + request.body_len
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn session() -> Session {
+        let (socket, _peer) = UnixStream::pair().expect("a pair of sockets");
+        Session::new(SessionId { slot: 0, generation: 1 }, socket.into(), &[])
+    }
+
+    fn request(opcode: Opcode, body_len: u64) -> Header {
+        Header { body_len, ..Header::request(opcode, 1, 1) }
+    }
+
+    /// Begins requests until the credits are used up, ends one, and returns how many it took.
+    fn begun_until_out(request: &Header) -> usize {
+        let mut session = session();
+        while !session.is_out_of_credits() {
+            session.begin(request);
+        }
+        let begun = session.in_flight();
+        session.end(request);
+        assert!(!session.is_out_of_credits(), "one that is over gives its credits back");
+        begun
+    }
+
+    #[test]
+    fn credits_count_requests_reads_and_bytes() {
+        assert_eq!(begun_until_out(&request(Opcode::Write, 100)), limits::REQUESTS_IN_FLIGHT_MAX);
+        assert_eq!(begun_until_out(&request(Opcode::Search, 100)), limits::READS_IN_FLIGHT_MAX);
+        let quarter = limits::REQUEST_BYTES_IN_FLIGHT_MAX / 4;
+        assert_eq!(begun_until_out(&request(Opcode::Write, quarter)), 4);
+        assert_eq!(begun_until_out(&request(Opcode::Write, 2 * limits::REQUEST_BYTES_IN_FLIGHT_MAX)), 1);
+    }
+}
