@@ -156,8 +156,8 @@ fn build_shard(
     indexer.set_indexed(graph_slots(rows, shard));
 }
 
-fn graph_slots(rows: usize, shard: usize) -> u32 {
-    setup::rows_of_shard(rows, shard).count() as u32
+fn graph_slots(rows: usize, shard: usize) -> u64 {
+    setup::rows_of_shard(rows, shard).count() as u64
 }
 
 fn search_all(graph: &Graph, space: &CodeSpace, queries: &Vectors, truth: &[f32], ef: usize) -> Point {

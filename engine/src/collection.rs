@@ -143,44 +143,38 @@ impl Collection {
         self.region.shards()
     }
 
-    /// Rows of a view, dead ones included.
-    pub fn rows_in(&self, view: &View) -> u64 {
-        (0..self.shards()).map(|shard| u64::from(view.len(shard))).sum()
-    }
-
     /// Below this many rows a collection has no graph: the exact scan is quicker than a search of it would be.
-    pub fn is_flat(&self, view: &View) -> bool {
-        self.rows_in(view) < limits::GRAPH_ROWS_MIN
+    pub fn is_flat(&self) -> bool {
+        self.region.rows() < limits::GRAPH_ROWS_MIN
     }
 
     /// Rows that are searchable only by the exact scan and that a graph is still to take in, over all vector columns the
     /// most behind. Zero for a flat collection.
     pub fn index_backlog(&self) -> u64 {
-        let view = self.region.view();
-        if self.is_flat(&view) {
+        if self.is_flat() {
             return 0;
         }
+        let region = &self.region;
         let behind = |index: &VectorIndex| {
-            (0..self.shards())
-                .map(|shard| u64::from(view.len(shard).saturating_sub(index.graph().indexed(shard))))
-                .sum()
+            let of_shard = |shard| region.live_rows_in(shard, index.graph().indexed(shard)..region.published(shard));
+            (0..self.shards()).map(of_shard).sum()
         };
         self.vectors.iter().map(behind).max().unwrap_or(0)
     }
 
-    /// Rows deleted or replaced.
+    /// Rows deleted or replaced whose memory is not used again yet.
     pub fn dead_rows(&self) -> u64 {
-        (0..self.shards()).map(|shard| u64::from(self.region.deleted_rows(shard))).sum()
+        (0..self.shards()).map(|shard| self.region.dead_rows(shard)).sum()
     }
 
     /// Rows that a search can find.
     pub fn live_rows(&self) -> u64 {
-        self.rows_in(&self.region.view()).saturating_sub(self.dead_rows())
+        self.region.rows().saturating_sub(self.dead_rows())
     }
 
     /// True when every row of `view` is in every graph (or the collection is flat).
     pub fn is_indexed(&self, view: &View) -> bool {
-        self.is_flat(&self.region.view())
+        self.is_flat()
             || self
                 .vectors
                 .iter()

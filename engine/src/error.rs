@@ -170,6 +170,16 @@ pub enum Error {
         /// Newest version this program reads.
         supported: u32,
     },
+    /// A file of an older version of the program, from before its format was changed.
+    #[error("{} has format {found}, this program reads {supported}: export with the program that wrote it, and import", path.display())]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Version this program reads.
+        supported: u32,
+    },
     /// A file that is damaged where it should not be.
     #[error("{} is damaged at byte {offset}: {problem}", path.display())]
     Damaged {

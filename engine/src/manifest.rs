@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::schema::Schema;
 use crate::wal::Lsn;
 
-/// Newest format that this program reads, and the one it writes.
-pub const FORMAT: u32 = 1;
+/// The format that this program reads and writes.
+pub const FORMAT: u32 = 2;
 /// Name of the file.
 pub const FILE_NAME: &str = "MANIFEST";
 const TAG: &str = "broadhead manifest";
@@ -77,8 +77,8 @@ pub struct SnapshotCollection {
     pub row_bits: u32,
     /// Scale of the int8 codes of each vector column; `None` when it was not trained.
     pub scales: Vec<Option<f32>>,
-    /// Rows of each shard.
-    pub rows: Vec<u32>,
+    /// Published ordinals of each shard.
+    pub published: Vec<u64>,
     /// Every file, with its size and CRC-32C.
     pub files: Vec<SnapshotFile>,
 }
@@ -138,6 +138,9 @@ impl Manifest {
         let format = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| damaged(0, "no format number"))?;
         if format > FORMAT {
             return Err(Error::NewerFormat { path, found: format, supported: FORMAT });
+        }
+        if format < FORMAT {
+            return Err(Error::OlderFormat { path, found: format, supported: FORMAT });
         }
         let crc = words.next().and_then(|word| u32::from_str_radix(word, 16).ok());
         if crc != Some(crc_fast::crc32_iscsi(json)) {
@@ -251,14 +254,19 @@ mod tests {
             std::fs::write(&path, &bytes).expect("writable");
             let read = Manifest::read(directory.path());
             assert!(
-                matches!(read, Err(Error::Damaged { .. } | Error::NewerFormat { .. })),
+                matches!(read, Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::OlderFormat { .. })),
                 "flipped byte {position} went unnoticed: {read:?}"
             );
         }
-        let text = String::from_utf8(whole).expect("text").replacen("manifest 1", "manifest 2", 1);
+        let text = String::from_utf8(whole).expect("text").replacen("manifest 2", "manifest 3", 1);
         std::fs::write(&path, text).expect("writable");
         let read = Manifest::read(directory.path());
-        assert!(matches!(read, Err(Error::NewerFormat { found: 2, supported: FORMAT, .. })), "{read:?}");
+        assert!(matches!(read, Err(Error::NewerFormat { found: 3, supported: FORMAT, .. })), "{read:?}");
+        // What the program of format 1 wrote into an empty directory of one shard.
+        let old = "broadhead manifest 1 0d2a2a0c\n{\n  \"generation\": 1,\n  \"shards\": 1\n}";
+        std::fs::write(&path, old).expect("writable");
+        let read = Manifest::read(directory.path());
+        assert!(matches!(read, Err(Error::OlderFormat { found: 1, supported: FORMAT, .. })), "{read:?}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the graph sees of a vector column: codes where there are codes, the vectors themselves elsewhere.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use kernels::{Distance, ElementKind, Kernels};
@@ -78,15 +77,21 @@ impl VectorSpace {
         self.encoder.is_some()
     }
 
-    /// Trains the scale on published rows of a shard. Returns whether this call did it: false where another was first, where there
-    /// are no codes, and for no rows.
-    ///
-    /// # Panics
-    /// If a slot is not published.
-    pub fn train(&self, shard: usize, slots: Range<u32>) -> bool {
-        let vectors = self.region.vectors(self.vector_index);
-        let sample = slots.map(|slot| vectors.get(self.region.row(shard, slot)));
-        self.encoder.as_ref().is_some_and(|encoder| encoder.train(sample))
+    /// Trains the scale on the first published rows of every shard, `rows_max` in all. Returns whether this call did it: false where
+    /// another was first, where there are no codes, and for no rows.
+    pub fn train(&self, rows_max: u64) -> bool {
+        let Some(encoder) = &self.encoder else { return false };
+        let region = &self.region;
+        let view = region.view();
+        let vectors = region.vectors(self.vector_index);
+        let each = rows_max / region.shards() as u64;
+        let mut rows = Vec::new();
+        for shard in 0..region.shards() {
+            let runs = region.runs(shard, 0..view.len(shard));
+            let of_shard = runs.iter().flat_map(|run| run.slots()).map(|slot| region.row(shard, slot));
+            rows.extend(of_shard.take(each as usize));
+        }
+        encoder.train(rows.into_iter().map(|row| vectors.get(row)))
     }
 
     /// Whether queries and rows can be encoded: true once the scale is trained, and always where there are no codes.
@@ -174,10 +179,10 @@ mod tests {
         writer.publish(slots.end);
         for space in &spaces {
             let index = space.vector_index();
-            assert_eq!(space.train(1, 0..200), space.uses_codes());
+            assert_eq!(space.train(400), space.uses_codes());
             assert!(space.is_ready());
             if space.uses_codes() {
-                writer.encode(index, 200).unwrap();
+                writer.encode(index, 200);
             }
             let rows: Vec<u32> = (0..200).map(|slot| region.row(1, slot)).collect();
             let query = region.vectors(index).get(rows[17]);

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! file   = header block*                    one block per 4,096 slots, the last one may be shorter
-//! header = magic[8] version:u32 shard:u32 shards:u32 row_bits:u32 m:u32 slots:u32 seed:u64 entry:u64 zero[12] crc:u32
+//! header = magic[8] version:u32 shard:u32 shards:u32 row_bits:u32 m:u32 slots:u32 seed:u64 entry:u64 indexed:u64 zero[4] crc:u32
 //! block  = first_slot:u32 slots:u32 body_bytes:u32 crc:u32 node*
 //! node   = 0                                a slot that is not in the graph
 //!        | level+1:u8 kept:u8 list*         one list per layer, from layer 0 up
 //! list   = count:u8 row:u32*
 //! ```
 //! A CRC-32C covers its header, and for a block its body too. `entry` is (level + 1) << 32 | row; `kept` is the number of
-//! links at the head of layer 0 that pruning keeps, with 0x80 added when the first is the link up.
+//! links at the head of layer 0 that pruning keeps, with 0x80 added when the first is the link up. `indexed` is what
+//! [`Graph::indexed`] says.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -23,7 +24,7 @@ use super::{GraphParams, Space};
 use crate::error::{Error, Result};
 
 /// Newest version of the graph file.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"BHGRAPH\0";
 const HEADER_BYTES: usize = 64;
@@ -33,11 +34,11 @@ const BLOCK_SLOTS: u32 = 4_096;
 const NODE_BYTES_MAX: usize = 2 + (1 + 64 * 4) + LEVEL_MAX * (1 + 32 * 4);
 const BLOCK_BODY_BYTES_MAX: usize = BLOCK_SLOTS as usize * NODE_BYTES_MAX;
 
-const _: () = assert!(8 + 6 * 4 + 2 * 8 + 12 + 4 == HEADER_BYTES);
+const _: () = assert!(8 + 6 * 4 + 3 * 8 + 4 + 4 == HEADER_BYTES);
 const _: () = assert!(BLOCK_BODY_BYTES_MAX < u32::MAX as usize);
 
 impl Graph {
-    /// Writes the nodes of a shard's indexed slots; `path` names the file in errors. Returns the bytes written.
+    /// Writes the nodes of a shard; `path` names the file in errors. Returns the bytes written.
     ///
     /// May run beside the shard's indexer; the result is then whole in itself, and loading mends what it lacks.
     ///
@@ -45,7 +46,7 @@ impl Graph {
     /// `Io` when the writer fails.
     pub fn save(&self, shard: usize, path: &Path, writer: &mut impl Write) -> Result<u64> {
         let failed = |source| Error::Io { operation: "write", path: path.into(), source };
-        let slots = self.indexed(shard);
+        let slots = self.used(shard);
         writer.write_all(&self.header(shard, slots)).map_err(failed)?;
         let mut written = HEADER_BYTES as u64;
         let mut block = Vec::new();
@@ -80,6 +81,7 @@ impl Graph {
         let entry = self.entry().map_or(0, |(level, row)| ((level as u64 + 1) << 32) | u64::from(row));
         header[32..40].copy_from_slice(&self.params().seed.to_le_bytes());
         header[40..48].copy_from_slice(&entry.to_le_bytes());
+        header[48..56].copy_from_slice(&self.indexed(shard).to_le_bytes());
         let crc = checksum(&[&header[..60]]);
         header[60..].copy_from_slice(&crc.to_le_bytes());
         header
@@ -115,24 +117,31 @@ impl GraphLoader {
         Ok(GraphLoader { graph: Graph::empty(params, shards, row_bits)? })
     }
 
-    /// Reads the file of a shard of which `slots` rows exist; what the file says of others is left out. Returns the number
-    /// of slots that the file covers, which is what [`Graph::indexed`] will say. Each shard is read once.
+    /// Reads the file of a shard that has `published` ordinals; what the file says of rows for which `exists` is false is
+    /// left out. Each shard is read once.
     ///
     /// # Errors
     /// `Damaged` with the offset where the file does not hold together or is of another shape than the graph,
     /// `NewerFormat`, and `Io`.
-    pub fn read(&mut self, shard: usize, slots: u32, path: &Path, reader: &mut impl Read) -> Result<u32> {
+    pub fn read(
+        &mut self,
+        shard: usize,
+        published: u64,
+        exists: impl Fn(u32) -> bool,
+        path: &Path,
+        reader: &mut impl Read,
+    ) -> Result<()> {
         assert_eq!(self.graph.used(shard), 0, "shard {shard} was read twice");
         let mut source = Source { path, reader, offset: 0 };
         let mut header = [0; HEADER_BYTES];
         source.fill(&mut header)?;
         let (in_file, entry) = self.check_header(&header, shard, path)?;
+        let indexed = long(&header, 48).min(published);
         if let Some((level, row)) = entry
             && self.graph.entry().is_none_or(|(best, _)| level > best)
         {
             self.graph.set_entry(Some((level, row)));
         }
-        let indexed = in_file.min(slots);
         let mut body = Vec::new();
         for first in (0..in_file).step_by(BLOCK_SLOTS as usize) {
             let at = source.offset;
@@ -156,7 +165,7 @@ impl GraphLoader {
             let mut rest = &body[..];
             for slot in first..first + count {
                 let offset = source.offset - rest.len() as u64;
-                self.decode_node(shard, slot, slot < indexed, &mut rest).ok_or_else(|| Error::Damaged {
+                self.decode_node(shard, slot, &exists, &mut rest).ok_or_else(|| Error::Damaged {
                     path: path.into(),
                     offset,
                     problem: "a node makes no sense",
@@ -168,7 +177,7 @@ impl GraphLoader {
         }
         source.end()?;
         self.graph.set_indexed(shard, indexed);
-        Ok(indexed)
+        Ok(())
     }
 
     /// Drops links to rows that are not there, inserts again what nothing leads to any more, and gives the graph out.
@@ -218,8 +227,14 @@ impl GraphLoader {
         Ok((slots, (state > 0).then(|| (state - 1, row))))
     }
 
-    /// Takes a node off `rest`; None when it makes no sense. Stores it when `wanted`.
-    fn decode_node(&mut self, shard: usize, slot: u32, wanted: bool, rest: &mut &[u8]) -> Option<()> {
+    /// Takes a node off `rest`; None when it makes no sense. Stores it if its row `exists`.
+    fn decode_node(
+        &mut self,
+        shard: usize,
+        slot: u32,
+        exists: &impl Fn(u32) -> bool,
+        rest: &mut &[u8],
+    ) -> Option<()> {
         let graph = &self.graph;
         let state = usize::from(take(rest, 1)?[0]);
         if state == 0 {
@@ -231,7 +246,7 @@ impl GraphLoader {
         if level > LEVEL_MAX || row == u32::MAX || (has_up && kept == 0) {
             return None;
         }
-        let wanted = wanted && graph.reserve(row, level) == level;
+        let wanted = exists(row) && graph.reserve(row, level) == level;
         for layer in 0..=level {
             let count = usize::from(take(rest, 1)?[0]);
             if count > graph.degree_max(layer) || (layer == 0 && kept > count) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fe
 
 use crossbeam_utils::CachePadded;
 
-use super::GraphParams;
+use super::{BLOCK_ROWS, GraphParams};
 use super::links::Span;
 use crate::error::Result;
 
@@ -20,6 +20,8 @@ const ABSENT: u8 = 0;
 const HAS_UP: u8 = 0x80;
 /// No entry point yet; otherwise (level + 1) << 32 | row.
 const NO_ENTRY: u64 = 0;
+/// No root yet.
+const NO_ROOT: u32 = u32::MAX;
 
 /// One HNSW graph over the rows of all shards. Readers need a shared reference, writers one [`super::Indexer`] a shard.
 pub struct Graph {
@@ -36,15 +38,19 @@ pub struct Graph {
     uppers: Span<AtomicU32>,
     /// Per shard: blocks of `m` ids.
     pools: Vec<Span<AtomicU32>>,
+    /// Per block of rows: whether its nodes are about to be taken out.
+    leaving: Span<AtomicU8>,
     entry: CachePadded<AtomicU64>,
+    /// The one node without a link up.
+    root: AtomicU32,
     counters: Vec<CachePadded<Counters>>,
 }
 
 /// What a shard's indexer tells everybody.
 #[derive(Default)]
 struct Counters {
-    /// Slots below are in the graph, or skipped.
-    indexed: AtomicU32,
+    /// Ordinals below are in the graph, or skipped.
+    indexed: AtomicU64,
     /// Slots from here on are not in the graph.
     used: AtomicU32,
     /// Nodes.
@@ -98,6 +104,8 @@ impl Graph {
             kept: Span::reserve(rows)?,
             uppers: Span::reserve(rows)?,
             pools,
+            leaving: Span::reserve(rows.div_ceil(BLOCK_ROWS as usize))?,
+            root: AtomicU32::new(NO_ROOT),
             entry: CachePadded::new(AtomicU64::new(NO_ENTRY)),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
         })
@@ -118,8 +126,8 @@ impl Graph {
         self.row_bits
     }
 
-    /// Slots of a shard below this are in the graph, or were skipped: a search finds them without a scan.
-    pub fn indexed(&self, shard: usize) -> u32 {
+    /// Rows of a shard whose ordinals are below this are in the graph, or were skipped: a search finds them without a scan.
+    pub fn indexed(&self, shard: usize) -> u64 {
         self.counters[shard].indexed.load(Ordering::Acquire)
     }
 
@@ -311,17 +319,73 @@ impl Graph {
         self.kept[row as usize].store(count as u8 | if has_up { HAS_UP } else { 0 }, Ordering::Relaxed);
     }
 
-    /// Takes a row out while nobody else uses the graph.
-    pub(super) fn forget(&mut self, row: u32) {
+    /// Takes a row out, to which no link leads any more. Owner only.
+    pub(super) fn forget(&self, row: u32) {
         if let Some(level) = self.level(row) {
             for layer in 0..=level {
                 self.store_links(row, layer, 0, &[]);
             }
             self.set_kept(row, 0, false);
             self.states[row as usize].store(ABSENT, Ordering::Release);
-            let owner = self.owner(row);
-            *self.counters[owner].nodes.get_mut() -= 1;
+            let nodes = &self.counters[self.owner(row)].nodes;
+            nodes.store(nodes.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether any row of a block of a shard is in the graph.
+    pub fn has_nodes(&self, shard: usize, block: u32) -> bool {
+        let first = self.row(shard, block * BLOCK_ROWS);
+        (first..first + BLOCK_ROWS).any(|row| self.contains(row))
+    }
+
+    /// Whether a block of a shard holds the root, which never leaves.
+    pub fn holds_root(&self, shard: usize, block: u32) -> bool {
+        self.root().is_some_and(|root| root / BLOCK_ROWS == self.row(shard, block * BLOCK_ROWS) / BLOCK_ROWS)
+    }
+
+    /// The one node without a link up: the first that was inserted.
+    pub(super) fn root(&self) -> Option<u32> {
+        Some(self.root.load(Ordering::Acquire)).filter(|&root| root != NO_ROOT)
+    }
+
+    pub(super) fn set_root(&self, root: u32) {
+        self.root.store(root, Ordering::Release);
+    }
+
+    /// Whether a node is about to be taken out: nothing new may lead to it.
+    #[inline]
+    pub(super) fn is_leaving(&self, row: u32) -> bool {
+        self.leaving[(row / BLOCK_ROWS) as usize].load(Ordering::Relaxed) != 0
+    }
+
+    /// Says that the nodes of a block of a shard are about to be taken out, or have been. Owner only.
+    pub(super) fn set_leaving(&self, shard: usize, block: u32, leaving: bool) {
+        let block = self.row(shard, block * BLOCK_ROWS) / BLOCK_ROWS;
+        self.leaving[block as usize].store(u8::from(leaving), Ordering::Release);
+    }
+
+    /// The nearest node that stays, on the way up from a node that is not the root.
+    pub(super) fn up(&self, row: u32) -> Option<u32> {
+        let mut row = row;
+        loop {
+            if !self.kept(row).1 {
+                return None;
+            }
+            let mut up = None;
+            self.gather(row, 0, |neighbour| up = up.or(Some(neighbour)));
+            row = up?;
+            if !self.is_leaving(row) {
+                return Some(row);
+            }
+        }
+    }
+
+    /// Makes a node the entry point if the one that is leaves, or is not as high.
+    pub(super) fn offer_entry(&self, row: u32, level: usize) {
+        while let Some(seen) = self.entry()
+            && (self.is_leaving(seen.1) || level > seen.0)
+            && !self.raise_entry(row, level, Some(seen))
+        {}
     }
 
     /// Chooses the entry point anew while nobody else uses the graph.
@@ -330,8 +394,8 @@ impl Graph {
         self.entry.store(value, Ordering::Release);
     }
 
-    pub(super) fn set_indexed(&self, shard: usize, slot: u32) {
-        self.counters[shard].indexed.store(slot, Ordering::Release);
+    pub(super) fn set_indexed(&self, shard: usize, ordinal: u64) {
+        self.counters[shard].indexed.store(ordinal, Ordering::Release);
     }
 
     pub(super) fn set_claimed(&self, shard: usize, claimed: bool) -> bool {

@@ -13,23 +13,23 @@ const PRUNE_TO_PERCENT: usize = 80;
 
 /// Writer of the links of one shard's rows.
 pub struct Indexer {
-    graph: Arc<Graph>,
-    shard: usize,
+    pub(super) graph: Arc<Graph>,
+    pub(super) shard: usize,
     scratch: SearchScratch,
     /// Newest own node: a second start for searches, as nodes of other shards may not know their way here yet.
     newest: Option<u32>,
-    lists: Lists,
+    pub(super) lists: Lists,
 }
 
 /// Scratch memory for lists.
 #[derive(Default)]
-struct Lists {
+pub(super) struct Lists {
     found: Vec<(f32, u32)>,
     starts: Vec<(f32, u32)>,
     selected: Vec<u32>,
     shadowed: Vec<u32>,
-    candidates: Vec<(f32, u32)>,
-    rows: Vec<u32>,
+    pub(super) candidates: Vec<(f32, u32)>,
+    pub(super) rows: Vec<u32>,
     distances: Vec<f32>,
     sorted: Vec<Edge>,
     /// Anchors handed on from one own node to another.
@@ -72,6 +72,7 @@ impl Indexer {
             None => {
                 graph.publish(row, level);
                 if graph.raise_entry(row, level, None) {
+                    graph.set_root(row);
                     self.newest = Some(row);
                     return;
                 }
@@ -115,13 +116,13 @@ impl Indexer {
         assert!(!self.graph.contains(row), "row {row:#x} is in the graph");
     }
 
-    /// Says that every slot below `slot` was inserted or skipped and that the edges of its rows are applied.
-    pub fn set_indexed(&mut self, slot: u32) {
-        assert!(slot >= self.graph.indexed(self.shard));
-        self.graph.set_indexed(self.shard, slot);
+    /// Says that every row below an ordinal was inserted or skipped and that the edges of its rows are applied.
+    pub fn set_indexed(&mut self, ordinal: u64) {
+        assert!(ordinal >= self.graph.indexed(self.shard));
+        self.graph.set_indexed(self.shard, ordinal);
     }
 
-    fn link_handed<S: Space + ?Sized>(&mut self, space: &S, outbox: &mut EdgeOutbox) {
+    pub(super) fn link_handed<S: Space + ?Sized>(&mut self, space: &S, outbox: &mut EdgeOutbox) {
         // Each step moves a node down in the tree of anchors, so this ends.
         while let Some(edge) = self.lists.handed.pop() {
             self.link(space, &[edge], outbox);
@@ -133,11 +134,14 @@ impl Indexer {
         let graph = self.graph.clone();
         let (target, layer) = (group[0].target, usize::from(group[0].layer));
         assert_eq!(graph.owner(target), self.shard, "row {target:#x} belongs to another shard");
+        if graph.is_leaving(target) || !graph.contains(target) {
+            return group.iter().for_each(|edge| self.redirect(edge, outbox));
+        }
         assert!(graph.level(target).is_some_and(|level| layer <= level), "row {target:#x} has no layer {layer}");
         let mut list = Target::load(&graph, target, layer, &mut self.lists);
         let mut unplaced = std::mem::take(&mut self.lists.candidates);
         unplaced.clear();
-        for edge in group {
+        for edge in group.iter().filter(|edge| !graph.is_leaving(edge.new)) {
             assert!(graph.contains(edge.new) && edge.new != target, "row {:#x} is not in the graph", edge.new);
             let mut known = list.rows.iter().position(|&row| row == edge.new);
             if edge.anchor && known.is_none_or(|index| index >= list.kept) {
@@ -177,6 +181,22 @@ impl Indexer {
         self.lists.candidates = unplaced;
     }
 
+    /// Sends an anchor that a leaving node should have kept to the node above that stays. Other links to it are not missed.
+    pub(super) fn redirect(&mut self, edge: &Edge, outbox: &mut EdgeOutbox) {
+        if !edge.anchor || self.graph.is_leaving(edge.new) {
+            return;
+        }
+        // The root stays, so a node that is not the root has somebody above it.
+        let Some(target) = self.graph.up(edge.new) else { return };
+        let redirected = Edge { target, distance: f32::NAN, ..*edge };
+        let owner = self.graph.owner(target);
+        if owner == self.shard {
+            self.lists.handed.push(redirected);
+        } else {
+            outbox.push(owner, redirected);
+        }
+    }
+
     /// Gives an anchor to the child that is nearest to its node.
     fn hand_on<S: Space + ?Sized>(&mut self, space: &S, list: &Target, edge: &Edge, outbox: &mut EdgeOutbox) {
         let children = &list.rows[usize::from(list.has_up)..list.kept];
@@ -203,28 +223,54 @@ impl Drop for Indexer {
 }
 
 /// A list while it is changed: read once, written once.
-struct Target {
+pub(super) struct Target {
     row: u32,
     layer: usize,
-    rows: Vec<u32>,
-    max: usize,
+    pub(super) rows: Vec<u32>,
+    pub(super) max: usize,
     /// Entries at the head that stay, the link up among them.
-    kept: usize,
-    has_up: bool,
+    pub(super) kept: usize,
+    pub(super) has_up: bool,
     kept_before: usize,
     /// First entry that differs from what is stored.
     changed_from: usize,
 }
 
 impl Target {
-    fn load(graph: &Graph, row: u32, layer: usize, lists: &mut Lists) -> Target {
+    /// Reads a list. Links to leaving nodes are left out, a link up is replaced by the nearest that stays.
+    pub(super) fn load(graph: &Graph, row: u32, layer: usize, lists: &mut Lists) -> Target {
         let mut rows = std::mem::take(&mut lists.rows);
         rows.clear();
         graph.gather(row, layer, |neighbour| rows.push(neighbour));
         let (kept, has_up) = if layer == 0 { graph.kept(row) } else { (0, false) };
         debug_assert!(kept <= rows.len());
         let changed_from = rows.len();
-        Target { row, layer, rows, max: graph.degree_max(layer), kept, has_up, kept_before: kept, changed_from }
+        let mut list = Target { row, layer, rows, max: graph.degree_max(layer), kept, has_up, kept_before: kept, changed_from };
+        if list.rows.iter().any(|&row| graph.is_leaving(row)) {
+            list.purge(graph);
+        }
+        list
+    }
+
+    fn purge(&mut self, graph: &Graph) {
+        let up = self.has_up.then(|| graph.up(self.row).expect("the root stays, and everything else has a link up"));
+        let kept = self.rows[usize::from(self.has_up)..self.kept].iter().filter(|&&row| !graph.is_leaving(row)).count();
+        self.rows.retain(|&row| !graph.is_leaving(row));
+        if let Some(up) = up {
+            if let Some(index) = self.rows.iter().position(|&row| row == up) {
+                self.rows.remove(index);
+                // It may have been a child of its own: the tree has no such loops, but a link may be both.
+                self.kept = kept - usize::from(index < kept);
+            } else {
+                self.kept = kept;
+            }
+            self.rows.insert(0, up);
+            self.rows.truncate(self.max);
+            self.kept += 1;
+        } else {
+            self.kept = kept;
+        }
+        self.changed_from = 0;
     }
 
     fn children(&self) -> usize {
@@ -238,7 +284,7 @@ impl Target {
         self.kept += 1;
     }
 
-    fn store(&self, graph: &Graph) {
+    pub(super) fn store(&self, graph: &Graph) {
         let from = self.changed_from.min(self.rows.len());
         graph.store_links(self.row, self.layer, from, &self.rows[from..]);
         if self.layer == 0 && self.kept != self.kept_before {
@@ -248,7 +294,7 @@ impl Target {
 }
 
 /// Chooses anew among the entries that need not stay and `unplaced`, whose distances are known unless they are NaN.
-fn prune<S: Space + ?Sized>(
+pub(super) fn prune<S: Space + ?Sized>(
     graph: &Graph,
     space: &S,
     list: &mut Target,
@@ -290,16 +336,18 @@ fn edges_of_new_node<S: Space + ?Sized>(
     let mut edges = Vec::with_capacity(params.m * 2);
     for layer in (0..=level.min(entry.0)).rev() {
         if layer == 0
-            && let Some(newest) = *newest
+            && let Some(newest) = newest.filter(|&newest| !graph.is_leaving(newest))
         {
             lists.starts.push((space.distance(query, space.row(newest)), newest));
         }
         graph.search_layer(space, query, &lists.starts, layer, params.ef_construction, |_| true, scratch);
         lists.found.clear();
-        lists
-            .found
-            .extend(scratch.pool.items().iter().map(|item| (item.distance, item.row)).filter(|found| found.1 != row));
-        assert!(!lists.found.is_empty(), "a search finds at least where it started");
+        let found = scratch.pool.items().iter().map(|item| (item.distance, item.row));
+        lists.found.extend(found.filter(|found| found.1 != row && !graph.is_leaving(found.1)));
+        if lists.found.is_empty() && layer == 0 {
+            let root = graph.root().expect("a graph with an entry point has a root");
+            lists.found.push((space.distance(query, space.row(root)), root));
+        }
         lists.selected.clear();
         select_diverse(space, &lists.found, params.m, layer == 0, &mut lists.shadowed, &mut lists.selected);
         graph.store_links(row, layer, 0, &lists.selected);
@@ -308,8 +356,10 @@ fn edges_of_new_node<S: Space + ?Sized>(
             let distance = found.expect("selected rows were found").0;
             edges.push(Edge { target, new: row, distance, layer: layer as u8, anchor: layer == 0 && index == 0 });
         }
-        lists.starts.clear();
-        lists.starts.push(lists.found[0]);
+        if let Some(&nearest) = lists.found.first() {
+            lists.starts.clear();
+            lists.starts.push(nearest);
+        }
     }
     graph.set_kept(row, 1, true);
     edges

@@ -13,6 +13,10 @@
 //!   but the first keeps one link *up*, to a node that was there before it, and has one link *down* to it (the anchor)
 //!   that some owner keeps. These links stand first in a list and are never pruned. An owner with too many of them hands
 //!   one on to another of its own, which moves the node further down the same tree.
+//! - Nodes leave by whole blocks of rows, when all rows of a block are dead. Their owner marks the block; from then on nothing
+//!   new leads to them. Every owner sweeps its lists: a link to a leaving node is replaced by what that node led to, a link up by
+//!   the nearest one further up that stays, and anchors that a leaving node kept go there too. Only then are the nodes gone. The
+//!   root of the tree, the first node of all, never leaves.
 //! - The entry point is one atomic number, changed by compare-exchange, and names only nodes that are linked.
 //!
 //! | file | holds |
@@ -22,6 +26,7 @@
 //! | `pool`, `visited` | candidates and seen rows of one search |
 //! | `indexer` | insert, reverse edges, pruning |
 //! | `select` | the diversity heuristic |
+//! | `sweep` | taking nodes out |
 //! | `edges` | reverse edges in transit |
 //! | `levels` | which layer a node reaches |
 //! | `file`, `repair` | the graph file; making a loaded graph whole |
@@ -37,6 +42,7 @@ mod pool;
 mod repair;
 mod search;
 mod select;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod visited;
@@ -46,6 +52,9 @@ pub use file::{FORMAT_VERSION, GraphLoader};
 pub use graph::{Graph, GraphStats};
 pub use indexer::Indexer;
 pub use search::SearchScratch;
+
+/// Rows of a block: nodes are taken out of the graph by whole blocks.
+pub const BLOCK_ROWS: u32 = 1 << 12;
 
 /// What the graph knows of vectors: how far apart two are. Smaller is nearer.
 ///

@@ -25,6 +25,9 @@ pub(super) fn repair<S: Space + ?Sized>(mut graph: Graph, space: &S) -> Arc<Grap
         drop_dead_links(&mut graph);
         tree.write(&graph);
     }
+    if let Some(root) = rows(&graph).find(|&row| !graph.kept(row).1) {
+        graph.set_root(root);
+    }
     let graph = Arc::new(graph);
     let shards = graph.shards();
     let mut indexers: Vec<_> = (0..shards).map(|shard| Indexer::new(graph.clone(), shard)).collect();

@@ -115,7 +115,7 @@ fn build(points: &Points, m: usize, shards: usize, slots: usize, lateness: u64, 
             transit.extend(outbox.take(shard));
         }
     }
-    indexers.iter_mut().for_each(|indexer| indexer.set_indexed(slots as u32));
+    indexers.iter_mut().for_each(|indexer| indexer.set_indexed(slots as u64));
     graph
 }
 
@@ -317,7 +317,8 @@ fn save(graph: &Graph) -> Vec<Vec<u8>> {
 fn load(files: &[Vec<u8>], slots: &[u32], points: &Points, m: usize) -> crate::error::Result<Arc<Graph>> {
     let mut loader = GraphLoader::new(params(m), files.len(), ROW_BITS)?;
     for (shard, file) in files.iter().enumerate() {
-        loader.read(shard, slots[shard], Path::new("graph"), &mut &file[..])?;
+        let exists = |row: u32| row & ((1 << ROW_BITS) - 1) < slots[shard];
+        loader.read(shard, u64::from(slots[shard]), exists, Path::new("graph"), &mut &file[..])?;
     }
     Ok(loader.finish(points))
 }

@@ -5,9 +5,9 @@
 pub enum ManifestState {
     /// There is none.
     Absent,
-    /// Whole, and of this format or an older one.
+    /// Whole, and of this format.
     Valid,
-    /// Checksum or content is wrong.
+    /// Checksum or content is wrong, or the format is one that this program no longer knows.
     Damaged,
     /// Of a format this program does not know.
     Newer,

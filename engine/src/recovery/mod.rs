@@ -71,7 +71,7 @@ pub fn open(data: &Path, shards: usize, decode: Decode, progress: &Progress) -> 
     let lock = DirectoryLock::take(data)?;
     let (manifest, refusal) = match Manifest::read(data) {
         Ok(manifest) => (manifest, None),
-        Err(error @ (Error::Damaged { .. } | Error::NewerFormat { .. })) => (None, Some(error)),
+        Err(error @ (Error::Damaged { .. } | Error::NewerFormat { .. } | Error::OlderFormat { .. })) => (None, Some(error)),
         Err(error) => return Err(error),
     };
     let path = || data.join(FILE_NAME);

@@ -1,15 +1,19 @@
 //! The writer's side of one column, and of its codes.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use kernels::{ElementKind, Kernels, Metric};
 
+use super::chunks::{CHUNK_BITS, CHUNK_ROWS};
+use super::pins::Expired;
 use super::span::{Span, SpanWriter};
-use super::storage::{Storage, Values, text_range};
+use super::storage::{Storage, Values};
+use super::text::{HeapWriter, Place};
 use crate::batch::{BatchView, ColumnView};
 use crate::error::{Error, Result};
-use crate::schema::{IdRef, Layout, VectorColumn};
+use crate::schema::{IdRef, VectorColumn};
 
 /// Makes the codes of vectors; the region does not know how.
 pub trait RowEncoder: Send + Sync {
@@ -24,17 +28,16 @@ pub trait RowEncoder: Send + Sync {
 
 /// Writes one column of one shard.
 pub(super) enum ColumnWriter {
-    Fixed { values: SpanWriter, width: usize },
+    Fixed { values: SpanWriter },
     Bool { values: SpanWriter },
-    Text { ends: SpanWriter, heap: SpanWriter, heap_filled: usize },
+    Text { places: SpanWriter, heap: HeapWriter, shard: usize },
 }
 
 /// Writes the codes of one vector column of one shard.
 pub(super) struct CodeWriter {
-    span: SpanWriter,
-    dimension: usize,
-    /// Slots below have codes, published or not.
-    pub next: u32,
+    pub span: SpanWriter,
+    /// Ordinals below have codes, published or not.
+    pub next: u64,
     /// Whether the batch being filled gets its codes at once: decided once per batch, because the
     /// encoder may become ready at any time.
     pub is_encoding: bool,
@@ -44,131 +47,111 @@ pub(super) struct CodeWriter {
 impl ColumnWriter {
     pub fn claim(storage: &Storage, shard: usize) -> ColumnWriter {
         match &storage.values {
-            Values::Fixed { span, width } => {
-                ColumnWriter::Fixed { values: SpanWriter::claim(span, shard), width: *width }
-            }
+            Values::Fixed { span } => ColumnWriter::Fixed { values: SpanWriter::claim(span, shard) },
             Values::Bool { span } => ColumnWriter::Bool { values: SpanWriter::claim(span, shard) },
-            Values::Text { ends, heap } => {
-                let heap = SpanWriter::claim(heap, shard);
-                ColumnWriter::Text { ends: SpanWriter::claim(ends, shard), heap_filled: heap.sealed(), heap }
+            Values::Text { places, heap } => {
+                let places = SpanWriter::claim(places, shard);
+                ColumnWriter::Text { places, heap: HeapWriter::claim(heap, shard), shard }
             }
         }
     }
 
-    /// Commits memory for the first `slots` slots and for `text_bytes` more of text. False where the
-    /// text has no room.
-    pub fn commit(&mut self, slots: usize, text_bytes: usize) -> io::Result<bool> {
+    /// The span that has an entry for each row.
+    pub fn span(&mut self) -> &mut SpanWriter {
         match self {
-            ColumnWriter::Fixed { values, width } => values.commit(slots * *width)?,
-            ColumnWriter::Bool { values } => values.commit(slots)?,
-            ColumnWriter::Text { ends, heap, heap_filled } => {
-                let heap_end = *heap_filled + text_bytes;
-                if heap_end > heap.capacity() {
-                    return Ok(false);
-                }
-                ends.commit(slots * 8)?;
-                heap.commit(heap_end)?;
-            }
+            ColumnWriter::Fixed { values } | ColumnWriter::Bool { values } => values,
+            ColumnWriter::Text { places, .. } => places,
         }
-        Ok(true)
     }
 
     /// Value of a filled slot of the id column.
     #[inline]
-    pub fn id(&self, slot: usize) -> IdRef<'_> {
+    pub fn id(&self, slot: u32) -> IdRef<'_> {
         match self {
-            ColumnWriter::Fixed { values, .. } => {
-                let bytes = values.bytes(slot * 8, 8);
+            ColumnWriter::Fixed { values } => {
+                let bytes = values.rows(slot, 1);
                 IdRef::U64(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
             }
-            ColumnWriter::Text { ends, heap, .. } => {
-                let range = text_range(ends.bytes(0, (slot + 1) * 8), slot);
-                let bytes = heap.bytes(range.start, range.len());
+            ColumnWriter::Text { places, heap, shard } => {
+                let place = Place::decode(places.rows(slot, 1));
+                let bytes = heap.heap().bytes(*shard, place.start, place.len);
                 IdRef::Utf8(std::str::from_utf8(bytes).expect("text was checked when it came in"))
             }
             ColumnWriter::Bool { .. } => unreachable!("an id is u64 or utf8"),
         }
     }
 
-    /// Forgets the text of the slots from `slot` on.
-    pub fn unfill(&mut self, slot: usize) {
-        if let ColumnWriter::Text { ends, heap_filled, .. } = self {
-            *heap_filled = end_of_text(ends, slot);
+    /// Forgets the text of the slots of a chunk from `slot` on.
+    pub fn unfill(&mut self, slot: u32) {
+        if let ColumnWriter::Text { places, heap, .. } = self {
+            let place = (slot % CHUNK_ROWS > 0).then(|| Place::decode(places.rows(slot, 1)));
+            heap.truncate(slot >> CHUNK_BITS, place);
         }
     }
 
-    /// Writes a column that is not a vector.
-    pub fn fill(&mut self, source: &ColumnView<'_>, first: usize, rows: usize) {
+    /// Where the next text of a chunk will go.
+    pub fn mark(&mut self, chunk: u32) -> Option<Place> {
         match self {
-            ColumnWriter::Fixed { values, width } => {
-                values.bytes_mut(first * *width, rows * *width).copy_from_slice(source.fixed_rows(0..rows));
+            ColumnWriter::Text { heap, .. } => Some(heap.mark(chunk)),
+            _ => None,
+        }
+    }
+
+    /// Forgets the texts of a chunk that were stored since a mark; with None, all.
+    pub fn forget_text(&mut self, chunk: u32, mark: Option<Place>) {
+        if let ColumnWriter::Text { heap, .. } = self {
+            heap.truncate(chunk, mark);
+        }
+    }
+
+    /// Makes a chunk writable again.
+    pub fn recycle(&mut self, chunk: u32, no_reader_is_left: &Expired) {
+        self.span().unseal(chunk, no_reader_is_left);
+        if let ColumnWriter::Text { heap, .. } = self {
+            heap.free(chunk, no_reader_is_left);
+        }
+    }
+
+    /// Writes rows of a column that is not a vector, to slots of one chunk. False where the text has no room.
+    pub fn fill(&mut self, source: &ColumnView<'_>, rows: Range<usize>, slot: u32) -> io::Result<bool> {
+        match self {
+            ColumnWriter::Fixed { values } => {
+                values.rows_mut(slot, rows.len()).copy_from_slice(source.fixed_rows(rows));
             }
             ColumnWriter::Bool { values } => {
-                let stored = values.bytes_mut(first, rows);
-                stored.iter_mut().enumerate().for_each(|(row, byte)| *byte = u8::from(source.bit(row)));
+                let stored = values.rows_mut(slot, rows.len());
+                stored.iter_mut().zip(rows).for_each(|(byte, row)| *byte = u8::from(source.bit(row)));
             }
-            ColumnWriter::Text { ends, heap, heap_filled } => {
-                let ends = ends.bytes_mut(first * 8, rows * 8);
-                for (row, end) in ends.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-                    if source.is_valid(row) {
-                        let text = source.text(row).as_bytes();
-                        heap.bytes_mut(*heap_filled, text.len()).copy_from_slice(text);
-                        *heap_filled += text.len();
-                    }
-                    *end = (*heap_filled as u64).to_le_bytes();
+            ColumnWriter::Text { places, heap, .. } => {
+                let stored = places.rows_mut(slot, rows.len());
+                for (word, row) in stored.as_chunks_mut::<8>().0.iter_mut().zip(rows) {
+                    let text = if source.is_valid(row) { source.text(row).as_bytes() } else { &[] };
+                    let Some(place) = heap.put(slot >> CHUNK_BITS, text)? else { return Ok(false) };
+                    *word = place.encode();
                 }
             }
         }
+        Ok(true)
     }
 
-    pub fn seal(&mut self, slots: usize) {
+    /// Bytes of text that blocks were taken for.
+    pub fn text_bytes(&self) -> u64 {
         match self {
-            ColumnWriter::Fixed { values, width } => values.seal(slots * *width),
-            ColumnWriter::Bool { values } => values.seal(slots),
-            ColumnWriter::Text { ends, heap, .. } => {
-                heap.seal(end_of_text(ends, slots));
-                ends.seal(slots * 8);
-            }
+            ColumnWriter::Text { heap, .. } => heap.bytes_used(),
+            _ => 0,
         }
     }
 }
 
 impl CodeWriter {
-    pub fn claim(span: &Arc<Span>, dimension: usize, shard: usize) -> CodeWriter {
-        let span = SpanWriter::claim(span, shard);
-        CodeWriter { next: (span.sealed() / dimension) as u32, span, dimension, is_encoding: false, encoder: None }
+    pub fn claim(span: &Arc<Span>, shard: usize) -> CodeWriter {
+        CodeWriter { span: SpanWriter::claim(span, shard), next: 0, is_encoding: false, encoder: None }
     }
 
-    /// Decides whether rows that are filled from slot `first` on get their codes at once.
-    pub fn decide(&mut self, first: u32) {
+    /// Decides whether rows that are filled from an ordinal on get their codes at once.
+    pub fn decide(&mut self, first: u64) {
         self.is_encoding = self.next == first && self.encoder.as_ref().is_some_and(|encoder| encoder.is_ready());
     }
-
-    pub fn commit(&mut self, end: u32) -> io::Result<()> {
-        self.span.commit(end as usize * self.dimension)
-    }
-
-    pub fn code_mut(&mut self, slot: u32) -> &mut [u8] {
-        self.span.bytes_mut(slot as usize * self.dimension, self.dimension)
-    }
-
-    /// Lets readers at the codes below `published`, as far as there are any.
-    pub fn seal(&mut self, published: u32) {
-        self.span.seal(self.next.min(published) as usize * self.dimension);
-    }
-}
-
-/// Where the text of the first `slots` slots ends in the heap.
-fn end_of_text(ends: &SpanWriter, slots: usize) -> usize {
-    if slots == 0 { 0 } else { text_range(ends.bytes(0, slots * 8), slots - 1).end }
-}
-
-/// Bytes of text of a batch; 0 for a column of another type.
-pub(super) fn text_bytes(column: &ColumnView<'_>, rows: usize) -> usize {
-    if column.layout() != Layout::Utf8 {
-        return 0;
-    }
-    (0..rows).filter(|&row| column.is_valid(row)).map(|row| column.text(row).len()).sum()
 }
 
 /// Refuses what has no distance to anything.

@@ -2,48 +2,63 @@
 //!
 //! # Rows
 //! A row id is `shard << row_bits | slot`. The parts of all shards of a column lie in one reservation, so the address of a row is
-//! `base + row × stride`, nothing ever moves, and growth is the commit of the next chunk (`span`, the only file with unsafe code).
+//! `base + row × stride` and nothing ever moves. Rows are numbered in the order in which they come, by *ordinals*; the table in
+//! `chunks` says which slots hold which ordinals. Only `span` has unsafe code.
 //!
 //! # What a reader sees
-//! Slots below the published length of a shard never change. A [`View`] is the published length of every shard at one moment. Per
-//! row there is one word, `replaced_by`: 0 while the row is the newest of its id, `u32::MAX` once it is deleted, else 1 + the slot
-//! of the row that replaced it. A row is visible in a view when it is not deleted and its replacement is not in the view: so each
-//! id is seen exactly once in any view, however many replacements run meanwhile.
+//! A [`View`] is the number of published ordinals of every shard at one moment. Per row there is one word, `ended`: 0 while the row
+//! is the newest of its id, `u64::MAX` once it is deleted, else 1 + the ordinal of the row that replaced it. A row is visible in a
+//! view when it is not deleted and its replacement is not in the view: so each id is seen exactly once in any view, however many
+//! replacements run meanwhile. What a view sees does not change while the view is held.
 //!
 //! # Order of writes
-//! `fill` (above the published length, nobody sees it) → `replace` the older rows of these ids → `publish`, with Release. Codes may
-//! come later: `coded` says, per shard and vector column, below which slot they may be read.
+//! `fill` (behind the published rows, nobody sees it) → `replace` the older rows of these ids → `publish`, with Release. Codes may
+//! come later: `coded` says, per shard and vector column, below which ordinal they may be read.
+//!
+//! # How memory is used again
+//! A chunk whose rows are all dead is *retired* once nothing leads new readers to it, and *recycled* when the readers from before
+//! have gone (`pins`): then later rows fill it. So rows that are written round and round need no more memory than there are rows.
 
+mod chunks;
 mod column;
+mod pins;
 mod scan;
 mod span;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod text;
 mod view;
 mod writer;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
 pub(crate) use column::check_vector;
 pub use column::{RowEncoder, check_vectors};
+pub use chunks::{CHUNK_ROWS, Run};
+pub use pins::Pin;
 pub use span::SealedRows;
 pub use view::View;
-pub use writer::RegionWriter;
+pub use writer::{ChunkImage, RegionWriter};
 
 use crate::error::{Error, Result};
 use crate::limits::{COLLECTION_SPAN_BYTES_MAX, ROW_BITS_MAX, SHARDS_MAX};
-use crate::schema::{IdRef, Layout, Schema};
+use crate::schema::{IdRef, Schema};
+use chunks::{CHUNK_BITS, Chunks};
+use pins::Pins;
 use span::{AtomicSpan, Span};
-use storage::{Storage, Values, text_range};
+use storage::{Storage, Values, text_of};
 
-/// Fewest rows of a shard, as a power of two: every part of a shard is whole pages from here on.
-const ROW_BITS_MIN: u32 = 12;
-/// `replaced_by` of a deleted row.
-const DELETED: u32 = u32::MAX;
+/// Fewest rows of a shard, as a power of two: one chunk.
+const ROW_BITS_MIN: u32 = CHUNK_BITS;
+/// `ended` of a deleted row.
+const DELETED: u64 = u64::MAX;
+/// Lanes of the readers' counters, beside one a shard.
+const LANES_BESIDE: usize = 2;
 
 /// The columns of a collection, of all shards.
 #[derive(Debug)]
@@ -51,13 +66,24 @@ pub struct Region {
     schema: Arc<Schema>,
     shards: usize,
     row_bits: u32,
+    chunks: Chunks,
+    pins: Arc<Pins>,
     columns: Vec<Storage>,
     /// Per vector column; None where the vectors themselves are traversed.
     codes: Vec<Option<Arc<Span>>>,
-    replaced_by: AtomicSpan,
-    published: Vec<CachePadded<AtomicU32>>,
-    /// Rows of a shard that are deleted or replaced.
-    deleted: Vec<CachePadded<AtomicU32>>,
+    /// Per vector column and shard: ordinals below have codes.
+    coded: Vec<Vec<CachePadded<AtomicU64>>>,
+    ended: AtomicSpan,
+    /// Per shard, as all below: ordinals given to rows that may be seen.
+    published: Vec<CachePadded<AtomicU64>>,
+    /// Rows that are deleted or replaced, in chunks in use.
+    dead: Vec<CachePadded<AtomicU64>>,
+    /// Ordinals whose chunk is out of use.
+    gone: Vec<CachePadded<AtomicU64>>,
+    /// Memory used, in bytes.
+    memory: Vec<CachePadded<AtomicU64>>,
+    /// Memory of a row, in bytes, without its text.
+    row_bytes: u64,
 }
 
 impl Region {
@@ -70,7 +96,7 @@ impl Region {
         Region::with_row_bits(schema, shards, row_bits)
     }
 
-    /// As `new`, with room for `(1 << row_bits) - 1` rows a shard.
+    /// As `new`, with room for `1 << row_bits` rows a shard.
     ///
     /// # Errors
     /// `OutOfMemory` where the address space is used up.
@@ -83,18 +109,24 @@ impl Region {
         let columns = storage.collect::<std::io::Result<Vec<_>>>().map_err(reserve)?;
         let mut codes = Vec::with_capacity(schema.vectors().len());
         for vector in schema.vectors() {
-            let span = vector.has_codes().then(|| Span::new(shards, vector.dimension << row_bits, true));
+            let span = vector.has_codes().then(|| Span::new(shards, vector.dimension, row_bits, true));
             codes.push(span.transpose().map_err(reserve)?);
         }
-        let counters = || (0..shards).map(|_| CachePadded::new(AtomicU32::new(0))).collect();
+        let counters = || (0..shards).map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         Ok(Arc::new(Region {
             shards,
             row_bits,
+            chunks: Chunks::new(shards, row_bits).map_err(reserve)?,
+            pins: Pins::new(shards + LANES_BESIDE),
             columns,
+            coded: codes.iter().map(|_| counters()).collect(),
             codes,
-            replaced_by: AtomicSpan::new(shards, 1 << row_bits).map_err(reserve)?,
+            ended: AtomicSpan::new(shards, 1 << row_bits).map_err(reserve)?,
             published: counters(),
-            deleted: counters(),
+            dead: counters(),
+            gone: counters(),
+            memory: counters(),
+            row_bytes: row_bytes(&schema),
             schema,
         }))
     }
@@ -114,9 +146,9 @@ impl Region {
         self.row_bits
     }
 
-    /// Rows that a shard can hold. One less than the ids of a shard, so that no row id is `u32::MAX`.
+    /// Rows that a shard can hold, dead ones whose chunk is in use among them.
     pub fn rows_max(&self) -> u32 {
-        (1 << self.row_bits) - 1
+        self.chunks.chunks_max() << CHUNK_BITS
     }
 
     /// Row id of a slot.
@@ -132,15 +164,26 @@ impl Region {
         ((row >> self.row_bits) as usize, row & ((1 << self.row_bits) - 1))
     }
 
-    /// Published slots of a shard.
+    /// Published ordinals of a shard.
     #[inline]
-    pub fn published(&self, shard: usize) -> u32 {
+    pub fn published(&self, shard: usize) -> u64 {
         self.published[shard].load(Ordering::Acquire)
     }
 
     /// The collection at this moment.
     pub fn view(&self) -> View {
-        View::new(self.shards, |shard| self.published(shard))
+        View::new(self.pins.pin(), self.shards, |shard| self.published(shard))
+    }
+
+    /// Keeps every row that can be reached now where it is. A view does that too.
+    pub fn pin(&self) -> Pin {
+        self.pins.pin()
+    }
+
+    /// Where the rows of a range of ordinals lie, in their order. Ordinals whose chunk is gone are left out: nothing in them
+    /// was alive.
+    pub fn runs(&self, shard: usize, ordinals: Range<u64>) -> Vec<Run> {
+        self.chunks.runs(shard, ordinals)
     }
 
     /// Whether a row is in the view, not deleted, and not replaced by a row in the view.
@@ -148,30 +191,42 @@ impl Region {
     pub fn visible(&self, view: &View, row: u32) -> bool {
         let (shard, slot) = self.locate(row);
         let len = view.len(shard);
-        slot < len && is_live(self.replaced_by.word(shard, slot as usize).load(Ordering::Relaxed), len)
+        self.chunks.ordinal(shard, slot).is_some_and(|ordinal| ordinal < len)
+            && is_live(self.ended.word(shard, slot as usize).load(Ordering::Relaxed), len)
     }
 
     /// Whether a row is neither deleted nor replaced, by any row filled so far.
     #[inline]
     pub fn is_live(&self, row: u32) -> bool {
         let (shard, slot) = self.locate(row);
-        self.replaced_by.word(shard, slot as usize).load(Ordering::Relaxed) == 0
+        self.ended.word(shard, slot as usize).load(Ordering::Relaxed) == 0
     }
 
-    /// Rows of a shard that are deleted or replaced, by rows published or about to be.
-    pub fn deleted_rows(&self, shard: usize) -> u32 {
-        self.deleted[shard].load(Ordering::Relaxed)
+    /// Whether there is a published row of this id, dead or not.
+    pub fn is_published(&self, row: u32) -> bool {
+        let (shard, slot) = self.locate(row);
+        slot >> CHUNK_BITS < self.chunks.used(shard)
+            && self.chunks.ordinal(shard, slot).is_some_and(|ordinal| ordinal < self.published(shard))
     }
 
-    /// Bitmap of a shard's first `len` slots, lowest bit first: set where a view of that length does not see the row.
-    pub fn deleted_bitmap(&self, shard: usize, len: u32) -> Vec<u8> {
-        let len = len as usize;
-        let mut bitmap = vec![0; len.div_ceil(8)];
-        for slot in 0..len {
-            let replaced_by = self.replaced_by.word(shard, slot).load(Ordering::Relaxed);
-            bitmap[slot / 8] |= u8::from(!is_live(replaced_by, len as u32)) << (slot % 8);
-        }
-        bitmap
+    /// Published rows of a shard whose chunk is in use, dead ones too.
+    pub fn rows_of(&self, shard: usize) -> u64 {
+        self.published(shard).saturating_sub(self.gone[shard].load(Ordering::Relaxed))
+    }
+
+    /// Published rows whose chunk is in use, dead ones too.
+    pub fn rows(&self) -> u64 {
+        (0..self.shards).map(|shard| self.rows_of(shard)).sum()
+    }
+
+    /// Rows of a shard among those that are deleted or replaced, by rows published or about to be.
+    pub fn dead_rows(&self, shard: usize) -> u64 {
+        self.dead[shard].load(Ordering::Relaxed)
+    }
+
+    /// Rows of a range of ordinals that live, give or take those of its first and last chunk.
+    pub fn live_rows_in(&self, shard: usize, ordinals: Range<u64>) -> u64 {
+        self.chunks.live_rows(shard, &ordinals)
     }
 
     /// Id of a published row.
@@ -182,9 +237,9 @@ impl Region {
     pub fn id(&self, row: u32) -> IdRef<'_> {
         let (shard, slot) = self.locate(row);
         match &self.columns[self.schema.id_column()].values {
-            Values::Text { .. } => IdRef::Utf8(self.text(self.schema.id_column(), shard, slot)),
-            Values::Fixed { span, .. } => {
-                let bytes = span.bytes(shard, slot as usize * 8, 8);
+            Values::Text { places, heap } => IdRef::Utf8(text_of(places, heap, shard, slot)),
+            Values::Fixed { span } => {
+                let bytes = span.rows(shard, slot, 1);
                 IdRef::U64(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
             }
             Values::Bool { .. } => unreachable!("an id is u64 or utf8"),
@@ -194,41 +249,29 @@ impl Region {
     /// Whether a published row has a value in a column.
     pub fn is_valid(&self, column: usize, row: u32) -> bool {
         let (shard, slot) = self.locate(row);
-        assert!(slot < self.published(shard), "slot {slot} of shard {shard} is not published");
         self.columns[column].nulls.as_ref().is_none_or(|nulls| !nulls.is_null(shard, slot as usize))
-    }
-
-    /// Text of a published row; empty where it is null.
-    pub(crate) fn text(&self, column: usize, shard: usize, slot: u32) -> &str {
-        let Values::Text { ends, heap } = &self.columns[column].values else { panic!("a text column") };
-        let slot = slot as usize;
-        let range = text_range(ends.bytes(shard, 0, (slot + 1) * 8), slot);
-        let bytes = heap.bytes(shard, range.start, range.len());
-        std::str::from_utf8(bytes).expect("text was checked when it came in")
     }
 
     /// The vectors of a vector column, by row id; published rows may be read.
     #[inline]
     pub fn vectors(&self, vector_index: usize) -> SealedRows<'_> {
-        let vector = &self.schema.vectors()[vector_index];
-        let Values::Fixed { span, width } = &self.columns[vector.column].values else {
+        let Values::Fixed { span } = &self.columns[self.schema.vectors()[vector_index].column].values else {
             unreachable!("vectors have a width")
         };
-        span.rows(*width, self.row_bits)
+        span.sealed_rows()
     }
 
     /// The int8 codes of a vector column, by row id; coded rows may be read. None for element types that have no codes.
     #[inline]
     pub fn codes(&self, vector_index: usize) -> Option<SealedRows<'_>> {
-        let span = self.codes[vector_index].as_ref()?;
-        Some(span.rows(self.schema.vectors()[vector_index].dimension, self.row_bits))
+        self.codes[vector_index].as_ref().map(|span| span.sealed_rows())
     }
 
-    /// Slots of a shard whose codes may be read; all published ones where there are no codes.
+    /// Ordinals of a shard below which codes may be read; all published ones where there are no codes.
     #[inline]
-    pub fn coded(&self, vector_index: usize, shard: usize) -> u32 {
+    pub fn coded(&self, vector_index: usize, shard: usize) -> u64 {
         match &self.codes[vector_index] {
-            Some(span) => (span.sealed(shard) / self.schema.vectors()[vector_index].dimension) as u32,
+            Some(_) => self.coded[vector_index][shard].load(Ordering::Acquire),
             None => self.published(shard),
         }
     }
@@ -238,19 +281,17 @@ impl Region {
         Error::OutOfMemory { what: "columns of a collection", bytes: self.bytes_committed(), source }
     }
 
-    /// Memory made accessible so far, of all shards and columns, in bytes. What was not touched yet costs nothing.
+    /// Memory used, of all shards and columns, in bytes.
     pub fn bytes_committed(&self) -> u64 {
-        let columns: u64 = self.columns.iter().map(Storage::bytes_committed).sum();
-        let codes: u64 = self.codes.iter().flatten().map(|span| span.bytes_committed()).sum();
-        columns + codes + self.replaced_by.bytes_committed()
+        self.memory.iter().map(|memory| memory.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// Whether a row with this `replaced_by` is visible in a view that has `len` slots of its shard.
+/// Whether a row with this `ended` is visible in a view that has `len` ordinals of its shard.
 #[inline]
-fn is_live(replaced_by: u32, len: u32) -> bool {
-    // 0: live. Else 1 + slot of the replacement, which is in the view when its slot is below `len`. Deleted is above any slot.
-    replaced_by == 0 || (replaced_by > len && replaced_by != DELETED)
+fn is_live(ended: u64, len: u64) -> bool {
+    // 0: live. Else 1 + ordinal of the replacement, which is in the view when that is below `len`. Deleted is above any.
+    ended == 0 || (ended > len && ended != DELETED)
 }
 
 fn row_bits_max(shards: usize) -> u32 {
@@ -267,10 +308,17 @@ fn row_bits_for(schema: &Schema, shards: usize) -> u32 {
 /// Address space of a row, in bytes, rounded up.
 fn reserved_row_bytes(schema: &Schema) -> u64 {
     let columns: usize = schema.columns().iter().map(Storage::reserved_row_bytes).sum();
-    let codes: usize = schema.vectors().iter().filter(|vector| vector.has_codes()).map(|vector| vector.dimension).sum();
-    (columns + codes + size_of::<u32>()) as u64
+    columns as u64 + code_bytes(schema) + size_of::<u64>() as u64
+}
+
+/// Memory of a row, in bytes, without its text.
+fn row_bytes(schema: &Schema) -> u64 {
+    let columns: usize = schema.columns().iter().map(Storage::row_bytes).sum();
+    columns as u64 + code_bytes(schema) + size_of::<u64>() as u64
+}
+
+fn code_bytes(schema: &Schema) -> u64 {
+    schema.vectors().iter().filter(|vector| vector.has_codes()).map(|vector| vector.dimension as u64).sum()
 }
 
 const _: () = assert!(ROW_BITS_MIN <= ROW_BITS_MAX);
-// Layouts are byte widths, so a part of `1 << ROW_BITS_MIN` rows is whole pages.
-const _: () = assert!(1usize << ROW_BITS_MIN == 4096 && size_of::<Layout>() > 0);

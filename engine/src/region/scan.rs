@@ -1,7 +1,7 @@
 //! Published rows as Arrow batches.
 //!
-//! A range of slots of one shard is given without copying values: the arrays point into the spans and keep them alive. Copied are
-//! only the text offsets (rebased to i32), booleans (packed) and null bitmaps. Rows picked one by one are gathered.
+//! Slots of one chunk are given without copying values: the arrays point into the spans, and keep them alive and the rows as they
+//! are. Copied are only texts, booleans (packed) and null bitmaps. Rows picked one by one are gathered.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,27 +11,28 @@ use arrow::array::{ArrayData, ArrayRef, BooleanArray, RecordBatch, RecordBatchOp
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
-use super::storage::{Values, text_range};
+use super::chunks::CHUNK_BITS;
+use super::storage::{Values, text_of};
 use super::{Region, View, is_live};
 use crate::error::{Error, Result};
 use crate::schema::Layout;
 
 impl Region {
-    /// Published slots of one shard, deleted ones too, without copying their values.
+    /// Published slots of one chunk, dead ones too, without copying their values.
     ///
     /// # Errors
     /// `LimitExceeded` where the text of a column is 2 GiB or more: ask for fewer slots.
     ///
     /// # Panics
-    /// If a slot is not published or a column does not exist.
-    pub fn batch(&self, shard: usize, slots: Range<u32>, columns: &[usize]) -> Result<RecordBatch> {
-        assert!(slots.start <= slots.end && slots.end <= self.published(shard), "published slots");
-        let slots = slots.start as usize..slots.end as usize;
-        let arrays = columns.iter().map(|&column| self.slice(column, shard, slots.clone()));
+    /// If a slot is not published, they are not of one chunk, or a column does not exist.
+    pub fn batch(&self, view: &View, shard: usize, slots: Range<u32>, columns: &[usize]) -> Result<RecordBatch> {
+        assert!(slots.start < slots.end, "some slots");
+        assert_eq!(slots.start >> CHUNK_BITS, (slots.end - 1) >> CHUNK_BITS, "slots of one chunk");
+        let arrays = columns.iter().map(|&column| self.slice(view, column, shard, slots.clone()));
         self.record_batch(columns, arrays.collect::<Result<Vec<_>>>()?, slots.len())
     }
 
-    /// Published rows of any shards, in the order given, visible or not.
+    /// Published rows of any shards, in the order given, visible or not. The caller holds a view or a pin from before it knew them.
     ///
     /// # Errors
     /// `LimitExceeded` where the text of a column is 2 GiB or more: ask for fewer rows.
@@ -39,35 +40,18 @@ impl Region {
     /// # Panics
     /// If a row is not published or a column does not exist.
     pub fn take(&self, rows: &[u32], columns: &[usize]) -> Result<RecordBatch> {
-        for &row in rows {
-            let (shard, slot) = self.locate(row);
-            assert!(slot < self.published(shard), "slot {slot} of shard {shard} is not published");
-        }
         let arrays = columns.iter().map(|&column| self.gather(column, rows));
         self.record_batch(columns, arrays.collect::<Result<Vec<_>>>()?, rows.len())
     }
 
-    /// What a view sees of a range of slots: without copying values where every row is visible, gathered where not.
-    ///
-    /// # Errors
-    /// As for `batch`.
-    pub fn scan(&self, view: &View, shard: usize, slots: Range<u32>, columns: &[usize]) -> Result<RecordBatch> {
-        let mut rows = Vec::new();
-        self.visible_rows(view, shard, slots.clone(), &mut rows);
-        if rows.len() == slots.len() { self.batch(shard, slots, columns) } else { self.take(&rows, columns) }
-    }
-
-    /// Appends the rows of a range of slots that are visible in a view.
-    ///
-    /// # Panics
-    /// If a slot is not in the view.
-    pub fn visible_rows(&self, view: &View, shard: usize, slots: Range<u32>, out: &mut Vec<u32>) {
+    /// Appends the rows of a range of ordinals that are visible in a view.
+    pub fn visible_rows(&self, view: &View, shard: usize, ordinals: Range<u64>, out: &mut Vec<u32>) {
         let len = view.len(shard);
-        assert!(slots.start <= slots.end && slots.end <= len, "slots of the view");
-        out.reserve(slots.len());
-        for slot in slots {
-            if is_live(self.replaced_by.word(shard, slot as usize).load(Ordering::Relaxed), len) {
-                out.push(self.row(shard, slot));
+        for run in self.runs(shard, ordinals.start..ordinals.end.min(len)) {
+            for slot in run.slots() {
+                if is_live(self.ended.word(shard, slot as usize).load(Ordering::Relaxed), len) {
+                    out.push(self.row(shard, slot));
+                }
             }
         }
     }
@@ -78,26 +62,21 @@ impl Region {
         Ok(batch.expect("arrays of the types that the schema names"))
     }
 
-    fn slice(&self, column: usize, shard: usize, slots: Range<usize>) -> Result<ArrayRef> {
+    fn slice(&self, view: &View, column: usize, shard: usize, slots: Range<u32>) -> Result<ArrayRef> {
         let (first, rows) = (slots.start, slots.len());
-        let nulls = self.nulls(column, rows, |row| (shard, first + row));
         match &self.columns[column].values {
-            Values::Fixed { span, width } => {
-                Ok(self.fixed_array(column, rows, span.buffer(shard, first * width, rows * width), nulls))
+            Values::Fixed { span } => {
+                let nulls = self.nulls(column, rows, |row| (shard, first as usize + row));
+                Ok(self.fixed_array(column, rows, span.buffer(view.pin().clone(), shard, first, rows), nulls))
             }
             Values::Bool { span } => {
-                let bytes = span.bytes(shard, first, rows);
+                let nulls = self.nulls(column, rows, |row| (shard, first as usize + row));
+                let bytes = span.rows(shard, first, rows);
                 Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| bytes[row] != 0), nulls)))
             }
-            Values::Text { ends, heap } => {
-                let ends = ends.bytes(shard, 0, slots.end * 8);
-                let start = if first == 0 { 0 } else { text_range(ends, first - 1).end };
-                let mut offsets = Offsets::new(rows);
-                for slot in slots {
-                    offsets.push(text_range(ends, slot).len())?;
-                }
-                let text = heap.buffer(shard, start, offsets.end());
-                Ok(offsets.array(text, nulls))
+            Values::Text { .. } => {
+                let rows: Vec<u32> = slots.map(|slot| self.row(shard, slot)).collect();
+                self.gather(column, &rows)
             }
         }
     }
@@ -109,26 +88,26 @@ impl Region {
         };
         let nulls = self.nulls(column, rows.len(), |index| at(rows[index]));
         match &self.columns[column].values {
-            Values::Fixed { span, width } => {
-                let mut bytes = MutableBuffer::with_capacity(rows.len() * width);
-                for (shard, slot) in rows.iter().map(|&row| at(row)) {
-                    bytes.extend_from_slice(span.bytes(shard, slot * width, *width));
+            Values::Fixed { span } => {
+                let mut bytes = MutableBuffer::with_capacity(rows.len() * span.row_bytes());
+                for (shard, slot) in rows.iter().map(|&row| self.locate(row)) {
+                    bytes.extend_from_slice(span.rows(shard, slot, 1));
                 }
                 Ok(self.fixed_array(column, rows.len(), bytes.into(), nulls))
             }
             Values::Bool { span } => {
                 let value = |index: usize| {
-                    let (shard, slot) = at(rows[index]);
-                    span.bytes(shard, slot, 1)[0] != 0
+                    let (shard, slot) = self.locate(rows[index]);
+                    span.rows(shard, slot, 1)[0] != 0
                 };
                 Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows.len(), value), nulls)))
             }
-            Values::Text { .. } => {
+            Values::Text { places, heap } => {
                 let mut offsets = Offsets::new(rows.len());
                 let mut text = MutableBuffer::new(0);
                 for &row in rows {
                     let (shard, slot) = self.locate(row);
-                    let value = self.text(column, shard, slot);
+                    let value = text_of(places, heap, shard, slot);
                     offsets.push(value.len())?;
                     text.extend_from_slice(value.as_bytes());
                 }

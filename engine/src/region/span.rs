@@ -1,26 +1,30 @@
 #![allow(unsafe_code)]
-//! Reserved address space that shards fill from the front: the only file of the region with unsafe code.
+//! Reserved address space that shards fill: with `links` of the graph the only file of the engine's data with unsafe code.
 //!
 //! ```text
-//! reservation | shard 0 ............................ | shard 1 ............................ | …
-//!             | sealed, never changes | writer's | . |
-//!             0                   sealed   committed shard_bytes
+//! reservation | shard 0: chunk 0 | chunk 1 | … .................... | shard 1: chunk 0 | …
+//!             | rows readable | writer's | ...                        (per chunk)
+//!             0            sealed      committed                 shard_bytes
 //! ```
 //!
-//! One mapping holds the parts of all shards, back to back. A part is inaccessible until it is committed, chunk by chunk. Below
-//! `sealed` the bytes never change again and any thread may read them; between `sealed` and `committed` they belong to the one
-//! [`SpanWriter`] of the shard. `sealed` is stored with Release and read with Acquire, so who sees the mark sees the bytes. Both
-//! are checked on every access, so nothing here can be called in a way that is unsound.
+//! One mapping holds the parts of all shards, back to back. A part is inaccessible until it is committed, from the front. In each
+//! chunk of 4,096 rows the first `sealed` rows do not change and any thread may read them; the others belong to the one
+//! [`SpanWriter`] of the shard. The mark is stored with Release and read with Acquire, so who sees the mark sees the bytes, and it is
+//! checked on every access. It goes back to 0 only against the proof that no reader is left ([`Expired`]), and readers hold a
+//! [`Pin`] for as long as they use what they were given: that is the one rule that callers keep.
 
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arrow::buffer::Buffer;
 use crossbeam_utils::CachePadded;
 use kernels::{Distance, Rows};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
+
+use super::chunks::{CHUNK_BITS, CHUNK_ROWS};
+use super::pins::{Expired, Pin};
 
 const PAGE_BYTES: usize = 4096;
 /// Commit step where huge pages are wanted: one huge page.
@@ -96,8 +100,23 @@ impl Reservation {
         unsafe { self.base.add(shard * self.shard_bytes + offset) }
     }
 
-    fn bytes_committed(&self) -> u64 {
-        self.committed.iter().map(|committed| committed.load(Ordering::Relaxed) as u64).sum()
+    /// Makes sure that there is memory behind committed bytes, in huge pages where they were asked for.
+    fn populate(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
+        self.advise(shard, start, len, libc::MADV_POPULATE_WRITE)
+    }
+
+    /// Gives the memory behind committed bytes back; they are zero when they are touched next.
+    fn discard(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
+        self.advise(shard, start, len, libc::MADV_DONTNEED)
+    }
+
+    fn advise(&self, shard: usize, start: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
+        let end = start.checked_add(len).expect("bytes of a part");
+        assert!(end <= self.committed[shard].load(Ordering::Acquire), "committed bytes");
+        // SAFETY: the range is committed memory of this mapping. Populating changes no content; discarding is only done by
+        // `SpanWriter::discard`, to bytes that are the writer's alone.
+        let result = unsafe { libc::madvise(self.address(shard, start).as_ptr().cast(), len, advice) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -109,89 +128,93 @@ impl Drop for Reservation {
     }
 }
 
-/// A column of bytes: each shard's part grows, and what is sealed never changes.
+/// A column of rows of one width: each shard's part grows, and what is sealed does not change while it can be read.
 #[derive(Debug)]
 pub(super) struct Span {
     reservation: Reservation,
-    sealed: Vec<CachePadded<AtomicUsize>>,
+    row_bytes: usize,
+    row_bits: u32,
+    /// Per chunk of all shards: rows that may be read.
+    sealed: AtomicSpan32,
     claimed: Vec<AtomicBool>,
 }
 
 impl Span {
-    /// Reserves `shard_bytes` (whole pages) for each shard. `huge`: ask for huge pages.
-    pub fn new(shards: usize, shard_bytes: usize, huge: bool) -> io::Result<Arc<Span>> {
+    /// Reserves `1 << row_bits` rows of `row_bytes` for each shard. `huge`: ask for huge pages.
+    pub fn new(shards: usize, row_bytes: usize, row_bits: u32, huge: bool) -> io::Result<Arc<Span>> {
         Ok(Arc::new(Span {
-            reservation: Reservation::new(shards, shard_bytes, huge)?,
-            sealed: (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect(),
+            reservation: Reservation::new(shards, row_bytes << row_bits, huge)?,
+            row_bytes,
+            row_bits,
+            sealed: AtomicSpan32::new(shards << (row_bits - CHUNK_BITS))?,
             claimed: (0..shards).map(|_| AtomicBool::new(false)).collect(),
         }))
     }
 
-    /// Bytes of a shard's part that never change again.
-    #[inline]
-    pub fn sealed(&self, shard: usize) -> usize {
-        self.sealed[shard].load(Ordering::Acquire)
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
-    /// Sealed bytes.
+    fn chunk(&self, shard: usize, slot: u32) -> usize {
+        shard << (self.row_bits - CHUNK_BITS) | (slot >> CHUNK_BITS) as usize
+    }
+
+    /// Rows of one chunk. The caller holds a pin, or is on the shard's own thread and between two of its operations.
     ///
     /// # Panics
     /// If any of them is not sealed.
     #[inline]
-    pub fn bytes(&self, shard: usize, start: usize, len: usize) -> &[u8] {
-        let sealed = self.sealed(shard);
-        assert!(start.checked_add(len).is_some_and(|end| end <= sealed), "bytes {start} + {len} of {sealed} sealed");
-        // SAFETY: sealed bytes are committed, and nobody writes them again; the mapping lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.reservation.address(shard, start).as_ptr(), len) }
+    pub fn rows(&self, shard: usize, slot: u32, count: usize) -> &[u8] {
+        let sealed = self.sealed.get(self.chunk(shard, slot)).load(Ordering::Acquire) as usize;
+        let end = (slot % CHUNK_ROWS) as usize + count;
+        assert!(end <= sealed, "rows {slot} + {count} of shard {shard}, {sealed} of the chunk can be read");
+        let address = self.reservation.address(shard, slot as usize * self.row_bytes);
+        // SAFETY: sealed rows are committed, and nobody writes them while a reader from before is left (see `Expired`); the
+        // mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(address.as_ptr(), count * self.row_bytes) }
     }
 
-    /// Sealed bytes as an Arrow buffer that keeps the span alive.
+    /// Rows of one chunk as an Arrow buffer, which keeps the span alive and the rows as they are.
     ///
     /// # Panics
     /// If any of them is not sealed.
-    pub fn buffer(self: &Arc<Self>, shard: usize, start: usize, len: usize) -> Buffer {
-        let bytes = NonNull::from(self.bytes(shard, start, len)).cast::<u8>();
-        // SAFETY: the bytes are sealed (checked by `bytes`), so they never change, and the buffer holds the span that maps them.
-        unsafe { Buffer::from_custom_allocation(bytes, len, self.clone()) }
+    pub fn buffer(self: &Arc<Self>, pin: Pin, shard: usize, slot: u32, count: usize) -> Buffer {
+        let bytes = self.rows(shard, slot, count);
+        let first = NonNull::from(bytes).cast::<u8>();
+        // SAFETY: the rows are sealed (checked by `rows`) and stay so while the pin is held; the buffer holds both the pin and
+        // the span that maps them.
+        unsafe { Buffer::from_custom_allocation(first, bytes.len(), Arc::new((self.clone(), pin))) }
     }
 
-    /// The span as rows of `row_bytes`, back to back, `1 << row_bits` for each shard.
-    pub fn rows(&self, row_bytes: usize, row_bits: u32) -> SealedRows<'_> {
-        assert_eq!(row_bytes << row_bits, self.reservation.shard_bytes, "the stride that the span was made for");
-        let count = self.sealed.len() << row_bits;
-        // SAFETY: `SealedRows` asks for sealed rows only (it checks each id), and those are readable and never written while
-        // the span is borrowed. A prefetch of any other row is a hint that cannot fault.
-        let rows = unsafe { Rows::new(self.reservation.base.as_ptr(), row_bytes, row_bytes, count) };
-        SealedRows { span: self, rows, row_bytes, row_bits }
-    }
-
-    /// Accessible bytes of all shards.
-    pub fn bytes_committed(&self) -> u64 {
-        self.reservation.bytes_committed()
+    /// The span as rows by row id.
+    pub fn sealed_rows(&self) -> SealedRows<'_> {
+        let count = self.claimed.len() << self.row_bits;
+        // SAFETY: `SealedRows` asks for sealed rows only (it checks each id), and those are readable and not written while
+        // their reader holds a pin. A prefetch of any other row is a hint that cannot fault.
+        let rows = unsafe { Rows::new(self.reservation.base.as_ptr(), self.row_bytes, self.row_bytes, count) };
+        SealedRows { span: self, rows }
     }
 }
 
-/// Rows of one column, by row id. Each id is checked against what its shard has sealed.
+/// Rows of one column, by row id. Each id is checked against what its chunk has sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedRows<'a> {
     span: &'a Span,
     rows: Rows<'a>,
-    row_bytes: usize,
-    row_bits: u32,
 }
 
 impl<'a> SealedRows<'a> {
     #[inline]
     fn check(&self, row: u32) {
-        let (shard, slot) = ((row >> self.row_bits) as usize, row as usize & ((1 << self.row_bits) - 1));
-        let sealed = self.span.sealed(shard);
-        assert!((slot + 1) * self.row_bytes <= sealed, "slot {slot} of shard {shard} is not readable yet");
+        let sealed = self.span.sealed.get((row >> CHUNK_BITS) as usize).load(Ordering::Acquire);
+        assert!(row % CHUNK_ROWS < sealed, "row {row:#x} is not readable");
     }
 
     /// Bytes of a row.
     ///
     /// # Panics
-    /// If the row is not readable yet.
+    /// If the row is not readable.
     #[inline]
     pub fn get(&self, row: u32) -> &'a [u8] {
         self.check(row);
@@ -201,7 +224,7 @@ impl<'a> SealedRows<'a> {
     /// Distances of a query to rows, `out[i]` to `rows[i]`.
     ///
     /// # Panics
-    /// If a row is not readable yet, or the lengths differ.
+    /// If a row is not readable, or the lengths differ.
     #[inline]
     pub fn distances(&self, distance: Distance, query: &[u8], rows: &[u32], out: &mut [f32]) {
         rows.iter().for_each(|&row| self.check(row));
@@ -233,67 +256,198 @@ impl SpanWriter {
         SpanWriter { span: span.clone(), shard }
     }
 
-    /// Bytes that the part can grow to.
-    pub fn capacity(&self) -> usize {
-        self.span.reservation.shard_bytes
+    /// Makes the first `slots` slots writable.
+    pub fn commit(&mut self, slots: usize) -> io::Result<()> {
+        self.span.reservation.commit(self.shard, slots * self.span.row_bytes)
     }
 
-    /// Makes the first `end` bytes writable.
-    pub fn commit(&mut self, end: usize) -> io::Result<()> {
-        self.span.reservation.commit(self.shard, end)
-    }
-
-    /// Bytes above the seal, for writing.
+    /// Rows of one chunk above its seal, for writing.
     ///
     /// # Panics
     /// If any of them is sealed or not committed.
     #[inline]
-    pub fn bytes_mut(&mut self, start: usize, len: usize) -> &mut [u8] {
-        assert!(start >= self.sealed(), "sealed bytes never change");
-        self.check_committed(start, len);
-        // SAFETY: the bytes are committed and not sealed: readers keep below the seal, and this is the shard's only writer,
+    pub fn rows_mut(&mut self, slot: u32, count: usize) -> &mut [u8] {
+        let offset = slot % CHUNK_ROWS;
+        assert!(offset >= self.sealed(slot), "sealed rows do not change");
+        assert!(offset as usize + count <= CHUNK_ROWS as usize, "rows of one chunk");
+        let len = self.check_committed(slot, count);
+        // SAFETY: the rows are committed and not sealed: readers keep below the seal, and this is the shard's only writer,
         // borrowed mutably, so neither another borrow nor `seal` can happen while the slice lives.
-        unsafe { std::slice::from_raw_parts_mut(self.span.reservation.address(self.shard, start).as_ptr(), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.address(slot), len) }
     }
 
-    /// Bytes on either side of the seal, for reading.
+    /// Rows of one chunk on either side of the seal, for reading.
     ///
     /// # Panics
     /// If any of them is not committed.
     #[inline]
-    pub fn bytes(&self, start: usize, len: usize) -> &[u8] {
-        self.check_committed(start, len);
-        // SAFETY: the bytes are committed, and only this writer, borrowed here, could write them.
-        unsafe { std::slice::from_raw_parts(self.span.reservation.address(self.shard, start).as_ptr(), len) }
+    pub fn rows(&self, slot: u32, count: usize) -> &[u8] {
+        let len = self.check_committed(slot, count);
+        // SAFETY: the rows are committed, and only this writer, borrowed here, could write them.
+        unsafe { std::slice::from_raw_parts(self.address(slot), len) }
     }
 
-    fn check_committed(&self, start: usize, len: usize) {
+    fn address(&self, slot: u32) -> *mut u8 {
+        self.span.reservation.address(self.shard, slot as usize * self.span.row_bytes).as_ptr()
+    }
+
+    /// Bytes of the rows, all of them committed.
+    fn check_committed(&self, slot: u32, count: usize) -> usize {
         let committed = self.span.reservation.committed[self.shard].load(Ordering::Acquire);
-        assert!(
-            start.checked_add(len).is_some_and(|end| end <= committed),
-            "bytes {start} + {len} of {committed} committed"
-        );
+        let end = (slot as usize + count) * self.span.row_bytes;
+        assert!(end <= committed, "slots {slot} + {count}, {committed} bytes committed");
+        count * self.span.row_bytes
     }
 
-    /// Bytes that are sealed.
-    pub fn sealed(&self) -> usize {
-        self.span.sealed[self.shard].load(Ordering::Relaxed)
+    fn mark(&self, slot: u32) -> &AtomicU32 {
+        self.span.sealed.get(self.span.chunk(self.shard, slot))
     }
 
-    /// Seals the first `end` bytes.
+    /// Rows of a slot's chunk that are sealed.
+    pub fn sealed(&self, slot: u32) -> u32 {
+        self.mark(slot).load(Ordering::Relaxed)
+    }
+
+    /// Seals the rows of a chunk up to and without `slot` + `count`.
     ///
     /// # Panics
-    /// If that would take back a seal, or `end` is not committed.
-    pub fn seal(&mut self, end: usize) {
-        assert!(end >= self.sealed(), "a seal is for ever");
-        self.check_committed(0, end);
-        self.span.sealed[self.shard].store(end, Ordering::Release);
+    /// If that would take back a seal, or the rows are not committed.
+    pub fn seal(&mut self, slot: u32, count: u32) {
+        let end = slot % CHUNK_ROWS + count;
+        assert!(end >= self.sealed(slot) && end <= CHUNK_ROWS, "a seal is not taken back");
+        self.check_committed(slot, count as usize);
+        self.mark(slot).store(end, Ordering::Release);
+    }
+
+    /// Makes a chunk writable again, from its first row on.
+    pub fn unseal(&mut self, chunk: u32, _no_reader_is_left: &Expired) {
+        self.mark(chunk << CHUNK_BITS).store(0, Ordering::Release);
+    }
+
+    /// Gives the memory of an unsealed chunk back.
+    ///
+    /// # Panics
+    /// If it is sealed.
+    pub fn discard(&mut self, chunk: u32) -> io::Result<()> {
+        assert_eq!(self.sealed(chunk << CHUNK_BITS), 0, "sealed rows do not change");
+        let bytes = self.span.row_bytes << CHUNK_BITS;
+        self.span.reservation.discard(self.shard, chunk as usize * bytes, bytes)
+    }
+
+    /// Makes sure that there is memory behind a chunk.
+    pub fn populate(&self, chunk: u32) -> io::Result<()> {
+        let bytes = self.span.row_bytes << CHUNK_BITS;
+        self.span.reservation.populate(self.shard, chunk as usize * bytes, bytes)
     }
 }
 
 impl Drop for SpanWriter {
     fn drop(&mut self) {
         self.span.claimed[self.shard].store(false, Ordering::Release);
+    }
+}
+
+/// Bytes that are given out and taken back by a text column's writer. Who reads knows of them from a sealed row.
+#[derive(Debug)]
+pub(super) struct Heap {
+    reservation: Reservation,
+    claimed: Vec<AtomicBool>,
+}
+
+impl Heap {
+    /// Reserves `shard_bytes` (whole pages) for each shard.
+    pub fn new(shards: usize, shard_bytes: usize) -> io::Result<Arc<Heap>> {
+        let claimed = (0..shards).map(|_| AtomicBool::new(false)).collect();
+        Ok(Arc::new(Heap { reservation: Reservation::new(shards, shard_bytes, false)?, claimed }))
+    }
+
+    /// Bytes that a part can grow to.
+    pub fn capacity(&self) -> usize {
+        self.reservation.shard_bytes
+    }
+
+    /// Bytes that a sealed row names, or that the writer's own thread has written.
+    ///
+    /// # Panics
+    /// If any of them is not committed.
+    #[inline]
+    pub fn bytes(&self, shard: usize, start: usize, len: usize) -> &[u8] {
+        let committed = self.reservation.committed[shard].load(Ordering::Acquire);
+        assert!(start.checked_add(len).is_some_and(|end| end <= committed), "bytes {start} + {len} of {committed}");
+        // SAFETY: the bytes are committed. They were written before the row that names them was sealed, and are given to
+        // another row only when that one's readers have gone (`HeapWriter` frees them with the row's chunk).
+        unsafe { std::slice::from_raw_parts(self.reservation.address(shard, start).as_ptr(), len) }
+    }
+}
+
+/// The one writer of a shard's part of a heap.
+#[derive(Debug)]
+pub(super) struct HeapBytes {
+    heap: Arc<Heap>,
+    shard: usize,
+}
+
+impl HeapBytes {
+    /// Claims a shard's part.
+    ///
+    /// # Panics
+    /// If it has a writer.
+    pub fn claim(heap: &Arc<Heap>, shard: usize) -> HeapBytes {
+        let taken = heap.claimed[shard].swap(true, Ordering::Acquire);
+        assert!(!taken, "shard {shard} of a heap has one writer");
+        HeapBytes { heap: heap.clone(), shard }
+    }
+
+    /// The heap, for reading.
+    pub fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    /// Makes the first `end` bytes writable.
+    pub fn commit(&mut self, end: usize) -> io::Result<()> {
+        self.heap.reservation.commit(self.shard, end)
+    }
+
+    /// Writes bytes that no readable row names.
+    ///
+    /// # Panics
+    /// If any of them is not committed.
+    pub fn write(&mut self, start: usize, bytes: &[u8]) {
+        let committed = self.heap.reservation.committed[self.shard].load(Ordering::Acquire);
+        assert!(start.checked_add(bytes.len()).is_some_and(|end| end <= committed), "bytes {start} of {committed}");
+        let place = self.heap.reservation.address(self.shard, start).as_ptr();
+        // SAFETY: the bytes are committed and belong to this writer alone: `text::HeapWriter` gives each block to one chunk, and
+        // takes it back only when that chunk's readers have gone, so nobody reads what is written here. The source is another
+        // mapping or allocation.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+    }
+}
+
+impl Drop for HeapBytes {
+    fn drop(&mut self) {
+        self.heap.claimed[self.shard].store(false, Ordering::Release);
+    }
+}
+
+/// One mark per chunk of all shards, readable and zero from the start.
+#[derive(Debug)]
+struct AtomicSpan32 {
+    reservation: Reservation,
+    len: usize,
+}
+
+impl AtomicSpan32 {
+    fn new(len: usize) -> io::Result<AtomicSpan32> {
+        let reservation = Reservation::new(1, (len * 4).next_multiple_of(PAGE_BYTES), false)?;
+        reservation.commit(0, len * 4)?;
+        Ok(AtomicSpan32 { reservation, len })
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> &AtomicU32 {
+        assert!(index < self.len, "mark {index} of {}", self.len);
+        // SAFETY: below the length, all of which was committed when the span was made; aligned, and only accessed as this atomic.
+        unsafe { self.reservation.base.cast::<AtomicU32>().add(index).as_ref() }
     }
 }
 
@@ -306,12 +460,12 @@ pub(super) struct AtomicSpan {
 impl AtomicSpan {
     /// Reserves `shard_words` words (whole pages) for each shard.
     pub fn new(shards: usize, shard_words: usize) -> io::Result<AtomicSpan> {
-        Ok(AtomicSpan { reservation: Reservation::new(shards, shard_words * 4, false)? })
+        Ok(AtomicSpan { reservation: Reservation::new(shards, shard_words * 8, false)? })
     }
 
     /// Makes the first `words` words of a shard accessible.
     pub fn commit(&self, shard: usize, words: usize) -> io::Result<()> {
-        self.reservation.commit(shard, words * 4)
+        self.reservation.commit(shard, words * 8)
     }
 
     /// A word.
@@ -319,79 +473,97 @@ impl AtomicSpan {
     /// # Panics
     /// If it is not committed.
     #[inline]
-    pub fn word(&self, shard: usize, index: usize) -> &AtomicU32 {
+    pub fn word(&self, shard: usize, index: usize) -> &AtomicU64 {
         let committed = self.reservation.committed[shard].load(Ordering::Acquire);
-        assert!((index + 1) * 4 <= committed, "word {index} of shard {shard} is not committed");
-        let word = self.reservation.address(shard, index * 4).cast::<AtomicU32>();
+        assert!((index + 1) * 8 <= committed, "word {index} of shard {shard} is not committed");
+        let word = self.reservation.address(shard, index * 8).cast::<AtomicU64>();
         // SAFETY: committed, aligned (the part starts on a page), and only ever accessed as this atomic.
         unsafe { word.as_ref() }
     }
 
-    /// Accessible bytes of all shards.
-    pub fn bytes_committed(&self) -> u64 {
-        self.reservation.bytes_committed()
+    /// The number of words, at least `words`, that is whole pages.
+    pub fn whole_pages(words: usize) -> usize {
+        words.next_multiple_of(PAGE_BYTES / 8)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::pins::Pins;
     use super::*;
 
     #[test]
-    fn sealed_bytes_are_read_and_buffers_outlive_the_span() {
-        let span = Span::new(2, 1 << 16, false).unwrap();
+    fn sealed_rows_are_read_and_buffers_outlive_the_span() {
+        let span = Span::new(2, 10, 13, false).unwrap();
         let mut writer = SpanWriter::claim(&span, 1);
-        writer.commit(100).unwrap();
-        assert_eq!(span.bytes_committed(), SMALL_CHUNK_BYTES as u64);
-        writer.bytes_mut(0, 100).fill(7);
-        writer.seal(60);
-        writer.bytes_mut(60, 40).fill(8);
-        assert_eq!(span.bytes(1, 50, 10), [7; 10]);
-        let buffer = span.buffer(1, 0, 60);
+        writer.commit(4096 + 100).unwrap();
+        writer.rows_mut(4096, 10).fill(7);
+        writer.seal(4096, 6);
+        writer.rows_mut(4096 + 6, 4).fill(8);
+        assert_eq!(span.rows(1, 4096 + 5, 1), [7; 10]);
+        let buffer = span.buffer(Pins::new(1).pin(), 1, 4096, 6);
         drop((writer, span));
         assert_eq!(buffer.as_slice(), [7; 60]);
     }
 
     #[test]
     fn parts_of_shards_touch_but_do_not_overlap() {
-        let span = Span::new(3, PAGE_BYTES, true).unwrap();
+        let span = Span::new(3, 1, 12, true).unwrap();
         for shard in 0..3 {
             let mut writer = SpanWriter::claim(&span, shard);
-            writer.commit(PAGE_BYTES).unwrap();
-            writer.bytes_mut(0, PAGE_BYTES).fill(shard as u8 + 1);
-            writer.seal(PAGE_BYTES);
+            writer.commit(4096).unwrap();
+            writer.rows_mut(0, 4096).fill(shard as u8 + 1);
+            writer.seal(0, 4096);
         }
         for shard in 0..3 {
-            assert!(span.bytes(shard, 0, PAGE_BYTES).iter().all(|&byte| byte == shard as u8 + 1));
+            assert!(span.rows(shard, 0, 4096).iter().all(|&byte| byte == shard as u8 + 1));
         }
-        let rows = span.rows(1, 12);
+        let rows = span.sealed_rows();
         assert_eq!([rows.get(0)[0], rows.get(4096)[0], rows.get(8192)[0]], [1, 2, 3]);
     }
 
     #[test]
-    #[should_panic(expected = "sealed bytes never change")]
-    fn a_sealed_byte_cannot_be_written() {
-        let span = Span::new(1, PAGE_BYTES, false).unwrap();
+    fn a_chunk_is_written_again_when_no_reader_is_left() {
+        let span = Span::new(1, 1, 12, false).unwrap();
         let mut writer = SpanWriter::claim(&span, 0);
-        writer.commit(8).unwrap();
-        writer.seal(8);
-        writer.bytes_mut(7, 1);
+        writer.commit(4096).unwrap();
+        writer.rows_mut(0, 8).fill(3);
+        writer.seal(0, 8);
+        let pins = Pins::new(1);
+        let expired = pins.expired(pins.retire()).expect("nobody reads");
+        writer.unseal(0, &expired);
+        writer.discard(0).unwrap();
+        assert_eq!(writer.rows(0, 8), [0; 8], "given back");
+        writer.populate(0).unwrap();
+        writer.rows_mut(0, 2).fill(4);
+        writer.seal(0, 2);
+        assert_eq!(span.rows(0, 0, 2), [4; 2]);
     }
 
     #[test]
-    #[should_panic(expected = "not readable yet")]
-    fn a_row_above_the_seal_cannot_be_read() {
-        let span = Span::new(1, PAGE_BYTES, false).unwrap();
+    #[should_panic(expected = "sealed rows do not change")]
+    fn a_sealed_row_cannot_be_written() {
+        let span = Span::new(1, 1, 12, false).unwrap();
         let mut writer = SpanWriter::claim(&span, 0);
         writer.commit(8).unwrap();
-        writer.seal(8);
-        span.rows(1, 12).get(8);
+        writer.seal(0, 8);
+        writer.rows_mut(7, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "not readable")]
+    fn a_row_above_the_seal_cannot_be_read() {
+        let span = Span::new(1, 1, 12, false).unwrap();
+        let mut writer = SpanWriter::claim(&span, 0);
+        writer.commit(8).unwrap();
+        writer.seal(0, 8);
+        span.sealed_rows().get(8);
     }
 
     #[test]
     #[should_panic(expected = "one writer")]
     fn a_part_has_one_writer() {
-        let span = Span::new(1, PAGE_BYTES, false).unwrap();
+        let span = Span::new(1, 1, 12, false).unwrap();
         let _first = SpanWriter::claim(&span, 0);
         SpanWriter::claim(&span, 0);
     }

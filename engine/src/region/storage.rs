@@ -4,7 +4,7 @@
 //! |---|---|
 //! | fixed width, vectors | one, `bytes` a row; vectors in huge pages |
 //! | bool | one, a byte a row |
-//! | utf8 | `ends`: u64 a row, the end of its text in the heap; `heap`: the text, back to back in row order |
+//! | utf8 | `places`: a word a row, start and length of its text in the heap (see `text`) |
 //! | nullable | besides: a bitmap in atomic words, set bit = null |
 //!
 //! The bitmap is atomic because rows on both sides of the published length share a word.
@@ -13,13 +13,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::span::{AtomicSpan, Span};
+use super::span::{AtomicSpan, Heap, Span};
+use super::text::Place;
 use crate::schema::{Column, Layout};
 
 /// Bytes of address space for text, per row of the shard's capacity.
 const HEAP_BYTES_PER_ROW: usize = 256;
 /// Rows of a word of a null bitmap.
-pub(super) const WORD_ROWS: usize = 32;
+const WORD_ROWS: usize = 64;
 
 /// The spans of one column.
 #[derive(Debug)]
@@ -30,21 +31,23 @@ pub(super) struct Storage {
 
 #[derive(Debug)]
 pub(super) enum Values {
-    Fixed { span: Arc<Span>, width: usize },
+    Fixed { span: Arc<Span> },
     Bool { span: Arc<Span> },
-    Text { ends: Arc<Span>, heap: Arc<Span> },
+    Text { places: Arc<Span>, heap: Arc<Heap> },
 }
 
 impl Storage {
     pub fn new(column: &Column, shards: usize, row_bits: u32) -> io::Result<Storage> {
-        let span = |bytes: usize, huge| Span::new(shards, bytes << row_bits, huge);
+        let span = |bytes: usize, huge| Span::new(shards, bytes, row_bits, huge);
         let values = match column.layout {
             Layout::Bool => Values::Bool { span: span(1, false)? },
-            Layout::Fixed { bytes } => Values::Fixed { span: span(bytes, false)?, width: bytes },
+            Layout::Fixed { bytes } => Values::Fixed { span: span(bytes, false)? },
             Layout::VectorList { bytes, .. } | Layout::VectorBinary { bytes } => {
-                Values::Fixed { span: span(bytes, true)?, width: bytes }
+                Values::Fixed { span: span(bytes, true)? }
             }
-            Layout::Utf8 => Values::Text { ends: span(8, false)?, heap: span(HEAP_BYTES_PER_ROW, false)? },
+            Layout::Utf8 => {
+                Values::Text { places: span(8, false)?, heap: Heap::new(shards, HEAP_BYTES_PER_ROW << row_bits)? }
+            }
         };
         let nulls = if column.nullable { Some(Nulls::new(shards, row_bits)?) } else { None };
         Ok(Storage { values, nulls })
@@ -52,49 +55,41 @@ impl Storage {
 
     /// Address space of a row of this column, in bytes, rounded up.
     pub fn reserved_row_bytes(column: &Column) -> usize {
+        Storage::row_bytes(column) + if column.layout == Layout::Utf8 { HEAP_BYTES_PER_ROW } else { 0 }
+    }
+
+    /// Memory of a row of this column, in bytes, rounded up; its text, if it has one, comes to that.
+    pub fn row_bytes(column: &Column) -> usize {
         let values = match column.layout {
             Layout::Bool => 1,
-            Layout::Utf8 => 8 + HEAP_BYTES_PER_ROW,
+            Layout::Utf8 => 8,
             layout => layout.row_bytes().expect("the other layouts have a width"),
         };
         values + usize::from(column.nullable)
     }
-
-    pub fn bytes_committed(&self) -> u64 {
-        let values = match &self.values {
-            Values::Fixed { span, .. } | Values::Bool { span } => span.bytes_committed(),
-            Values::Text { ends, heap } => ends.bytes_committed() + heap.bytes_committed(),
-        };
-        values + self.nulls.as_ref().map_or(0, |nulls| nulls.words.bytes_committed())
-    }
 }
 
-/// Where a text of a shard lies in the heap: its end, and its start, which is the end of the row before.
-#[inline]
-pub(super) fn text_range(ends: &[u8], slot: usize) -> std::ops::Range<usize> {
-    let end = |slot: usize| {
-        let bytes = ends[slot * 8..].first_chunk::<8>().expect("an end for every row");
-        u64::from_le_bytes(*bytes) as usize
-    };
-    let start = if slot == 0 { 0 } else { end(slot - 1) };
-    start..end(slot)
+/// The text of a sealed row.
+pub(super) fn text_of<'a>(places: &Span, heap: &'a Heap, shard: usize, slot: u32) -> &'a str {
+    let place = Place::decode(places.rows(shard, slot, 1));
+    let bytes = heap.bytes(shard, place.start, place.len);
+    std::str::from_utf8(bytes).expect("text was checked when it came in")
 }
 
 /// Null bitmap of a column: a set bit is a null.
 #[derive(Debug)]
 pub(super) struct Nulls {
-    pub words: AtomicSpan,
+    words: AtomicSpan,
 }
 
 impl Nulls {
     fn new(shards: usize, row_bits: u32) -> io::Result<Nulls> {
-        // A part is at least one page of words, whatever the number of rows.
-        let words = ((1usize << row_bits) / WORD_ROWS).next_multiple_of(1024);
+        let words = AtomicSpan::whole_pages((1usize << row_bits) / WORD_ROWS);
         Ok(Nulls { words: AtomicSpan::new(shards, words)? })
     }
 
-    pub fn commit(&self, shard: usize, end_slot: usize) -> io::Result<()> {
-        self.words.commit(shard, end_slot.div_ceil(WORD_ROWS))
+    pub fn commit(&self, shard: usize, slots: usize) -> io::Result<()> {
+        self.words.commit(shard, slots.div_ceil(WORD_ROWS))
     }
 
     #[inline]
@@ -109,11 +104,11 @@ impl Nulls {
             let slot = first + row;
             let word = self.words.word(shard, slot / WORD_ROWS);
             let rows = (WORD_ROWS - slot % WORD_ROWS).min(len - row);
-            let (mut mask, mut bits) = (0u32, 0u32);
+            let (mut mask, mut bits) = (0u64, 0u64);
             for offset in 0..rows {
                 let bit = slot % WORD_ROWS + offset;
                 mask |= 1 << bit;
-                bits |= u32::from(is_null(row + offset)) << bit;
+                bits |= u64::from(is_null(row + offset)) << bit;
             }
             // One writer, so nothing is lost between load and store; the order comes from the published length.
             word.store(word.load(Ordering::Relaxed) & !mask | bits, Ordering::Relaxed);

@@ -1,21 +1,24 @@
-//! What a reader sees: the published length of every shard at one moment.
+//! What a reader sees: the published ordinals of every shard at one moment.
 
+use super::pins::Pin;
 use crate::limits::SHARDS_MAX;
 
-/// A moment of a collection. Rows published later are not in it, and rows that were replaced later still are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A moment of a collection. Rows published later are not in it, and rows that were replaced later still are. As long as it is
+/// held, the rows that it sees stay where they are.
+#[derive(Clone, Debug)]
 pub struct View {
-    lens: [u32; SHARDS_MAX],
+    lens: [u64; SHARDS_MAX],
     shards: usize,
+    pin: Pin,
 }
 
 impl View {
-    /// Takes the length of each shard in turn.
-    pub(super) fn new(shards: usize, len: impl Fn(usize) -> u32) -> View {
+    /// Takes the length of each shard in turn. The pin was there before.
+    pub(super) fn new(pin: Pin, shards: usize, len: impl Fn(usize) -> u64) -> View {
         assert!(shards > 0 && shards <= SHARDS_MAX);
         let mut lens = [0; SHARDS_MAX];
         lens[..shards].iter_mut().enumerate().for_each(|(shard, slot)| *slot = len(shard));
-        View { lens, shards }
+        View { lens, shards, pin }
     }
 
     /// Number of shards.
@@ -23,20 +26,20 @@ impl View {
         self.shards
     }
 
-    /// Slots of a shard that lie in the view.
+    /// Ordinals of a shard that lie in the view.
     #[inline]
-    pub fn len(&self, shard: usize) -> u32 {
+    pub fn len(&self, shard: usize) -> u64 {
         assert!(shard < self.shards, "shard {shard} of {}", self.shards);
         self.lens[shard]
     }
 
-    /// Slots of all shards.
-    pub fn total(&self) -> u64 {
-        self.lens[..self.shards].iter().map(|&len| u64::from(len)).sum()
+    /// Whether nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.lens[..self.shards].iter().all(|&len| len == 0)
     }
 
-    /// Whether there is no slot at all.
-    pub fn is_empty(&self) -> bool {
-        self.total() == 0
+    /// What keeps its rows where they are.
+    pub(super) fn pin(&self) -> &Pin {
+        &self.pin
     }
 }

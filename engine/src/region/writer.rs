@@ -1,16 +1,23 @@
 //! The one writer of a shard's rows.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kernels::Kernels;
 
-use super::column::{CodeWriter, ColumnWriter, RowEncoder, check_vector, text_bytes};
+use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
+use super::column::{CodeWriter, ColumnWriter, RowEncoder, check_vector};
+use super::pins::Retired;
 use super::{DELETED, Region};
 use crate::batch::BatchView;
 use crate::error::{Error, Result};
 use crate::schema::{IdRef, VectorColumn};
+
+/// Chunks that are kept for rows to come: at least so many, and a part of those in use. The memory of others is given back.
+const FREE_CHUNKS_MIN: usize = 4;
+const FREE_CHUNKS_PART: usize = 4;
 
 /// Writes the rows of one shard. There is one per region and shard.
 pub struct RegionWriter {
@@ -20,23 +27,60 @@ pub struct RegionWriter {
     columns: Vec<ColumnWriter>,
     /// Per vector column.
     codes: Vec<Option<CodeWriter>>,
-    filled: u32,
+    /// Chunks in use, by number.
+    order: BTreeMap<u64, u32>,
+    /// Chunks that may be filled, with memory behind them.
+    free: Vec<u32>,
+    /// Chunks that may be filled, without.
+    bare: Vec<u32>,
+    /// Chunks that readers from before may still hold rows of, oldest first.
+    retired: VecDeque<(u32, Retired)>,
+    /// Chunks whose last row has died, and that nobody has asked for yet.
+    dead: Vec<u32>,
+    filled: u64,
+    runs: Vec<Run>,
     scratch: Vec<f32>,
 }
 
+/// A chunk of a snapshot. In the bitmaps a chunk's first row is the lowest bit.
+pub struct ChunkImage<'a> {
+    /// Where it lies.
+    pub chunk: u32,
+    /// Which ordinals it holds.
+    pub number: u64,
+    /// Slots of it that were given to rows.
+    pub filled: u32,
+    /// Rows that the snapshot has the values of.
+    pub present: &'a [u8],
+    /// Rows among them that are deleted or replaced.
+    pub dead: &'a [u8],
+}
+
 impl RegionWriter {
-    /// Claims a shard's part of the region.
+    /// Claims a shard's part of the region, which is empty.
     ///
     /// # Panics
-    /// If it has a writer.
+    /// If it has a writer, or had one that wrote.
     pub fn new(region: Arc<Region>, shard: usize) -> RegionWriter {
-        let filled = region.published(shard);
+        assert_eq!(region.chunks.used(shard), 0, "shard {shard} has rows of another writer");
         let columns = region.columns.iter();
         let columns = columns.map(|storage| ColumnWriter::claim(storage, shard)).collect();
-        let codes = region.codes.iter().zip(region.schema.vectors());
-        let codes =
-            codes.map(|(span, vector)| Some(CodeWriter::claim(span.as_ref()?, vector.dimension, shard))).collect();
-        RegionWriter { shard, kernels: kernels::detect(), columns, codes, filled, scratch: Vec::new(), region }
+        let codes = region.codes.iter().map(|span| Some(CodeWriter::claim(span.as_ref()?, shard))).collect();
+        RegionWriter {
+            shard,
+            kernels: kernels::detect(),
+            columns,
+            codes,
+            order: BTreeMap::new(),
+            free: Vec::new(),
+            bare: Vec::new(),
+            retired: VecDeque::new(),
+            dead: Vec::new(),
+            filled: 0,
+            runs: Vec::new(),
+            scratch: Vec::new(),
+            region,
+        }
     }
 
     /// Says who makes the codes of a vector column.
@@ -58,223 +102,507 @@ impl RegionWriter {
         self.shard
     }
 
-    /// Slots that are filled, published or not.
-    pub fn filled(&self) -> u32 {
+    /// Ordinals that are filled, published or not.
+    pub fn filled(&self) -> u64 {
         self.filled
     }
 
-    /// Slots of a vector column that have codes, published or not; `encode` goes on from here.
-    pub fn coded(&self, vector_index: usize) -> u32 {
+    /// Ordinals of a vector column that have codes, published or not; `encode` goes on from here.
+    pub fn coded(&self, vector_index: usize) -> u64 {
         self.codes[vector_index].as_ref().map_or(self.filled, |codes| codes.next)
     }
 
     /// Id of a filled row, published or not.
     ///
     /// # Panics
-    /// If the slot is not filled.
+    /// If there is no memory behind the slot.
     #[inline]
     pub fn id(&self, slot: u32) -> IdRef<'_> {
-        assert!(slot < self.filled, "slot {slot} was not filled");
-        self.columns[self.region.schema.id_column()].id(slot as usize)
+        self.columns[self.region.schema.id_column()].id(slot)
     }
 
-    /// Copies a batch into the next slots, which it returns; nobody sees them before `publish`. Codes are made in the same pass
-    /// where the encoder is ready and has left no gap.
+    /// Where the first row at or behind an ordinal lies, and which it is; rows whose chunk is gone are passed over. None where
+    /// there is none.
+    pub fn locate(&self, ordinal: u64) -> Option<(u64, u32)> {
+        let (&number, &chunk) = self.order.range(ordinal >> CHUNK_BITS..).next()?;
+        let ordinal = ordinal.max(number << CHUNK_BITS);
+        (ordinal < self.filled).then(|| (ordinal, chunk << CHUNK_BITS | (ordinal % u64::from(CHUNK_ROWS)) as u32))
+    }
+
+    /// Where the rows of a range of ordinals lie, in place of what `runs` held.
+    pub fn runs(&self, ordinals: Range<u64>, runs: &mut Vec<Run>) {
+        runs.clear();
+        if ordinals.is_empty() {
+            return;
+        }
+        for (&number, &chunk) in self.order.range(ordinals.start >> CHUNK_BITS..=(ordinals.end - 1) >> CHUNK_BITS) {
+            let run = Run { ordinal: number << CHUNK_BITS, slot: chunk << CHUNK_BITS, len: CHUNK_ROWS };
+            runs.extend(run.within(&ordinals));
+        }
+    }
+
+    /// Copies a batch behind the rows that are filled and returns its ordinals; nobody sees them before `publish`. Codes are made
+    /// in the same pass where the encoder is ready and has left no gap.
     ///
     /// # Errors
-    /// `NonFinite`, `ZeroVector` (under cosine), `RegionFull`, `OutOfMemory`; then no slot is used.
+    /// `NonFinite`, `ZeroVector` (under cosine), `RegionFull`, `OutOfMemory`; then nothing is taken.
     ///
     /// # Panics
     /// If the batch is of another schema.
-    pub fn fill(&mut self, batch: &BatchView<'_>) -> Result<Range<u32>> {
+    pub fn fill(&mut self, batch: &BatchView<'_>) -> Result<Range<u64>> {
         assert_eq!(batch.schema().fingerprint(), self.region.schema.fingerprint(), "a batch of this schema");
         let first = self.filled;
-        let rows_max = self.region.rows_max();
-        let end =
-            u32::try_from(batch.rows()).ok().and_then(|rows| first.checked_add(rows)).filter(|&end| end <= rows_max);
-        let end = end.ok_or(Error::RegionFull { shard: self.shard, rows: u64::from(rows_max) })?;
+        let end = first + batch.rows() as u64;
+        self.take_chunks(end)?;
         self.codes.iter_mut().flatten().for_each(|codes| codes.decide(first));
-        self.commit(batch, end)?;
-        let schema = self.region.schema.clone();
-        for (vector_index, vector) in schema.vectors().iter().enumerate() {
-            self.fill_vectors(batch, vector_index, vector, first)?;
-        }
-        // Nothing below can fail.
+        let mut runs = std::mem::take(&mut self.runs);
+        self.runs(first..end, &mut runs);
+        let filled = self.fill_runs(batch, &runs);
+        self.runs = runs;
+        filled?;
         for codes in self.codes.iter_mut().flatten().filter(|codes| codes.is_encoding) {
             codes.next = end;
-        }
-        for (index, column) in schema.columns().iter().enumerate() {
-            if !column.layout.is_vector() {
-                self.columns[index].fill(batch.column(index), first as usize, batch.rows());
-            }
-            if let Some(nulls) = &self.region.columns[index].nulls {
-                let source = batch.column(index);
-                nulls.set(self.shard, first as usize, batch.rows(), |row| !source.is_valid(row));
-            }
-        }
-        for slot in first..end {
-            self.region.replaced_by.word(self.shard, slot as usize).store(0, Ordering::Relaxed);
         }
         self.filled = end;
         Ok(first..end)
     }
 
-    /// Gives back the filled slots from `slot` on. They must not have replaced anything.
-    ///
-    /// # Panics
-    /// If a slot is published or was never filled.
-    pub fn unfill(&mut self, slot: u32) {
-        assert!(slot >= self.region.published(self.shard), "published rows stay");
-        assert!(slot <= self.filled, "slot {slot} was not filled");
-        for slot in slot..self.filled {
-            let replaced_by = self.region.replaced_by.word(self.shard, slot as usize).load(Ordering::Relaxed);
-            if replaced_by != 0 {
-                self.region.deleted[self.shard].fetch_sub(1, Ordering::Relaxed);
+    fn fill_runs(&mut self, batch: &BatchView<'_>, runs: &[Run]) -> Result<()> {
+        let mut row = 0;
+        let parts = runs.iter().map(|run| {
+            row += run.len as usize;
+            (row - run.len as usize..row, run.slot)
+        });
+        let parts: Vec<(Range<usize>, u32)> = parts.collect();
+        debug_assert_eq!(row, batch.rows());
+        for (rows, slot) in &parts {
+            self.fill_vectors(batch, rows.clone(), *slot)?;
+        }
+        let chunk = runs[0].slot >> CHUNK_BITS;
+        let marks: Vec<_> = self.columns.iter_mut().map(|column| column.mark(chunk)).collect();
+        for (rows, slot) in &parts {
+            if let Err(error) = self.fill_columns(batch, rows.clone(), *slot) {
+                for (column, mark) in self.columns.iter_mut().zip(marks) {
+                    runs[1..].iter().for_each(|run| column.forget_text(run.slot >> CHUNK_BITS, None));
+                    column.forget_text(chunk, mark);
+                }
+                return Err(error);
             }
         }
-        for column in &mut self.columns {
-            column.unfill(slot as usize);
+        Ok(())
+    }
+
+    /// Gives back the filled rows from an ordinal on. They must not have replaced anything.
+    ///
+    /// # Panics
+    /// If one is published or was never filled.
+    pub fn unfill(&mut self, ordinal: u64) {
+        assert!(ordinal >= self.region.published(self.shard), "published rows stay");
+        assert!(ordinal <= self.filled, "ordinal {ordinal} was not filled");
+        let mut runs = std::mem::take(&mut self.runs);
+        self.runs(ordinal..self.filled, &mut runs);
+        for run in &runs {
+            for slot in run.slots() {
+                if self.region.ended.word(self.shard, slot as usize).swap(0, Ordering::Relaxed) != 0 {
+                    self.count_dead(slot, -1);
+                }
+            }
         }
+        for run in runs.iter().rev() {
+            self.columns.iter_mut().for_each(|column| column.unfill(run.slot));
+        }
+        self.runs = runs;
         for codes in self.codes.iter_mut().flatten() {
-            codes.next = codes.next.min(slot);
+            codes.next = codes.next.min(ordinal);
         }
-        self.filled = slot;
+        self.filled = ordinal;
     }
 
-    /// Makes the filled slots below `end` visible to views from now on.
+    /// Makes the filled rows below an ordinal visible to views from now on.
     ///
     /// # Panics
-    /// If that would take back published slots, or `end` is not filled.
-    pub fn publish(&mut self, end: u32) {
-        assert!(end >= self.region.published(self.shard), "published rows stay");
-        assert!(end <= self.filled, "slot {end} was not filled");
+    /// If that would take back published rows, or they are not filled.
+    pub fn publish(&mut self, end: u64) {
+        let published = self.region.published(self.shard);
+        assert!(end >= published, "published rows stay");
+        assert!(end <= self.filled, "ordinal {end} was not filled");
+        let mut runs = std::mem::take(&mut self.runs);
+        self.runs(published..end, &mut runs);
         for column in &mut self.columns {
-            column.seal(end as usize);
+            runs.iter().for_each(|run| column.span().seal(run.slot, run.len));
         }
-        self.codes.iter_mut().flatten().for_each(|codes| codes.seal(end));
+        self.runs = runs;
+        for vector_index in 0..self.codes.len() {
+            self.seal_codes(vector_index, end);
+        }
         self.region.published[self.shard].store(end, Ordering::Release);
+        self.account();
     }
 
-    /// Says that the row in `by_slot` has the id of `old_row` and is newer. Call it between `fill` and `publish` of the newer row:
-    /// views that hold the newer row will not see the older one, all others will.
+    /// Lets readers at the codes of published rows, as far as there are any.
+    fn seal_codes(&mut self, vector_index: usize, published: u64) {
+        let Some(end) = self.codes[vector_index].as_ref().map(|codes| codes.next.min(published)) else { return };
+        let sealed = &self.region.coded[vector_index][self.shard];
+        let mut runs = std::mem::take(&mut self.runs);
+        self.runs(sealed.load(Ordering::Relaxed)..end, &mut runs);
+        let codes = self.codes[vector_index].as_mut().expect("looked at");
+        runs.iter().for_each(|run| codes.span.seal(run.slot, run.len));
+        self.runs = runs;
+        sealed.store(end, Ordering::Release);
+    }
+
+    /// Says that the row of an ordinal has the id of the row in `old_slot` and is newer. Call it between `fill` and `publish` of
+    /// the newer row: views that hold the newer row will not see the older one, all others will.
     ///
     /// # Panics
-    /// If the older row is not an older row of this shard, or is replaced or deleted already.
-    pub fn replace(&mut self, old_row: u32, by_slot: u32) {
-        let (shard, old_slot) = self.region.locate(old_row);
-        assert_eq!(shard, self.shard, "an id stays in its shard");
-        assert!(old_slot < by_slot && by_slot < self.filled, "slot {by_slot} cannot replace slot {old_slot}");
-        self.end_row(old_slot, by_slot + 1);
+    /// If the older row is not older, or is replaced or deleted already.
+    pub fn replace(&mut self, old_slot: u32, by: u64) {
+        let old = self.region.chunks.ordinal(self.shard, old_slot).expect("a row in use");
+        assert!(old < by && by < self.filled, "ordinal {by} cannot replace ordinal {old}");
+        self.end_row(old_slot, by + 1);
     }
 
     /// Deletes a row: gone from every view, those taken before too.
     ///
     /// # Panics
-    /// If it is not a row of this shard, or is replaced or deleted already.
-    pub fn delete(&mut self, row: u32) {
-        let (shard, slot) = self.region.locate(row);
-        assert_eq!(shard, self.shard, "an id stays in its shard");
-        assert!(slot < self.filled, "slot {slot} was not filled");
+    /// If there is no row, or it is replaced or deleted already.
+    pub fn delete(&mut self, slot: u32) {
+        let ordinal = self.region.chunks.ordinal(self.shard, slot).expect("a row in use");
+        assert!(ordinal < self.filled, "slot {slot} was not filled");
         self.end_row(slot, DELETED);
     }
 
-    /// Deletes the filled slots whose bit is set, lowest bit first, as `Region::deleted_bitmap` made it.
+    /// Makes the codes of the rows from `coded(vector_index)` up to an ordinal, for rows that came before the encoder was ready.
     ///
     /// # Panics
-    /// If a bit is set for a slot that is not filled, or is replaced or deleted already.
-    pub fn restore_deleted(&mut self, bitmap: &[u8]) {
-        for (index, &byte) in bitmap.iter().enumerate().filter(|(_, byte)| **byte != 0) {
-            for bit in (0..8).filter(|bit| byte >> bit & 1 == 1) {
-                self.delete(self.region.row(self.shard, (index * 8 + bit) as u32));
-            }
+    /// If they are not filled, or the encoder is not there or not ready.
+    pub fn encode(&mut self, vector_index: usize, end: u64) {
+        assert!(end <= self.filled, "ordinal {end} was not filled");
+        let column = self.region.schema.vectors()[vector_index].column;
+        let next = self.coded(vector_index);
+        if end <= next {
+            return;
         }
+        let mut runs = std::mem::take(&mut self.runs);
+        self.runs(next..end, &mut runs);
+        let codes = self.codes[vector_index].as_mut().expect("a vector column with codes");
+        let ColumnWriter::Fixed { values } = &self.columns[column] else { unreachable!("vectors have a width") };
+        let encoder = codes.encoder.clone().filter(|encoder| encoder.is_ready()).expect("an encoder that is ready");
+        let (mut saturated, mut rows) = (0, 0);
+        for slot in runs.iter().flat_map(Run::slots) {
+            let vector = values.rows(slot, 1);
+            saturated += u64::from(encoder.encode(vector, codes.span.rows_mut(slot, 1), &mut self.scratch));
+            rows += 1;
+        }
+        encoder.count(rows, saturated);
+        codes.next = end;
+        self.runs = runs;
+        self.seal_codes(vector_index, self.region.published(self.shard));
     }
 
-    /// Makes the codes of the slots from `coded(vector_index)` to `end`, for rows that came before the encoder was ready.
-    ///
-    /// # Errors
-    /// `OutOfMemory`; then no code was made.
+    /// Chunks all of whose rows have died since the last call. They stay in use until they are retired.
+    pub fn take_dead(&mut self) -> Vec<u32> {
+        let dead = std::mem::take(&mut self.dead);
+        let is_dead = |chunk: &u32| self.region.chunks.dead(self.shard, *chunk) == CHUNK_ROWS;
+        dead.into_iter().filter(is_dead).collect()
+    }
+
+    /// Takes a dead chunk out of use. Nothing leads new readers to its rows any more.
     ///
     /// # Panics
-    /// If `end` is not filled, or the encoder is not there or not ready.
-    pub fn encode(&mut self, vector_index: usize, end: u32) -> Result<()> {
-        assert!(end <= self.filled, "slot {end} was not filled");
-        let published = self.region.published(self.shard);
-        let column = self.region.schema.vectors()[vector_index].column;
-        let codes = self.codes[vector_index].as_mut().expect("a vector column with codes");
-        let ColumnWriter::Fixed { values, width } = &self.columns[column] else { unreachable!("vectors have a width") };
-        if end <= codes.next {
-            return Ok(());
+    /// If a row of it lives, or it is not in use.
+    pub fn retire(&mut self, chunk: u32) {
+        let region = &self.region;
+        assert_eq!(region.chunks.dead(self.shard, chunk), CHUNK_ROWS, "a row of chunk {chunk} lives");
+        let number = region.chunks.number(self.shard, chunk).expect("a chunk in use");
+        assert!((number + 1) << CHUNK_BITS <= region.published(self.shard), "chunk {chunk} is being filled");
+        self.order.remove(&number);
+        let rows = u64::from(CHUNK_ROWS);
+        region.dead[self.shard].fetch_sub(rows, Ordering::Relaxed);
+        region.gone[self.shard].fetch_add(rows, Ordering::Relaxed);
+        self.retired.push_back((chunk, region.pins.retire()));
+    }
+
+    /// Makes the oldest retired chunk ready for new rows if its readers have gone, and says which it was.
+    pub fn recycle(&mut self) -> Option<u32> {
+        let &(chunk, retired) = self.retired.front()?;
+        let expired = self.region.pins.expired(retired)?;
+        self.retired.pop_front();
+        self.region.chunks.set_number(self.shard, chunk, None);
+        self.region.chunks.set_dead(self.shard, chunk, 0);
+        self.columns.iter_mut().for_each(|column| column.recycle(chunk, &expired));
+        self.codes.iter_mut().flatten().for_each(|codes| codes.span.unseal(chunk, &expired));
+        if self.free.len() < FREE_CHUNKS_MIN.max(self.order.len() / FREE_CHUNKS_PART) {
+            self.free.push(chunk);
+        } else {
+            self.discard(chunk);
         }
-        codes.commit(end).map_err(|source| self.region.out_of_memory(source))?;
-        let encoder = codes.encoder.clone().filter(|encoder| encoder.is_ready()).expect("an encoder that is ready");
-        let mut saturated = 0;
-        for slot in codes.next..end {
-            let vector = values.bytes(slot as usize * width, *width);
-            saturated += u64::from(encoder.encode(vector, codes.code_mut(slot), &mut self.scratch));
+        self.account();
+        Some(chunk)
+    }
+
+    /// Behind the last ordinal of a chunk in use.
+    pub fn end_of(&self, chunk: u32) -> Option<u64> {
+        Some((self.region.chunks.number(self.shard, chunk)? + 1) << CHUNK_BITS)
+    }
+
+    /// Whether a chunk waits for readers from before it was retired.
+    pub fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// Whether a chunk has died that `take_dead` has not named.
+    pub fn has_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
+    /// Chunks in use.
+    pub fn chunks(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Chunks ready to be filled, with memory behind them.
+    pub fn chunks_ready(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Puts memory behind one more chunk, ahead of the rows that will need it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn prepare_chunk(&mut self) -> Result<()> {
+        let Ok(chunk) = self.new_chunk() else { return Ok(()) }; // the next batch says that the region is full
+        let spans = self.columns.iter_mut().map(ColumnWriter::span);
+        let spans = spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span));
+        let mut populated = Ok(());
+        for span in spans {
+            populated = populated.and_then(|()| span.populate(chunk));
         }
-        encoder.count(u64::from(end - codes.next), saturated);
-        codes.next = end;
-        codes.seal(published);
+        match populated {
+            Ok(()) => self.free.push(chunk),
+            Err(source) => {
+                self.bare.push(chunk);
+                return Err(self.region.out_of_memory(source));
+            }
+        }
+        self.account();
         Ok(())
     }
 
-    fn end_row(&self, slot: u32, replaced_by: u32) {
-        let word = self.region.replaced_by.word(self.shard, slot as usize);
-        assert_eq!(word.load(Ordering::Relaxed), 0, "slot {slot} ends once");
-        // Who sees the replacement published sees this store, because it comes before the Release of `publish`.
-        word.store(replaced_by, Ordering::Relaxed);
-        self.region.deleted[self.shard].fetch_add(1, Ordering::Relaxed);
+    fn discard(&mut self, chunk: u32) {
+        let spans = self.columns.iter_mut().map(ColumnWriter::span);
+        for span in spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span)) {
+            if let Err(error) = span.discard(chunk) {
+                tracing::warn!(%error, "memory of dead rows could not be given back");
+            }
+        }
+        self.bare.push(chunk);
     }
 
-    /// Commits memory for the slots below `end`, and for the text of the batch.
-    fn commit(&mut self, batch: &BatchView<'_>, end: u32) -> Result<()> {
-        let region = &self.region;
-        let refused = |source| region.out_of_memory(source);
-        let slots = end as usize;
-        for (index, column) in self.columns.iter_mut().enumerate() {
-            let text_bytes = text_bytes(batch.column(index), batch.rows());
-            if !column.commit(slots, text_bytes).map_err(refused)? {
-                let rows = u64::from(self.filled);
-                return Err(Error::RegionFull { shard: self.shard, rows });
+    /// Makes sure that there are chunks for all ordinals below `end`.
+    fn take_chunks(&mut self, end: u64) -> Result<()> {
+        loop {
+            let newest = self.order.last_key_value().map_or(0, |(&number, _)| number + 1);
+            let number = newest.max(self.filled >> CHUNK_BITS);
+            if number << CHUNK_BITS >= end {
+                return Ok(());
             }
-            if let Some(nulls) = &region.columns[index].nulls {
-                nulls.commit(self.shard, slots).map_err(refused)?;
-            }
+            let chunk = match self.free.pop() {
+                Some(chunk) => chunk,
+                None => self.new_chunk()?,
+            };
+            self.region.chunks.set_number(self.shard, chunk, Some(number));
+            self.order.insert(number, chunk);
         }
-        for codes in self.codes.iter_mut().flatten().filter(|codes| codes.is_encoding) {
-            codes.commit(end).map_err(refused)?;
+    }
+
+    /// A chunk that was never used or whose memory was given back.
+    fn new_chunk(&mut self) -> Result<u32> {
+        if let Some(chunk) = self.bare.pop() {
+            return Ok(chunk);
         }
-        region.replaced_by.commit(self.shard, slots).map_err(refused)
+        let (region, shard) = (&self.region, self.shard);
+        let chunk = region.chunks.used(shard);
+        if chunk == region.chunks.chunks_max() {
+            return Err(Error::RegionFull { shard, rows: u64::from(region.rows_max()) });
+        }
+        let slots = (chunk as usize + 1) << CHUNK_BITS;
+        let mut committed = region.ended.commit(shard, slots);
+        for (column, storage) in self.columns.iter_mut().zip(&region.columns) {
+            committed = committed.and_then(|()| column.span().commit(slots));
+            committed = committed.and_then(|()| storage.nulls.as_ref().map_or(Ok(()), |nulls| nulls.commit(shard, slots)));
+        }
+        for codes in self.codes.iter_mut().flatten() {
+            committed = committed.and_then(|()| codes.span.commit(slots));
+        }
+        committed.and_then(|()| region.chunks.grow(shard)).map_err(|source| region.out_of_memory(source))
+    }
+
+    fn end_row(&mut self, slot: u32, end: u64) {
+        let word = self.region.ended.word(self.shard, slot as usize);
+        assert_eq!(word.load(Ordering::Relaxed), 0, "slot {slot} ends once");
+        // Who sees the replacement published sees this store, because it comes before the Release of `publish`.
+        word.store(end, Ordering::Relaxed);
+        if self.count_dead(slot, 1) == CHUNK_ROWS {
+            self.dead.push(slot >> CHUNK_BITS);
+        }
+    }
+
+    fn count_dead(&self, slot: u32, by: i32) -> u32 {
+        let chunk = slot >> CHUNK_BITS;
+        let dead = self.region.chunks.dead(self.shard, chunk).checked_add_signed(by).expect("rows die once");
+        self.region.chunks.set_dead(self.shard, chunk, dead);
+        let total = &self.region.dead[self.shard];
+        total.store(total.load(Ordering::Relaxed).wrapping_add_signed(i64::from(by)), Ordering::Relaxed);
+        dead
     }
 
     /// Copies, checks and encodes vectors, a row at a time, so that a row is read from memory once.
-    fn fill_vectors(
-        &mut self,
-        batch: &BatchView<'_>,
-        vector_index: usize,
-        vector: &VectorColumn,
-        first: u32,
-    ) -> Result<()> {
-        let ColumnWriter::Fixed { values, width } = &mut self.columns[vector.column] else {
-            unreachable!("vectors have a width")
-        };
-        let mut codes = self.codes[vector_index].as_mut().filter(|codes| codes.is_encoding);
-        let encoder = codes.as_ref().and_then(|codes| codes.encoder.clone());
-        let source = batch.column(vector.column);
-        let mut saturated = 0;
-        for row in 0..batch.rows() {
-            let slot = first as usize + row;
-            let stored = values.bytes_mut(slot * *width, *width);
-            stored.copy_from_slice(source.fixed(row));
-            check_vector(self.kernels, vector, stored, row)?;
-            if let (Some(codes), Some(encoder)) = (&mut codes, &encoder) {
-                saturated += u64::from(encoder.encode(stored, codes.code_mut(slot as u32), &mut self.scratch));
-            }
-        }
-        if let Some(encoder) = encoder {
-            encoder.count(batch.rows() as u64, saturated);
+    fn fill_vectors(&mut self, batch: &BatchView<'_>, rows: Range<usize>, slot: u32) -> Result<()> {
+        let schema = self.region.schema.clone();
+        for (vector, codes) in schema.vectors().iter().zip(&mut self.codes) {
+            let column = &mut self.columns[vector.column];
+            let codes = codes.as_mut().filter(|codes| codes.is_encoding);
+            fill_vectors(self.kernels, vector, batch, rows.clone(), slot, column, codes, &mut self.scratch)?;
         }
         Ok(())
     }
+
+    /// Writes the other columns; text can fail for want of room.
+    fn fill_columns(&mut self, batch: &BatchView<'_>, rows: Range<usize>, slot: u32) -> Result<()> {
+        let region = self.region.clone();
+        for (index, column) in region.schema.columns().iter().enumerate() {
+            if !column.layout.is_vector() {
+                let filled = self.columns[index].fill(batch.column(index), rows.clone(), slot);
+                if !filled.map_err(|source| region.out_of_memory(source))? {
+                    return Err(Error::RegionFull { shard: self.shard, rows: region.rows() });
+                }
+            }
+            if let Some(nulls) = &region.columns[index].nulls {
+                let source = batch.column(index);
+                nulls.set(self.shard, slot as usize, rows.len(), |row| !source.is_valid(rows.start + row));
+            }
+        }
+        for slot in slot..slot + rows.len() as u32 {
+            region.ended.word(self.shard, slot as usize).store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Tells the region how much memory this shard uses.
+    fn account(&self) {
+        let chunks = (self.order.len() + self.retired.len() + self.free.len()) as u64;
+        let unfilled = self.filled.wrapping_neg() % u64::from(CHUNK_ROWS);
+        let rows = (chunks << CHUNK_BITS).saturating_sub(unfilled);
+        let text: u64 = self.columns.iter().map(ColumnWriter::text_bytes).sum();
+        self.region.memory[self.shard].store(rows * self.region.row_bytes + text, Ordering::Relaxed);
+    }
+}
+
+/// Taking a snapshot back in, into a part that is empty.
+impl RegionWriter {
+    /// Puts a chunk where it was. `batch` holds the values of the rows that are present, in order; None where none is.
+    ///
+    /// # Errors
+    /// As for `fill`, and `MalformedBatch` where the image and the batch do not go together.
+    pub fn restore_chunk(&mut self, image: &ChunkImage<'_>, batch: Option<&BatchView<'_>>) -> Result<()> {
+        let malformed = |problem| Err(Error::MalformedBatch { problem });
+        let is_set = |bits: &[u8], offset: u32| bits[offset as usize / 8] >> (offset % 8) & 1 == 1;
+        if image.chunk >= self.region.chunks.chunks_max() || image.filled > CHUNK_ROWS || image.filled == 0 {
+            return malformed("a chunk that cannot be");
+        }
+        if self.order.contains_key(&image.number) || self.order.values().any(|&chunk| chunk == image.chunk) {
+            return malformed("a chunk is there twice");
+        }
+        let present: Vec<u32> = (0..image.filled).filter(|&offset| is_set(image.present, offset)).collect();
+        if present.len() != batch.map_or(0, BatchView::rows) {
+            return malformed("the number of rows of a chunk is not that of its batch");
+        }
+        while self.region.chunks.used(self.shard) <= image.chunk {
+            let held = std::mem::take(&mut self.bare);
+            let grown = self.new_chunk();
+            self.bare = held;
+            self.bare.push(grown?);
+        }
+        self.bare.retain(|&chunk| chunk != image.chunk);
+        self.region.chunks.set_number(self.shard, image.chunk, Some(image.number));
+        self.order.insert(image.number, image.chunk);
+        let first = image.chunk << CHUNK_BITS;
+        for codes in self.codes.iter_mut().flatten() {
+            codes.is_encoding = codes.encoder.as_ref().is_some_and(|encoder| encoder.is_ready());
+        }
+        let mut row = 0;
+        for run in present.chunk_by(|a, b| a + 1 == *b) {
+            let (batch, rows) = (batch.expect("it has rows"), row..row + run.len());
+            self.fill_vectors(batch, rows.clone(), first + run[0])?;
+            self.fill_columns(batch, rows.clone(), first + run[0])?;
+            row = rows.end;
+        }
+        for offset in 0..image.filled {
+            if !is_set(image.present, offset) || is_set(image.dead, offset) {
+                self.region.ended.word(self.shard, (first + offset) as usize).store(0, Ordering::Relaxed);
+                self.end_row(first + offset, DELETED);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the loading: the rows are published, and those to come go on behind ordinal `published`.
+    ///
+    /// # Errors
+    /// `MalformedBatch` where a chunk holds ordinals behind it.
+    pub fn finish_restore(&mut self, published: u64) -> Result<()> {
+        let newest = self.order.last_key_value().map(|(&number, _)| number);
+        if newest.is_some_and(|number| number << CHUNK_BITS >= published) {
+            return Err(Error::MalformedBatch { problem: "a chunk holds rows that came later than the snapshot" });
+        }
+        let head = published >> CHUNK_BITS;
+        if published % u64::from(CHUNK_ROWS) > 0 && newest != Some(head) {
+            return Err(Error::MalformedBatch { problem: "the newest chunk is missing" });
+        }
+        self.filled = published;
+        let in_use = self.order.len() as u64 * u64::from(CHUNK_ROWS);
+        let gone = (published.next_multiple_of(u64::from(CHUNK_ROWS))).saturating_sub(in_use);
+        self.region.gone[self.shard].store(gone, Ordering::Relaxed);
+        for codes in self.codes.iter_mut().flatten() {
+            if codes.encoder.as_ref().is_some_and(|encoder| encoder.is_ready()) {
+                codes.next = published;
+            }
+        }
+        self.publish(published);
+        Ok(())
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn fill_vectors(
+    kernels: &Kernels,
+    vector: &VectorColumn,
+    batch: &BatchView<'_>,
+    rows: Range<usize>,
+    slot: u32,
+    column: &mut ColumnWriter,
+    codes: Option<&mut CodeWriter>,
+    scratch: &mut Vec<f32>,
+) -> Result<()> {
+    let width = vector.row_bytes();
+    let source = batch.column(vector.column);
+    let stored = column.span().rows_mut(slot, rows.len());
+    let Some(codes) = codes else {
+        for (row, stored) in rows.zip(stored.chunks_exact_mut(width)) {
+            stored.copy_from_slice(source.fixed(row));
+            check_vector(kernels, vector, stored, row)?;
+        }
+        return Ok(());
+    };
+    let encoder = codes.encoder.clone().expect("it is ready");
+    let made = codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.dimension);
+    let (count, mut saturated) = (rows.len() as u64, 0);
+    for ((row, stored), code) in rows.zip(stored.chunks_exact_mut(width)).zip(made) {
+        stored.copy_from_slice(source.fixed(row));
+        check_vector(kernels, vector, stored, row)?;
+        saturated += u64::from(encoder.encode(stored, code, scratch));
+    }
+    encoder.count(count, saturated);
+    Ok(())
 }

@@ -87,8 +87,8 @@ pub struct Search {
     collection: Arc<Collection>,
     request: SearchRequest,
     view: View,
-    /// First row of each shard that the scan looks at.
-    scan_from: Vec<u32>,
+    /// First ordinal of each shard that the scan looks at.
+    scan_from: Vec<u64>,
     graph: bool,
     tops: Vec<Top>,
 }
@@ -99,9 +99,9 @@ impl Search {
         request.check(&collection)?;
         let index = &collection.vectors[request.vector];
         let shards = collection.shards();
-        let indexed: Vec<u32> = (0..shards).map(|shard| index.graph().indexed(shard)).collect();
+        let indexed: Vec<u64> = (0..shards).map(|shard| index.graph().indexed(shard)).collect();
         let view = collection.region.view();
-        let graph = !request.exact && indexed.iter().any(|&slots| slots > 0);
+        let graph = !request.exact && indexed.iter().any(|&ordinals| ordinals > 0);
         let scan_from = if graph { indexed } else { vec![0; shards] };
         let tops = (0..request.count).map(|_| Top::new(request.k)).collect();
         Ok(Search { collection, request, view, scan_from, graph, tops })
@@ -117,11 +117,11 @@ impl Search {
         self.graph
     }
 
-    /// Rows that no graph holds and that the scan must look at.
+    /// Rows that no graph holds and that the scan must look at, as far as whole chunks are counted.
     pub fn scan_rows(&self) -> u64 {
-        (0..self.scan_from.len())
-            .map(|shard| u64::from(self.view.len(shard).saturating_sub(self.scan_from[shard])))
-            .sum()
+        let region = &self.collection.region;
+        let behind = |shard: usize| self.scan_from[shard]..self.view.len(shard);
+        (0..self.scan_from.len()).map(|shard| region.live_rows_in(shard, behind(shard))).sum()
     }
 
     /// Searches the graph for one query and ranks the best candidates by their full vectors.
@@ -165,9 +165,9 @@ impl Search {
         }
     }
 
-    /// The hits of each query, nearest first.
-    pub fn finish(self) -> Vec<Vec<Hit>> {
-        self.tops.into_iter().map(Top::into_sorted).collect()
+    /// The hits of each query, nearest first, once everything is merged. Their rows stay where they are while the search is held.
+    pub fn take_hits(&mut self) -> Vec<Vec<Hit>> {
+        std::mem::take(&mut self.tops).into_iter().map(Top::into_sorted).collect()
     }
 }
 
@@ -194,5 +194,5 @@ pub fn search(collection: &Arc<Collection>, request: SearchRequest, scratch: &mu
         let found = job.run_all();
         search.merge(found);
     }
-    Ok(search.finish())
+    Ok(search.take_hits())
 }

@@ -23,22 +23,21 @@ pub struct ScanJob {
 }
 
 impl ScanJob {
-    /// A scan of the rows of `view` from `from[shard]` on.
+    /// A scan of the rows of `view` from ordinal `from[shard]` on.
     pub fn new(
         collection: Arc<Collection>,
         request: SearchRequest,
         view: View,
-        from: &[u32],
+        from: &[u64],
         owner: usize,
         ticket: u64,
     ) -> ScanJob {
         let mut slices = Vec::new();
         for (shard, &start) in from.iter().enumerate() {
-            let mut slot = start;
-            while slot < view.len(shard) {
-                let end = view.len(shard).min(slot + limits::SCAN_SLICE_ROWS);
-                slices.push(collection.region.row(shard, slot)..collection.region.row(shard, end - 1) + 1);
-                slot = end;
+            for run in collection.region.runs(shard, start..view.len(shard)) {
+                let (first, end) = (collection.region.row(shard, run.slot), run.slots().end - run.slot);
+                let starts = (0..end).step_by(limits::SCAN_SLICE_ROWS as usize);
+                slices.extend(starts.map(|at| first + at..first + end.min(at + limits::SCAN_SLICE_ROWS)));
             }
         }
         ScanJob { collection, request, view, slices, next: AtomicUsize::new(0), owner, ticket }

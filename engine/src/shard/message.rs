@@ -20,8 +20,10 @@ pub enum Message {
         /// The edges.
         edges: Box<[Edge]>,
     },
-    /// All edges of a batch are in.
+    /// All edges of a batch are in, or a sweep is done.
     EdgesApplied(EdgeBatch),
+    /// The sender's dead nodes leave a graph: the receiver is to sweep its lists. Answered as a batch of edges is.
+    Sweep(EdgeBatch),
     /// Work of an exact scan: the receiver scans slices until none is left.
     Scan(Arc<ScanJob>),
     /// No slice of a scan is left; what the sender found in those that it took.
@@ -96,8 +98,8 @@ pub enum Message {
     SnapshotReady {
         /// Newest visible operation.
         lsn: Lsn,
-        /// Published length of each collection of the shard.
-        published: Vec<(u32, u32)>,
+        /// Published ordinals of each collection of the shard.
+        published: Vec<(u32, u64)>,
     },
     /// Go on indexing; with an LSN, the log up to it is no longer needed.
     SnapshotEnd(Option<Lsn>),

@@ -74,6 +74,8 @@ counters! {
     queries: "counter",
     /// Rows put into a graph.
     rows_indexed: "counter",
+    /// Chunks of dead rows taken out of use, to be filled again.
+    chunks_reclaimed: "counter",
     /// Reverse edges taken from other shards.
     edges_received: "counter",
     /// Bytes of the log's segments on disk.

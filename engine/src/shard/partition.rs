@@ -14,7 +14,7 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::ids::{IdList, IdMap, IdsView};
 use crate::placement;
-use crate::region::RegionWriter;
+use crate::region::{RegionWriter, Run};
 use crate::schema::IdRef;
 
 /// What a log record asks for. The log's payload is turned into this by whoever wrote it (the wire codec).
@@ -56,7 +56,8 @@ pub struct Staged {
 
 #[derive(Debug)]
 enum Change {
-    Write(Range<u32>),
+    /// Ordinals of the rows.
+    Write(Range<u64>),
     Delete(IdList),
 }
 
@@ -64,7 +65,7 @@ impl Staged {
     /// Rows it writes, or ids it deletes.
     pub fn len(&self) -> u32 {
         match &self.change {
-            Change::Write(slots) => slots.end - slots.start,
+            Change::Write(ordinals) => (ordinals.end - ordinals.start) as u32,
             Change::Delete(ids) => ids.view().len() as u32,
         }
     }
@@ -94,6 +95,7 @@ pub struct Member {
     pub writer: RegionWriter,
     /// Id to newest row.
     pub ids: IdMap,
+    runs: Vec<Run>,
 }
 
 impl Member {
@@ -105,7 +107,7 @@ impl Member {
                 writer.set_encoder(vector, Arc::new(encoder.clone()));
             }
         }
-        Member { collection, writer, ids: IdMap::default() }
+        Member { collection, writer, ids: IdMap::default(), runs: Vec::new() }
     }
 }
 
@@ -113,12 +115,14 @@ impl Member {
 pub struct Partition {
     shard: usize,
     members: HashMap<u32, Member>,
+    /// Collections that have chunks to reclaim.
+    reclaimable: Vec<u32>,
 }
 
 impl Partition {
     /// A shard without collections.
     pub fn new(shard: usize) -> Partition {
-        Partition { shard, members: HashMap::new() }
+        Partition { shard, members: HashMap::new(), reclaimable: Vec::new() }
     }
 
     /// Index of the shard.
@@ -129,6 +133,7 @@ impl Partition {
     /// Adds a collection.
     pub fn install(&mut self, member: Member) {
         let id = member.collection.spec.id;
+        self.reclaimable.push(id);
         let before = self.members.insert(id, member);
         assert!(before.is_none(), "collection {id} was installed twice");
     }
@@ -192,8 +197,8 @@ impl Partition {
 
     /// Takes the operation staged last back: its record was not accepted.
     pub fn unstage(&mut self, staged: Staged) {
-        if let (Change::Write(slots), Ok(member)) = (staged.change, self.member_mut(staged.collection)) {
-            member.writer.unfill(slots.start);
+        if let (Change::Write(ordinals), Ok(member)) = (staged.change, self.member_mut(staged.collection)) {
+            member.writer.unfill(ordinals.start);
         }
     }
 
@@ -202,48 +207,59 @@ impl Partition {
         let Ok(member) = self.member_mut(staged.collection) else {
             return Outcome::default(); // dropped since
         };
-        match staged.change {
-            Change::Write(slots) => member.publish(slots),
+        let outcome = match staged.change {
+            Change::Write(ordinals) => member.publish(ordinals),
             Change::Delete(ids) => member.delete(ids.view()),
+        };
+        if member.writer.has_dead() && !self.reclaimable.contains(&staged.collection) {
+            self.reclaimable.push(staged.collection);
         }
+        outcome
+    }
+
+    /// Collections in which chunks have died since the last call.
+    pub fn take_reclaimable(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.reclaimable)
     }
 }
 
 impl Member {
-    fn publish(&mut self, slots: Range<u32>) -> Outcome {
-        let Member { collection, writer, ids } = self;
-        let rows = slots.end - slots.start;
+    fn publish(&mut self, ordinals: Range<u64>) -> Outcome {
+        let Member { writer, ids, runs, .. } = self;
         let mut replaced = 0;
-        for slot in slots.clone() {
-            if let Some(old) = ids.insert(slot, |slot| writer.id(slot)) {
-                // Set before the new row is published: a reader whose view ends below `slot` still sees the old row.
-                writer.replace(collection.region.row(writer.shard(), old), slot);
-                replaced += 1;
+        writer.runs(ordinals.clone(), runs);
+        for run in runs.iter() {
+            for (slot, ordinal) in run.slots().zip(run.ordinal..) {
+                if let Some(old) = ids.insert(slot, |slot| writer.id(slot)) {
+                    // Set before the new row is published: a reader whose view ends below it still sees the old row.
+                    writer.replace(old, ordinal);
+                    replaced += 1;
+                }
             }
         }
-        writer.publish(slots.end);
-        Outcome { rows, replaced, deleted: 0 }
+        writer.publish(ordinals.end);
+        Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced, deleted: 0 }
     }
 
     fn delete(&mut self, list: IdsView<'_>) -> Outcome {
-        let Member { collection, writer, ids } = self;
+        let Member { writer, ids, .. } = self;
         let mut deleted = 0;
         for id in list.iter() {
             if let Some(slot) = ids.remove(id, |slot| writer.id(slot)) {
-                writer.delete(collection.region.row(writer.shard(), slot));
+                writer.delete(slot);
                 deleted += 1;
             }
         }
         Outcome { deleted, ..Outcome::default() }
     }
 
-    /// Takes in the ids of loaded rows; `is_live` says which slots count.
-    pub fn index_ids(&mut self, is_live: impl Fn(u32) -> bool) {
-        let Member { writer, ids, .. } = self;
-        for slot in (0..writer.filled()).filter(|&slot| is_live(slot)) {
-            let replaced = ids.insert(slot, |slot| writer.id(slot));
-            debug_assert!(replaced.is_none(), "two live rows of one id");
-        }
+    /// Takes in the ids of loaded rows. False where two that live have the same.
+    pub fn index_ids(&mut self) -> bool {
+        let Member { collection, writer, ids, runs } = self;
+        writer.runs(0..writer.filled(), runs);
+        let is_live = |slot: &u32| collection.region.is_live(collection.region.row(writer.shard(), *slot));
+        let mut live = runs.iter().flat_map(Run::slots).filter(is_live);
+        live.all(|slot| ids.insert(slot, |slot| writer.id(slot)).is_none())
     }
 }
 

@@ -57,7 +57,7 @@ fn visible(partition: &Partition) -> Vec<u64> {
         IdRef::U64(id) => id,
         IdRef::Utf8(_) => unreachable!("the ids are numbers"),
     };
-    (0..region.published(0)).map(id).collect()
+    region.runs(0, 0..region.published(0)).iter().flat_map(|run| run.slots()).map(id).collect()
 }
 
 impl Client {

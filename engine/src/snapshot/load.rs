@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::SummedReader;
-use super::{dead_name, graph_name, region_name};
+use super::chunk::{ChunkRecord, RECORD_BYTES};
+use super::{chunks_name, graph_name, region_name};
 use crate::batch::{self, BatchView};
 use crate::collection::Collection;
 use crate::error::{Error, Result};
@@ -24,22 +25,20 @@ pub fn load_shard(
     for (index, &scale) in collection.vectors.iter().zip(&entry.scales) {
         index.scale.restore(scale);
     }
-    let id = collection.spec.id;
-    let schema = collection.spec.schema.clone();
-    let file = named(directory, entry, &region_name(id, shard))?;
-    read_batches(directory, file, &schema, progress, &mut |batch| {
-        let slots = member.writer.fill(batch)?;
-        member.writer.publish(slots.end);
-        Ok(())
-    })?;
-    let slots = collection.region.published(shard);
-    if slots != entry.rows[shard] {
-        let path = directory.join(region_name(id, shard));
-        return Err(Error::Damaged { path, offset: 0, problem: "the number of rows is not the manifest's" });
+    let path = directory.join(region_name(collection.spec.id, shard));
+    let misfit = |error| match error {
+        Error::MalformedBatch { problem } => Error::Damaged { path: path.clone(), offset: 0, problem },
+        other => other,
+    };
+    let mut sink = |record: &ChunkRecord, batch: Option<&BatchView<'_>>| {
+        member.writer.restore_chunk(&record.image(), batch).map_err(misfit)
+    };
+    for_each_chunk(directory, entry, collection, shard, progress, &mut sink)?;
+    let published = entry.published.get(shard).copied().unwrap_or(0);
+    member.writer.finish_restore(published).map_err(misfit)?;
+    if !member.index_ids() {
+        return Err(Error::Damaged { path, offset: 0, problem: "two live rows have the same id" });
     }
-    let dead = read_dead(directory, entry, id, shard, progress)?;
-    member.writer.restore_deleted(&dead);
-    member.index_ids(|slot| !is_set(&dead, slot));
     Ok(member)
 }
 
@@ -56,7 +55,8 @@ pub fn load_graphs(directory: &Path, entry: &SnapshotCollection, collection: &Ar
             let file = named(directory, entry, &graph_name(collection.spec.id, shard, vector))?;
             let mut reader = SummedReader::open(directory, file)?;
             let path = reader.path().to_path_buf();
-            loader.read(shard, region.published(shard), &path, &mut reader)?;
+            let exists = |row| region.is_published(row);
+            loader.read(shard, region.published(shard), exists, &path, &mut reader)?;
             reader.finish()?;
         }
         index.set_graph(loader.finish(&index.space));
@@ -73,24 +73,16 @@ pub fn for_each_live_batch(
     progress: &dyn Fn(u64),
     sink: &mut dyn FnMut(&BatchView<'_>) -> Result<()>,
 ) -> Result<()> {
-    let (id, schema) = (collection.spec.id, &collection.spec.schema);
-    let dead = read_dead(directory, entry, id, shard, progress)?;
-    let mut first = 0;
-    let file = named(directory, entry, &region_name(id, shard))?;
-    read_batches(directory, file, schema, progress, &mut |batch| {
-        let rows = batch.rows() as u32;
-        let live: Vec<u32> = (0..rows).filter(|row| !is_set(&dead, first + row)).collect();
-        first += rows;
+    let schema = &collection.spec.schema;
+    for_each_chunk(directory, entry, collection, shard, progress, &mut |record, batch| {
+        let Some(batch) = batch else { return Ok(()) };
+        let live = record.live();
         match live.len() {
             0 => Ok(()),
             all if all == batch.rows() => sink(batch),
             _ => sink(&BatchView::parse(schema, &batch.take(&live, 0)?)?),
         }
     })
-}
-
-fn is_set(bits: &[u8], slot: u32) -> bool {
-    bits[slot as usize / 8] & (1 << (slot % 8)) != 0
 }
 
 fn named<'a>(directory: &Path, entry: &'a SnapshotCollection, name: &str) -> Result<&'a SnapshotFile> {
@@ -101,25 +93,47 @@ fn named<'a>(directory: &Path, entry: &'a SnapshotCollection, name: &str) -> Res
     })
 }
 
-/// Feeds every row of a region file to `sink`, batch by batch.
-fn read_batches(
+/// Takes one chunk of a snapshot, and its rows, if it has any.
+type ChunkSink<'a> = dyn FnMut(&ChunkRecord, Option<&BatchView<'_>>) -> Result<()> + 'a;
+
+/// Feeds every chunk of one shard's part of a collection to `sink`.
+fn for_each_chunk(
     directory: &Path,
-    file: &SnapshotFile,
-    schema: &Schema,
+    entry: &SnapshotCollection,
+    collection: &Collection,
+    shard: usize,
     progress: &dyn Fn(u64),
-    sink: &mut dyn FnMut(&BatchView<'_>) -> Result<()>,
+    sink: &mut ChunkSink<'_>,
 ) -> Result<()> {
-    let mut reader = SummedReader::open(directory, file)?;
+    let (id, schema) = (collection.spec.id, &collection.spec.schema);
+    let mut chunks = SummedReader::open(directory, named(directory, entry, &chunks_name(id, shard))?)?;
+    let mut rows = SummedReader::open(directory, named(directory, entry, &region_name(id, shard))?)?;
     let mut message = Vec::new();
-    read_message(&mut reader, &mut message)?;
+    read_message(&mut rows, &mut message)?;
     if Schema::from_bytes(&message)?.fingerprint() != schema.fingerprint() {
-        return Err(reader.damaged(0, "the schema is not the collection's"));
+        return Err(rows.damaged(0, "the schema is not the collection's"));
     }
-    while read_message(&mut reader, &mut message)? {
-        sink(&BatchView::parse(schema, &message)?)?;
-        progress(message.len() as u64);
+    while chunks.left() > 0 {
+        let mut record = [0; RECORD_BYTES];
+        chunks.take(&mut record)?;
+        let record = ChunkRecord::decode(record);
+        if record.rows() == 0 {
+            sink(&record, None)?;
+            continue;
+        }
+        let at = rows.position();
+        if !read_message(&mut rows, &mut message)? {
+            return Err(rows.damaged(at, "a chunk's rows are missing"));
+        }
+        sink(&record, Some(&BatchView::parse(schema, &message)?))?;
+        progress((message.len() + RECORD_BYTES) as u64);
     }
-    reader.finish()
+    let at = rows.position();
+    if read_message(&mut rows, &mut message)? {
+        return Err(rows.damaged(at, "there are rows of no chunk"));
+    }
+    chunks.finish()?;
+    rows.finish()
 }
 
 /// Reads one encapsulated Arrow IPC message. False at the end-of-stream marker.
@@ -143,24 +157,4 @@ fn read_message(reader: &mut SummedReader, message: &mut Vec<u8>) -> Result<bool
     message.resize(8 + metadata + body, 0);
     reader.take(&mut message[8 + metadata..])?;
     Ok(true)
-}
-
-fn read_dead(
-    directory: &Path,
-    entry: &SnapshotCollection,
-    collection: u32,
-    shard: usize,
-    progress: &dyn Fn(u64),
-) -> Result<Vec<u8>> {
-    let file = named(directory, entry, &dead_name(collection, shard))?;
-    let mut reader = SummedReader::open(directory, file)?;
-    let rows = entry.rows.get(shard).copied().unwrap_or(0);
-    if file.bytes != u64::from(rows).div_ceil(8) {
-        return Err(reader.damaged(0, "the number of bits is not the number of rows"));
-    }
-    let mut bits = vec![0; file.bytes as usize];
-    reader.take(&mut bits)?;
-    progress(bits.len() as u64);
-    reader.finish()?;
-    Ok(bits)
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::SummedWriter;
-use super::{BATCH_ROWS, dead_name, graph_name, region_name};
+use super::chunk::{CHUNK_ROWS, ChunkRecord};
+use super::{chunks_name, graph_name, region_name};
 use crate::batch;
 use crate::collection::Collection;
 use crate::error::Result;
@@ -16,8 +17,8 @@ use crate::wal::Lsn;
 pub struct Point {
     /// Newest visible operation.
     pub lsn: Lsn,
-    /// Published length of each collection, by number.
-    pub published: Vec<(u32, u32)>,
+    /// Published ordinals of each collection, by number.
+    pub published: Vec<(u32, u64)>,
 }
 
 /// Writes all files of a snapshot into `directory` and syncs them; the manifest is left to the caller. Returns what the
@@ -40,11 +41,10 @@ pub fn write(
 fn write_collection(directory: &Path, collection: &Arc<Collection>, points: &[Point]) -> Result<SnapshotCollection> {
     let id = collection.spec.id;
     let length = |point: &Point| point.published.iter().find(|(number, _)| *number == id).map_or(0, |&(_, rows)| rows);
-    let rows: Vec<u32> = points.iter().map(length).collect();
+    let published: Vec<u64> = points.iter().map(length).collect();
     let mut files = Vec::new();
-    for (shard, &slots) in rows.iter().enumerate() {
-        files.push(write_region(directory, collection, shard, slots)?);
-        files.push(write_dead(directory, collection, shard, slots)?);
+    for (shard, &end) in published.iter().enumerate() {
+        files.extend(write_region(directory, collection, shard, end)?);
         for (vector, index) in collection.vectors.iter().enumerate() {
             let mut file = SummedWriter::create(directory, graph_name(id, shard, vector))?;
             let path = file.path().to_path_buf();
@@ -53,29 +53,43 @@ fn write_collection(directory: &Path, collection: &Arc<Collection>, points: &[Po
         }
     }
     let scales = collection.vectors.iter().map(|index| index.scale.get()).collect();
-    Ok(SnapshotCollection { id, row_bits: collection.region.row_bits(), scales, rows, files })
+    Ok(SnapshotCollection { id, row_bits: collection.region.row_bits(), scales, published, files })
 }
 
-fn write_region(directory: &Path, collection: &Arc<Collection>, shard: usize, slots: u32) -> Result<SnapshotFile> {
-    let schema = &collection.spec.schema;
+/// Writes the rows, and which they are. A row that was replaced or deleted meanwhile may be left out, as the log behind the
+/// snapshot does that again; one that a graph holds may not.
+fn write_region(directory: &Path, collection: &Arc<Collection>, shard: usize, end: u64) -> Result<[SnapshotFile; 2]> {
+    let (schema, region) = (&collection.spec.schema, &collection.region);
     let columns: Vec<usize> = (0..schema.columns().len()).collect();
-    let mut file = SummedWriter::create(directory, region_name(collection.spec.id, shard))?;
-    file.put(&schema.to_bytes())?;
-    let mut start = 0;
-    while start < slots {
-        let end = slots.min(start + BATCH_ROWS);
-        let rows = collection.region.batch(shard, start..end, &columns)?;
-        file.put(&batch::encode(&rows)?)?;
-        start = end;
+    let mut rows = SummedWriter::create(directory, region_name(collection.spec.id, shard))?;
+    let mut chunks = SummedWriter::create(directory, chunks_name(collection.spec.id, shard))?;
+    rows.put(&schema.to_bytes())?;
+    for run in region.runs(shard, 0..end) {
+        // For this chunk alone: memory of others can be used again meanwhile.
+        let view = region.view();
+        if region.runs(shard, run.ordinal..run.ordinal + 1).first().is_none_or(|now| now.slot != run.slot) {
+            continue; // all of it has died meanwhile
+        }
+        let mut record = ChunkRecord::new(&run);
+        let mut present = Vec::new();
+        for (offset, slot) in run.slots().enumerate() {
+            let row = region.row(shard, slot);
+            let is_live = region.visible(&view, row);
+            if is_live || collection.vectors.iter().any(|index| index.graph().contains(row)) {
+                record.set(offset, !is_live);
+                present.push(row);
+            }
+        }
+        if present.is_empty() && run.len == CHUNK_ROWS {
+            continue;
+        }
+        chunks.put(&record.encode())?;
+        if present.len() == run.slots().len() {
+            rows.put(&batch::encode(&region.batch(&view, shard, run.slots(), &columns)?)?)?;
+        } else if !present.is_empty() {
+            rows.put(&batch::encode(&region.take(&present, &columns)?)?)?;
+        }
     }
-    file.put(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])?;
-    file.finish()
-}
-
-fn write_dead(directory: &Path, collection: &Arc<Collection>, shard: usize, slots: u32) -> Result<SnapshotFile> {
-    // A row replaced by one behind the snapshot's end is alive in the snapshot: the log replaces it again.
-    let bits = collection.region.deleted_bitmap(shard, slots);
-    let mut file = SummedWriter::create(directory, dead_name(collection.spec.id, shard))?;
-    file.put(&bits)?;
-    file.finish()
+    rows.put(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])?;
+    Ok([rows.finish()?, chunks.finish()?])
 }

@@ -91,7 +91,7 @@ impl Scan {
         let reply = self.collection.request(Some(shard), Opcode::Scan, |body| request.encode(body))?.wait()?;
         let scanned = Scanned::decode(&reply.body)?;
         let (next, done, rows, message_len) = (scanned.next, scanned.done, scanned.rows, scanned.message.len());
-        if !done && (next.shard, next.slot) <= (self.cursor.shard, self.cursor.slot) {
+        if !done && (next.shard, next.ordinal) <= (self.cursor.shard, self.cursor.ordinal) {
             return Err(Error::UnexpectedReply { problem: "the scan does not go forward" });
         }
         let batch = read_batch(reply.body, message_len, self.chosen.schema.clone())?;

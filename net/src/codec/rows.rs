@@ -170,8 +170,8 @@ impl<'a> Got<'a> {
 pub struct Cursor {
     /// Shard.
     pub shard: u32,
-    /// First slot of it that was not read.
-    pub slot: u32,
+    /// First ordinal of it that was not read.
+    pub ordinal: u64,
 }
 
 /// SCAN.
@@ -189,14 +189,15 @@ impl<'a> Scan<'a> {
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
-        writer.u32(self.cursor.shard).u32(self.cursor.slot).u32(self.rows_max);
+        writer.u64(self.cursor.ordinal).u32(self.cursor.shard).u32(self.rows_max);
         self.columns.write(&mut writer);
     }
 
     /// Reads the body.
     pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
         let mut reader = Reader::new(body);
-        let cursor = Cursor { shard: reader.u32("cursor shard")?, slot: reader.u32("cursor slot")? };
+        let ordinal = reader.u64("cursor ordinal")?;
+        let cursor = Cursor { shard: reader.u32("cursor shard")?, ordinal };
         let rows_max = reader.u32("rows")?;
         let columns = Columns::read(&mut reader)?;
         reader.finish()?;
@@ -221,12 +222,12 @@ impl ScannedPrefix {
     /// Appends the prefix and its padding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);
-        writer.u32(self.next.shard).u32(self.next.slot).u32(self.rows).u32(u32::from(self.done));
+        writer.u64(self.next.ordinal).u32(self.next.shard).u32(self.rows).u32(u32::from(self.done)).u32(0);
         writer.u64(self.message_len).align(MESSAGE_ALIGNMENT);
     }
 }
 
-/// Reply to SCAN: `shard u32 | slot u32 | rows u32 | done u32 | message_len u64 | padding | message`.
+/// Reply to SCAN: `ordinal u64 | shard u32 | rows u32 | done u32 | 0 u32 | message_len u64 | padding | message`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scanned<'a> {
     /// Where to go on.
@@ -243,13 +244,15 @@ impl<'a> Scanned<'a> {
     /// Reads the body.
     pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
         let mut reader = Reader::new(body);
-        let next = Cursor { shard: reader.u32("cursor shard")?, slot: reader.u32("cursor slot")? };
+        let ordinal = reader.u64("cursor ordinal")?;
+        let next = Cursor { shard: reader.u32("cursor shard")?, ordinal };
         let rows = reader.u32("rows")?;
         let done = match reader.u32("done")? {
             0 => false,
             1 => true,
             _ => return Err(FrameError::Field { field: "done", problem: "neither 0 nor 1" }),
         };
+        reader.zeros(4, "done")?;
         let message_len = reader.u64("message length")?;
         let message = read_message(&mut reader, message_len)?;
         reader.finish()?;

@@ -161,7 +161,7 @@ impl From<&engine::Error> for Status {
             Error::Poisoned { .. } => Self::ReadOnly,
             Error::Io { .. } | Error::System { .. } | Error::Listen { .. } => Self::Io,
             Error::DirectoryInUse { .. } => Self::DirectoryInUse,
-            Error::NewerFormat { .. } => Self::NewerFormat,
+            Error::NewerFormat { .. } | Error::OlderFormat { .. } => Self::NewerFormat,
             Error::Damaged { .. } | Error::Unreplayable { .. } => Self::Damaged,
             Error::IoUringForbidden { .. } => Self::IoUringForbidden,
             Error::MemlockTooSmall { .. } => Self::MemlockTooSmall,

@@ -67,8 +67,8 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
         server_version: "0.1.0",
     };
     let create = Create { m: 16, ef_construction: 200, if_not_exists: true, name: "packages", schema: b"schema" };
-    let scan = Scan { cursor: Cursor { shard: 1, slot: 99 }, rows_max: 500, columns: Columns::All };
-    let scanned = ScannedPrefix { next: Cursor { shard: 2, slot: 0 }, rows: 5, done: true, message_len: 7 };
+    let scan = Scan { cursor: Cursor { shard: 1, ordinal: 99 }, rows_max: 500, columns: Columns::All };
+    let scanned = ScannedPrefix { next: Cursor { shard: 2, ordinal: 0 }, rows: 5, done: true, message_len: 7 };
     let found = FoundPrefix { k: 3, index_lag: 5, counts: &[3, 1], id_kind: IdKind::Utf8, message_len: 7 };
     let got = GotPrefix { positions: &[0, 2, 3], message_len: 7 };
     vec![

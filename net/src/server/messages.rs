@@ -31,6 +31,13 @@ impl Reactor {
                 self.context.index_wake();
             }
             Message::EdgesApplied(batch) => self.edges_applied(batch),
+            Message::Sweep(batch) => {
+                let answer = self.context.indexing.borrow_mut().receive_sweep(from, batch);
+                if let Some((to, message)) = answer {
+                    self.outbound[to].push_back(message);
+                }
+                self.context.index_wake();
+            }
             Message::Scan(job) => tasks::spawn_scan(&self.context, job),
             Message::Scanned { ticket, .. } | Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
                 self.context.mailbox.answer(ticket, message);
@@ -77,6 +84,8 @@ impl Reactor {
     fn heartbeat(&mut self) {
         self.accepting &= !std::mem::take(&mut self.accept_failed);
         self.arena.trim();
+        // Readers that held dead rows up may have gone.
+        self.context.index_wake();
         if self.shard.wal().is_full() {
             self.shard.wal_mut().retry_full();
         }

@@ -111,14 +111,13 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
             })
         })
         .collect();
-    let view = collection.region.view();
     json!({
         "id": collection.spec.id,
         "name": collection.spec.name,
         "rows": collection.live_rows(),
         "dead_rows": collection.dead_rows(),
         "index_backlog_rows": collection.index_backlog(),
-        "has_graph": !collection.is_flat(&view),
+        "has_graph": !collection.is_flat(),
         "bytes_committed": collection.bytes_committed(),
         "vectors": vectors,
     })

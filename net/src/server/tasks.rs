@@ -10,6 +10,7 @@ use engine::collection::Collection;
 use engine::ids::IdList;
 use engine::limits;
 use engine::placement;
+use engine::region::{Region, View};
 use engine::schema::{IdKind, IdRef};
 use engine::search::{Hit, ScanJob, ScanScratch, Search, SearchRequest};
 use engine::shard::Message;
@@ -124,7 +125,8 @@ async fn run_search(
     }
     context.metrics.queries.add(search.queries() as u64);
     let index_lag = collection.index_backlog();
-    encode_found(&header, &collection, &search.finish(), &columns, k, index_lag)
+    let hits = search.take_hits();
+    encode_found(&header, &collection, &hits, &columns, k, index_lag)
 }
 
 async fn run_slices(job: &ScanJob) -> Vec<engine::search::Top> {
@@ -195,6 +197,7 @@ async fn run_get(
     columns: Vec<usize>,
     kind: IdKind,
 ) -> Outcome {
+    let pin = collection.region.pin();
     let view = ids.view();
     let mut homes: Vec<Vec<usize>> = vec![Vec::new(); context.shards];
     for (place, id) in view.iter().enumerate() {
@@ -216,6 +219,7 @@ async fn run_get(
         (0..found.len()).filter(|&place| found[place].is_some()).map(|place| place as u32).collect();
     let rows: Vec<u32> = found.into_iter().flatten().collect();
     let message = batch::encode(&collection.region.take(&rows, &columns)?)?;
+    drop(pin);
     check_reply(message.len())?;
     let mut frame = Vec::new();
     codec::encode_frame(header.reply(), &mut frame, |out| {
@@ -257,15 +261,11 @@ fn run_scan_rows(
     loop {
         let (mut cursor, mut rows) = (from, Vec::new());
         while (cursor.shard as usize) < collection.shards() && rows.len() < wanted {
-            if cursor.slot >= view.len(cursor.shard as usize) {
-                cursor = Cursor { shard: cursor.shard + 1, slot: 0 };
-                continue;
+            let shard = cursor.shard as usize;
+            cursor.ordinal = rows_from(region, &view, shard, cursor.ordinal, wanted, &mut rows);
+            if cursor.ordinal >= view.len(shard) {
+                cursor = Cursor { shard: cursor.shard + 1, ordinal: 0 };
             }
-            let row = region.row(cursor.shard as usize, cursor.slot);
-            if region.visible(&view, row) {
-                rows.push(row);
-            }
-            cursor.slot += 1;
         }
         let done = cursor.shard as usize >= collection.shards();
         let message = batch::encode(&region.take(&rows, columns)?)?;
@@ -283,6 +283,22 @@ fn run_scan_rows(
         });
         return Ok(frame);
     }
+}
+
+/// Gathers visible rows of a shard from an ordinal on, until there are `wanted`; returns the ordinal to go on from.
+fn rows_from(region: &Region, view: &View, shard: usize, from: u64, wanted: usize, rows: &mut Vec<u32>) -> u64 {
+    for run in region.runs(shard, from..view.len(shard)) {
+        for (slot, ordinal) in run.slots().zip(run.ordinal..) {
+            if rows.len() == wanted {
+                return ordinal;
+            }
+            let row = region.row(shard, slot);
+            if region.visible(view, row) {
+                rows.push(row);
+            }
+        }
+    }
+    view.len(shard).max(from)
 }
 
 /// The columns that a request names, by their place; each must be there.

@@ -4,11 +4,14 @@
 //! to their owners. Only when every owner has said that they are in does the watermark `indexed` move over the batch: until
 //! then the exact scan still finds its rows. A few batches may wait for owners while the next one is being built.
 
+mod reclaim;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::reclaim::Reclaim;
 use super::message::EdgeBatch;
 use super::{Message, Partition, ShardMetrics};
 use crate::collection::Collection;
@@ -16,31 +19,46 @@ use crate::hnsw::{Edge, EdgeOutbox, Indexer};
 use crate::limits;
 
 /// Rows whose codes are written at once, before others may run.
-const ENCODE_ROWS: u32 = 256;
+const ENCODE_ROWS: u64 = 256;
+/// Slots whose lists are swept in one step.
+const SWEEP_SLOTS: u32 = 128;
+/// Dead rows passed over in one step.
+const SKIP_ROWS: u32 = 64;
 
 /// One graph of one collection, as its shard's indexer sees it.
 struct Job {
     collection: Arc<Collection>,
     vector: usize,
     indexer: Indexer,
-    /// Next slot to insert.
-    next: u32,
+    /// Ordinal of the next row to insert.
+    next: u64,
     /// End of the batch under way; equal to `next` when none is.
-    batch_end: u32,
+    batch_end: u64,
     outbox: EdgeOutbox,
     sent: VecDeque<Sent>,
     /// Edges of others that were handed on to third parties.
     relayed: EdgeOutbox,
     relays: Vec<Relay>,
+    /// Sweeps that are to be done here, for whom, and the next slot of the first.
+    sweeps: VecDeque<(usize, EdgeBatch)>,
+    sweep_next: u32,
+    /// The sweep that takes own nodes out.
+    own_sweep: Option<OwnSweep>,
     batches: u64,
+}
+
+/// A sweep that waits for the owners to do it.
+struct OwnSweep {
+    number: u64,
+    answers_missing: usize,
 }
 
 /// A batch that waits for the owners of its reverse edges.
 struct Sent {
     number: u64,
     answers_missing: usize,
-    /// Slots below this are in the graph once the batch is done.
-    end: u32,
+    /// Ordinals below this are in the graph once the batch is done.
+    end: u64,
 }
 
 /// A batch of another shard of which a part was handed on: it is answered when those who got it have answered.
@@ -59,6 +77,7 @@ pub struct Indexing {
     metrics: Arc<ShardMetrics>,
     jobs: Vec<Job>,
     inbox: VecDeque<(usize, EdgeBatch, Box<[Edge]>)>,
+    reclaims: Vec<Reclaim>,
     paused: bool,
     turn: usize,
 }
@@ -66,7 +85,17 @@ pub struct Indexing {
 impl Indexing {
     /// An indexer without graphs.
     pub fn new(shard: usize, shards: usize, partition: Rc<RefCell<Partition>>, metrics: Arc<ShardMetrics>) -> Indexing {
-        Indexing { shard, shards, partition, metrics, jobs: Vec::new(), inbox: VecDeque::new(), paused: false, turn: 0 }
+        Indexing {
+            shard,
+            shards,
+            partition,
+            metrics,
+            jobs: Vec::new(),
+            inbox: VecDeque::new(),
+            reclaims: Vec::new(),
+            paused: false,
+            turn: 0,
+        }
     }
 
     /// Takes over a graph.
@@ -82,6 +111,9 @@ impl Indexing {
             sent: VecDeque::new(),
             relayed: EdgeOutbox::new(self.shards),
             relays: Vec::new(),
+            sweeps: VecDeque::new(),
+            sweep_next: 0,
+            own_sweep: None,
             batches: 0,
         });
     }
@@ -89,6 +121,7 @@ impl Indexing {
     /// Forgets the graphs of a collection.
     pub fn remove(&mut self, collection: u32) {
         self.jobs.retain(|job| job.collection.spec.id != collection);
+        self.reclaims.retain(|reclaim| reclaim.collection != collection);
         self.inbox.retain(|(_, batch, _)| batch.collection != collection);
     }
 
@@ -98,8 +131,17 @@ impl Indexing {
         self.inbox.push_back((from, batch, edges));
     }
 
-    /// An owner has taken in the edges of one of our batches, or of a part that we handed on: then the one whose batch it
-    /// was may have to be told.
+    /// Takes in that another shard's nodes leave a graph.
+    pub fn receive_sweep(&mut self, from: usize, batch: EdgeBatch) -> Option<(usize, Message)> {
+        match job_of(&mut self.jobs, &batch) {
+            Some(job) => job.sweeps.push_back((from, batch)),
+            None => return Some((from, Message::EdgesApplied(batch))), // dropped since
+        }
+        None
+    }
+
+    /// An owner has taken in the edges of one of our batches, or of a part that we handed on, or has swept: then the one whose
+    /// batch it was may have to be told.
     #[must_use = "somebody waits for it"]
     pub fn applied(&mut self, batch: EdgeBatch) -> Option<(usize, Message)> {
         let job = job_of(&mut self.jobs, &batch)?;
@@ -108,12 +150,19 @@ impl Indexing {
             job.finish_batches();
             return None;
         }
+        if job.answer_sweep(batch.number) {
+            return None;
+        }
         let place = job.relays.iter().position(|relay| relay.number == batch.number)?;
         job.relays[place].answers_missing -= 1;
         if job.relays[place].answers_missing > 0 {
             return None;
         }
         let Relay { from, batch, .. } = job.relays.swap_remove(place);
+        if from == self.shard {
+            job.answer_sweep(batch.number);
+            return None;
+        }
         Some((from, Message::EdgesApplied(batch)))
     }
 
@@ -127,12 +176,14 @@ impl Indexing {
         self.inbox.is_empty() && self.jobs.iter().all(Job::is_still)
     }
 
-    /// One small step: takes in one batch of edges, or inserts one row. False when there is nothing to do now.
+    /// One small step: takes in one batch of edges, sweeps a few lists, or inserts one row. False when there is nothing to do now.
     pub fn step(&mut self, mut send: impl FnMut(usize, Message)) -> bool {
         if let Some((from, batch, edges)) = self.inbox.pop_front() {
             self.apply(from, batch, &edges, &mut send);
             return true;
         }
+        // What edges came before a sweep are applied by now.
+        self.reclaim(&mut send);
         for _ in 0..self.jobs.len() {
             self.turn = (self.turn + 1) % self.jobs.len();
             if self.step_job(self.turn, &mut send) {
@@ -147,6 +198,7 @@ impl Indexing {
             return send(from, Message::EdgesApplied(batch)); // dropped since
         };
         let index = &job.collection.vectors[job.vector];
+        let _pin = job.collection.region.pin();
         job.indexer.apply(&index.space, edges, &mut job.relayed);
         if job.relayed.is_empty() {
             return send(from, Message::EdgesApplied(batch));
@@ -157,17 +209,19 @@ impl Indexing {
 
     fn step_job(&mut self, which: usize, send: &mut impl FnMut(usize, Message)) -> bool {
         let job = &mut self.jobs[which];
+        if job.next == job.batch_end && job.step_sweep(self.shard, send) {
+            return true;
+        }
         if job.next == job.batch_end
             && (self.paused || job.sent.len() >= limits::INDEX_BATCHES_IN_FLIGHT || !job.begin_batch(self.shard))
         {
             return false;
         }
-        if !job.encode_next(self.shard, &self.partition) {
-            job.batch_end = job.next;
-            return false;
+        if let Some(slot) = job.next_live(self.shard, &self.partition) {
+            job.encode_next(self.shard, &self.partition);
+            job.insert(self.shard, slot);
+            self.metrics.rows_indexed.add(1);
         }
-        job.insert_next(self.shard);
-        self.metrics.rows_indexed.add(1);
         if job.next == job.batch_end {
             job.send_batch(send);
         }
@@ -181,57 +235,72 @@ impl Job {
     fn begin_batch(&mut self, shard: usize) -> bool {
         let region = &self.collection.region;
         let backlog = region.published(shard).saturating_sub(self.next);
-        if backlog == 0 || self.collection.is_flat(&region.view()) {
+        if backlog == 0 || self.collection.is_flat() {
             return false;
         }
         // Rows of one batch do not see those that other shards insert meanwhile: a batch stays small beside the graph. A
         // shard's first rows would otherwise be linked to next to nothing, and be found from next to nowhere for ever.
         let nodes = self.collection.vectors[self.vector].graph().nodes();
         let rows_max = nodes / u64::from(limits::INDEX_BATCH_FRACTION);
-        let rows_max = rows_max.clamp(1, u64::from(limits::INDEX_BATCH_ROWS_MAX)) as u32;
-        let rows = (backlog / 8).clamp(1, rows_max);
-        self.batch_end = self.next + rows;
+        let rows_max = rows_max.clamp(1, u64::from(limits::INDEX_BATCH_ROWS_MAX));
+        self.batch_end = self.next + (backlog / 8).clamp(1, rows_max);
         true
     }
 
-    /// Makes sure that the code of the next row is there; the first to need one trains the scale, on rows of all shards.
-    /// False when there is no memory for codes.
-    fn encode_next(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>) -> bool {
-        let index = &self.collection.vectors[self.vector];
-        let Some(encoder) = index.space.encoder() else { return true };
+    /// Passes over rows that were replaced or deleted before their turn came: they never enter the graph. Slot of the next that
+    /// lives; None where the batch is over, or for now.
+    fn next_live(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>) -> Option<u32> {
         let region = &self.collection.region;
-        if !index.scale.is_trained() {
-            let view = region.view();
-            let each = limits::TRAIN_ROWS_MAX / region.shards() as u32;
-            let rows = (0..region.shards())
-                .flat_map(|shard| (0..view.len(shard).min(each)).map(move |slot| region.row(shard, slot)));
-            let vectors = region.vectors(self.vector);
-            encoder.train(rows.map(|row| vectors.get(row)));
-        }
-        if region.coded(self.vector, shard) <= self.next {
-            let mut partition = partition.borrow_mut();
-            let Ok(member) = partition.member_mut(self.collection.spec.id) else { return false };
-            let first = region.coded(self.vector, shard);
-            // Up to what is filled in, not only published: rows filled in from then on get their codes at once.
-            let end = member.writer.filled().min(first + ENCODE_ROWS);
-            if let Err(error) = member.writer.encode(self.vector, end) {
-                tracing::warn!(%error, shard, "rows stay out of the graph for now");
-                return false;
+        let partition = partition.borrow();
+        let Ok(member) = partition.member(self.collection.spec.id) else {
+            self.next = self.batch_end; // dropped since
+            return None;
+        };
+        let published = region.published(shard);
+        for _ in 0..SKIP_ROWS {
+            let Some((ordinal, slot)) = member.writer.locate(self.next).filter(|found| found.0 < published) else {
+                self.next = self.batch_end.max(self.next);
+                return None;
+            };
+            // Chunks that are gone take no part in the batch.
+            self.batch_end = self.batch_end.max(ordinal + 1);
+            self.next = ordinal;
+            if region.is_live(region.row(shard, slot)) {
+                return Some(slot);
+            }
+            self.next += 1;
+            // Dead rows cost next to nothing: they do not count as rows of the batch.
+            self.batch_end = (self.batch_end + 1).min(published);
+            if self.next == self.batch_end {
+                return None;
             }
         }
-        region.coded(self.vector, shard) > self.next
+        None
     }
 
-    fn insert_next(&mut self, shard: usize) {
-        let region = &self.collection.region;
-        let row = region.row(shard, self.next);
-        if region.visible(&region.view(), row) {
-            let index = &self.collection.vectors[self.vector];
-            self.indexer.insert(&index.space, row, &mut self.outbox);
-        } else {
-            // Replaced or deleted before its turn came: it never enters the graph.
-            self.indexer.skip(row);
+    /// Makes sure that the code of the next row is there; the first to need one trains the scale, on rows of all shards.
+    fn encode_next(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>) {
+        let index = &self.collection.vectors[self.vector];
+        if !index.space.uses_codes() {
+            return;
         }
+        if !index.scale.is_trained() {
+            index.space.train(limits::TRAIN_ROWS_MAX);
+        }
+        if self.collection.region.coded(self.vector, shard) <= self.next {
+            let mut partition = partition.borrow_mut();
+            let member = partition.member_mut(self.collection.spec.id).expect("its row was located");
+            // Up to what is filled in, not only published: rows filled in from then on get their codes at once.
+            let end = member.writer.filled().min(self.next + ENCODE_ROWS);
+            member.writer.encode(self.vector, end);
+        }
+    }
+
+    fn insert(&mut self, shard: usize, slot: u32) {
+        let index = &self.collection.vectors[self.vector];
+        let region = &self.collection.region;
+        let _pin = region.pin();
+        self.indexer.insert(&index.space, region.row(shard, slot), &mut self.outbox);
         self.next += 1;
     }
 
@@ -259,7 +328,8 @@ impl Job {
     }
 
     fn is_still(&self) -> bool {
-        self.sent.is_empty() && self.relays.is_empty() && self.next == self.batch_end
+        let is_swept = self.sweeps.is_empty() && self.own_sweep.is_none();
+        self.sent.is_empty() && self.relays.is_empty() && self.next == self.batch_end && is_swept
     }
 
     fn finish_batches(&mut self) {

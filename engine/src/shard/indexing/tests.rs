@@ -5,6 +5,7 @@ use super::*;
 use crate::batch::BatchView;
 use crate::batch::samples::{self, Random};
 use crate::collection::{CollectionOptions, CollectionSpec};
+use crate::schema::IdRef;
 use crate::search::{Scratch, SearchRequest, search};
 use crate::shard::partition::Member;
 
@@ -20,6 +21,7 @@ const HOLD_UP_MAX: u64 = 3_000;
 
 struct Shard {
     indexing: Indexing,
+    partition: Rc<RefCell<Partition>>,
     inbound: VecDeque<(usize, Message)>,
     /// Turns that it is held up.
     held_up: u64,
@@ -46,14 +48,14 @@ impl Simulation {
             let batch = samples::batch(&schema, rows, (shard * rows) as u64, 0, &mut random);
             let slots = member.writer.fill(&BatchView::from_arrow(&schema, &batch).unwrap()).unwrap();
             member.writer.publish(slots.end);
-            (0..dead).for_each(|slot| member.writer.delete(collection.region.row(shard, slot)));
+            (0..dead).for_each(|slot| member.writer.delete(slot));
             let mut partition = Partition::new(shard);
             partition.install(member);
             let partition = Rc::new(RefCell::new(partition));
-            let mut indexing = Indexing::new(shard, shards, partition, Arc::default());
+            let mut indexing = Indexing::new(shard, shards, partition.clone(), Arc::default());
             let indexer = Indexer::new(collection.vectors[0].graph().clone(), shard);
             indexing.install(collection.clone(), 0, indexer);
-            Shard { indexing, inbound: VecDeque::new(), held_up: 0 }
+            Shard { indexing, partition, inbound: VecDeque::new(), held_up: 0 }
         };
         let shards = (0..shards).map(shard).collect();
         Simulation { shards, collection, random }
@@ -82,6 +84,7 @@ impl Simulation {
             match message {
                 Message::Edges { batch, edges } => shard.indexing.receive(from, batch, edges),
                 Message::EdgesApplied(batch) => sent.extend(shard.indexing.applied(batch)),
+                Message::Sweep(batch) => sent.extend(shard.indexing.receive_sweep(from, batch)),
                 _ => unreachable!("an indexer speaks of edges"),
             }
         }
@@ -100,8 +103,10 @@ impl Simulation {
         let region = &self.collection.region;
         let view = region.view();
         let mut scratch = Scratch::default();
-        let rows = (0..self.shards.len()).flat_map(|shard| (0..view.len(shard)).map(move |slot| (shard, slot)));
-        let missed = rows.filter(|&(shard, slot)| {
+        let runs = (0..self.shards.len()).flat_map(|shard| {
+            region.runs(shard, 0..view.len(shard)).into_iter().flat_map(|run| run.slots()).map(move |slot| (shard, slot))
+        });
+        let missed = runs.filter(|&(shard, slot)| {
             let row = region.row(shard, slot);
             let queries = Arc::from(region.vectors(0).get(row));
             let request = SearchRequest { vector: 0, queries, count: 1, k: 1, ef, exact: false };
@@ -121,5 +126,64 @@ fn every_row_is_found_whatever_the_order_of_the_shards() {
         simulation.run();
         let missed = simulation.missed(40);
         assert!(missed.is_empty(), "seed {seed}: {missed:?} of {ROWS} rows on {shards} shards");
+    }
+}
+
+/// Ids of which every shard writes a batch at a time, round and round.
+const FLOOD_IDS: u64 = 5_000;
+const FLOOD_BATCH_ROWS: usize = 250;
+
+impl Simulation {
+    /// Writes the shard's next ids.
+    fn write(&mut self, at: usize, ids: &mut std::iter::Cycle<std::vec::IntoIter<u64>>) {
+        let schema = self.collection.spec.schema.clone();
+        let ids: Vec<u64> = ids.by_ref().take(FLOOD_BATCH_ROWS).collect();
+        let random = RefCell::new(&mut self.random);
+        let value = || (random.borrow_mut().below(2_000) as f32 - 999.5) / 1_000.0;
+        let batch = samples::narrow_batch(&schema, &ids, |_, _| value());
+        let batch = BatchView::from_arrow(&schema, &batch).unwrap().encode(0).unwrap();
+        let mut partition = self.shards[at].partition.borrow_mut();
+        let operation =
+            crate::shard::Operation::Write { collection: 1, fingerprint: schema.fingerprint(), batch: &batch };
+        let staged = partition.stage(operation).unwrap();
+        partition.publish(staged);
+    }
+}
+
+/// Rows are written round and round while they are indexed: chunks come back although the graph had nodes in them, whatever the
+/// order, and every row that lives is found in the end, through a graph that leads to it.
+#[test]
+fn dead_chunks_leave_the_graph_and_are_used_again() {
+    for (seed, writes_one_in) in [(1, 20), (2, 60)] {
+        println!("seed {seed}");
+        let mut simulation = Simulation::new(2, 0, seed);
+        for shard in &simulation.shards {
+            let mut partition = shard.partition.borrow_mut();
+            let member = partition.member_mut(1).unwrap();
+            (0..(ROWS / 2) as u32).for_each(|slot| member.writer.delete(slot));
+        }
+        let ids = |shard| (0..FLOOD_IDS).filter(|id| crate::placement::home(IdRef::U64(*id), 2) == shard).collect::<Vec<_>>();
+        let mut ids = [0, 1].map(|shard| ids(shard).into_iter().cycle());
+        for round in 0..250 {
+            for (at, ids) in ids.iter_mut().enumerate() {
+                simulation.write(at, ids);
+            }
+            for _ in 0..writes_one_in {
+                let at = simulation.random.below(2) as usize;
+                simulation.turn(at);
+            }
+            assert!(round > 0 || simulation.collection.live_rows() > 0);
+        }
+        simulation.run();
+        let collection = simulation.collection.clone();
+        assert_eq!(collection.live_rows(), FLOOD_IDS);
+        let reclaimed: u64 = simulation.shards.iter().map(|shard| shard.indexing.metrics.chunks_reclaimed.get()).sum();
+        let chunks = collection.region.rows() / u64::from(crate::region::CHUNK_ROWS);
+        let nodes = collection.vectors[0].graph().nodes();
+        println!("{reclaimed} chunks reclaimed, {chunks} in use, {nodes} nodes");
+        assert!(reclaimed > 20, "{reclaimed} of about 30 chunks came back");
+        assert!(chunks < 16, "{chunks} chunks in use for {FLOOD_IDS} rows");
+        let missed = simulation.missed(256);
+        assert!(missed.is_empty(), "{missed:?}");
     }
 }

@@ -48,7 +48,7 @@ fn scanned(peer: &mut Peer, from: Cursor, prefix: ScannedPrefix, rows: Option<Re
 
 #[test]
 fn a_scan_follows_the_cursor() {
-    let at = |slot| Cursor { shard: 0, slot };
+    let at = |ordinal| Cursor { shard: 0, ordinal };
     let prefix = move |slot, rows, done| ScannedPrefix { next: at(slot), rows, done, message_len: 0 };
     let fake = one(Terms::default(), move |peer| {
         scanned(peer, at(0), prefix(10, 10, false), Some(batch(0..10)));
