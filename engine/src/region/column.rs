@@ -173,12 +173,7 @@ pub(super) fn text_bytes(column: &ColumnView<'_>, rows: usize) -> usize {
 
 /// Refuses what has no distance to anything.
 pub(crate) fn check_vector(kernels: &Kernels, vector: &VectorColumn, bytes: &[u8], row: usize) -> Result<()> {
-    let finite = match vector.kind {
-        ElementKind::F32 => kernels.all_finite_f32(bytes),
-        ElementKind::F16 => kernels.all_finite_f16(bytes),
-        _ => true,
-    };
-    if !finite {
+    if !kernels.all_finite(vector.kind, bytes) {
         return Err(Error::NonFinite { column: vector.name.clone(), row });
     }
     if vector.metric == Metric::Cosine && is_zero(vector.kind, bytes) {
@@ -205,7 +200,9 @@ pub fn check_vectors(batch: &BatchView<'_>) -> Result<()> {
 fn is_zero(kind: ElementKind, bytes: &[u8]) -> bool {
     match kind {
         ElementKind::F32 => bytes.as_chunks::<4>().0.iter().all(|element| u32::from_le_bytes(*element) << 1 == 0),
-        ElementKind::F16 => bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0),
-        _ => bytes.iter().all(|&byte| byte == 0),
+        ElementKind::F16 | ElementKind::Bf16 => bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0),
+        ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits | ElementKind::Code8 => {
+            bytes.iter().all(|&byte| byte == 0)
+        }
     }
 }
