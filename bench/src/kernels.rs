@@ -53,10 +53,8 @@ pub fn run(quick: bool) -> Vec<Figure> {
             let mut scalar_ns = 0.0;
             for table in &tables {
                 let isa = table.isa();
-                let is_of_bytes = matches!(
-                    kind,
-                    ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8
-                );
+                let is_of_bytes =
+                    matches!(kind, ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8);
                 if isa == Isa::Avx512Vnni && !is_of_bytes {
                     continue; // VNNI is arithmetic on bytes
                 }

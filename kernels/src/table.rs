@@ -102,9 +102,9 @@ impl Kernels {
         match kind {
             ElementKind::F32 => scalar::to_f32(vector, values, f32::from_le_bytes),
             ElementKind::F16 => (self.widen_f16)(vector, values),
-            ElementKind::Bf16 => scalar::to_f32(vector, values, |element| {
-                f32::from_bits(u32::from(u16::from_le_bytes(element)) << 16)
-            }),
+            ElementKind::Bf16 => {
+                scalar::to_f32(vector, values, |element| f32::from_bits(u32::from(u16::from_le_bytes(element)) << 16))
+            }
             ElementKind::I32 => scalar::to_f32(vector, values, |element| i32::from_le_bytes(element) as f32),
             ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => {
                 panic!("{kind:?} is not read as f32")

@@ -128,7 +128,8 @@ fn i32_sums_are_those_of_wide_integers() {
             let value = |_| if extreme { source.pick(&[i32::MIN, i32::MAX]) } else { source.next() as i32 };
             (0..dimension).map(value).map(|x| x >> shift).collect()
         };
-        let pairs = [(vector(false), vector(false)), (vector(true), vector(true)), (vec![i32::MIN; dimension], vector(true))];
+        let pairs =
+            [(vector(false), vector(false)), (vector(true), vector(true)), (vec![i32::MIN; dimension], vector(true))];
         for (a, b) in &pairs {
             let terms = || a.iter().zip(b).map(|(&x, &y)| (i128::from(x), i128::from(y)));
             let l2: i128 = terms().map(|(x, y)| (x - y) * (x - y)).sum();

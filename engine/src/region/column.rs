@@ -200,7 +200,9 @@ pub fn check_vectors(batch: &BatchView<'_>) -> Result<()> {
 fn is_zero(kind: ElementKind, bytes: &[u8]) -> bool {
     match kind {
         ElementKind::F32 => bytes.as_chunks::<4>().0.iter().all(|element| u32::from_le_bytes(*element) << 1 == 0),
-        ElementKind::F16 | ElementKind::Bf16 => bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0),
+        ElementKind::F16 | ElementKind::Bf16 => {
+            bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0)
+        }
         ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits | ElementKind::Code8 => {
             bytes.iter().all(|&byte| byte == 0)
         }
