@@ -97,18 +97,21 @@ impl ColumnWriter {
         }
     }
 
-    /// Writes a column that is not a vector.
-    pub fn fill(&mut self, source: &ColumnView<'_>, first: usize, rows: usize) {
+    /// Writes a column that is not a vector; returns how many bytes.
+    pub fn fill(&mut self, source: &ColumnView<'_>, first: usize, rows: usize) -> usize {
         match self {
             ColumnWriter::Fixed { values, width } => {
                 values.bytes_mut(first * *width, rows * *width).copy_from_slice(source.fixed_rows(0..rows));
+                rows * *width
             }
             ColumnWriter::Bool { values } => {
                 let stored = values.bytes_mut(first, rows);
                 stored.iter_mut().enumerate().for_each(|(row, byte)| *byte = u8::from(source.bit(row)));
+                rows
             }
             ColumnWriter::Text { ends, heap, heap_filled } => {
                 let ends = ends.bytes_mut(first * 8, rows * 8);
+                let heap_before = *heap_filled;
                 for (row, end) in ends.as_chunks_mut::<8>().0.iter_mut().enumerate() {
                     if source.is_valid(row) {
                         let text = source.text(row).as_bytes();
@@ -117,6 +120,7 @@ impl ColumnWriter {
                     }
                     *end = (*heap_filled as u64).to_le_bytes();
                 }
+                rows * 8 + *heap_filled - heap_before
             }
         }
     }

@@ -22,6 +22,8 @@ pub struct RegionWriter {
     codes: Vec<Option<CodeWriter>>,
     filled: u32,
     scratch: Vec<f32>,
+    /// Bytes of batches copied into columns since they were last asked for.
+    copied_bytes: u64,
 }
 
 impl RegionWriter {
@@ -36,7 +38,16 @@ impl RegionWriter {
         let codes = region.codes.iter().zip(region.schema.vectors());
         let codes =
             codes.map(|(span, vector)| Some(CodeWriter::claim(span.as_ref()?, vector.dimension, shard))).collect();
-        RegionWriter { shard, kernels: kernels::detect(), columns, codes, filled, scratch: Vec::new(), region }
+        RegionWriter {
+            shard,
+            kernels: kernels::detect(),
+            columns,
+            codes,
+            filled,
+            scratch: Vec::new(),
+            copied_bytes: 0,
+            region,
+        }
     }
 
     /// Says who makes the codes of a vector column.
@@ -66,6 +77,11 @@ impl RegionWriter {
     /// Slots of a vector column that have codes, published or not; `encode` goes on from here.
     pub fn coded(&self, vector_index: usize) -> u32 {
         self.codes[vector_index].as_ref().map_or(self.filled, |codes| codes.next)
+    }
+
+    /// Bytes of batches copied into columns since the last call.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.copied_bytes)
     }
 
     /// Id of a filled row, published or not.
@@ -105,7 +121,8 @@ impl RegionWriter {
         }
         for (index, column) in schema.columns().iter().enumerate() {
             if !column.layout.is_vector() {
-                self.columns[index].fill(batch.column(index), first as usize, batch.rows());
+                let copied = self.columns[index].fill(batch.column(index), first as usize, batch.rows());
+                self.copied_bytes += copied as u64;
             }
             if let Some(nulls) = &self.region.columns[index].nulls {
                 let source = batch.column(index);
@@ -272,6 +289,7 @@ impl RegionWriter {
                 saturated += u64::from(encoder.encode(stored, codes.code_mut(slot as u32), &mut self.scratch));
             }
         }
+        self.copied_bytes += (batch.rows() * *width) as u64;
         if let Some(encoder) = encoder {
             encoder.count(batch.rows() as u64, saturated);
         }

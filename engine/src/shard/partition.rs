@@ -113,12 +113,13 @@ impl Member {
 pub struct Partition {
     shard: usize,
     members: HashMap<u32, Member>,
+    filled_bytes: u64,
 }
 
 impl Partition {
     /// A shard without collections.
     pub fn new(shard: usize) -> Partition {
-        Partition { shard, members: HashMap::new() }
+        Partition { shard, members: HashMap::new(), filled_bytes: 0 }
     }
 
     /// Index of the shard.
@@ -146,6 +147,11 @@ impl Partition {
     /// A collection's part, to change it.
     pub fn member_mut(&mut self, collection: u32) -> Result<&mut Member> {
         self.members.get_mut(&collection).ok_or_else(|| unknown(collection))
+    }
+
+    /// Bytes of batches copied into columns since the start.
+    pub fn filled_bytes(&self) -> u64 {
+        self.filled_bytes
     }
 
     /// All parts.
@@ -179,7 +185,10 @@ impl Partition {
                     return Err(Error::Empty { what: "batch" });
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
-                Change::Write(member.writer.fill(&batch)?)
+                let slots = member.writer.fill(&batch);
+                let copied_bytes = member.writer.take_copied_bytes();
+                self.filled_bytes += copied_bytes;
+                Change::Write(slots?)
             }
             Operation::Delete { ids, .. } => {
                 ids.check(schema.id_kind())?;
