@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use half::f16;
+use half::{bf16, f16};
 use kernels::{Distance, ElementKind, Isa, Kernels, Metric, Rows};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -29,11 +29,13 @@ const QUICK_ROUNDS: usize = 3;
 const TOLERANCE: f32 = 1e-4;
 
 /// The metric that each kind is mostly used with.
-const CASES: [(ElementKind, Metric, &str); 6] = [
+const CASES: [(ElementKind, Metric, &str); 8] = [
     (ElementKind::F32, Metric::Cosine, "f32 cosine"),
     (ElementKind::F16, Metric::Cosine, "f16 cosine"),
+    (ElementKind::Bf16, Metric::Cosine, "bf16 cosine"),
     (ElementKind::I8, Metric::L2, "i8 l2"),
     (ElementKind::U8, Metric::L2, "u8 l2"),
+    (ElementKind::I32, Metric::L2, "i32 l2"),
     (ElementKind::Bits, Metric::Hamming, "bits hamming"),
     (ElementKind::Code8, Metric::Dot, "int8 code dot"),
 ];
@@ -51,8 +53,10 @@ pub fn run(quick: bool) -> Vec<Figure> {
             let mut scalar_ns = 0.0;
             for table in &tables {
                 let isa = table.isa();
-                if isa == Isa::Avx512Vnni && matches!(kind, ElementKind::F32 | ElementKind::F16) {
-                    continue; // VNNI is integer arithmetic
+                let is_of_bytes =
+                    matches!(kind, ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8);
+                if isa == Isa::Avx512Vnni && !is_of_bytes {
+                    continue; // VNNI is arithmetic on bytes
                 }
                 let ns = measure(&data, distance(table), scalar);
                 let figure = Figure::new(format!("{name}, {form}, {isa}"), ns, "ns");
@@ -89,6 +93,8 @@ impl Data {
             match kind {
                 ElementKind::F32 => pattern.extend((random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::F16 => pattern.extend(f16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
+                ElementKind::Bf16 => pattern.extend(bf16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
+                ElementKind::I32 => pattern.extend(random.random_range(-1_000_000..=1_000_000_i32).to_le_bytes()),
                 ElementKind::I8 | ElementKind::U8 | ElementKind::Bits => pattern.push(random.random()),
                 ElementKind::Code8 => pattern.push(random.random_range(1..=255)),
             }

@@ -171,7 +171,7 @@ pub enum Error {
         supported: u32,
     },
     /// A file of an older version of the program, from before its format was changed.
-    #[error("{} has format {found}, this program reads {supported}: export with the program that wrote it, and import", path.display())]
+    #[error("{} has format {found}, this program reads {supported}: read the rows with the program that wrote it, and import them anew", path.display())]
     OlderFormat {
         /// The file.
         path: PathBuf,

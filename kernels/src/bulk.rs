@@ -1,5 +1,6 @@
 //! Work on one vector or a run of values: encoding, widening, checks and norms.
 
+use crate::element::{Element, F32};
 use crate::float::{self, NotFinite, SquareOfB};
 use crate::float_element::FloatElement;
 use crate::scalar::{self, check_lengths};
@@ -42,7 +43,7 @@ pub(crate) unsafe fn abs_max_f32<V: Vector>(values: &[f32]) -> f32 {
     max.max(scalar::abs_max_f32(&values[whole..]))
 }
 
-/// [`crate::Kernels::all_finite_f32`] and [`crate::Kernels::all_finite_f16`].
+/// [`crate::Kernels::all_finite`].
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`.
@@ -54,19 +55,21 @@ pub(crate) unsafe fn all_finite<V: Vector, E: FloatElement>(vector: &[u8]) -> bo
     sum == 0.0
 }
 
-/// [`crate::Kernels::norm_squared_f32`] and [`crate::Kernels::norm_squared_f16`].
+/// [`crate::Kernels::norm_squared`].
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`.
 #[inline(always)]
-pub(crate) unsafe fn norm_squared<V: Vector, E: FloatElement>(vector: &[u8]) -> f32 {
-    check_lengths(vector, vector, E::BYTES);
+pub(crate) unsafe fn norm_squared<V: Vector>(values: &[f32]) -> f32 {
+    // SAFETY: the bytes of the values, which are as many as they say; an f32 has no byte that is not set.
+    let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+    check_lengths(bytes, bytes, F32::BYTES);
     // SAFETY: as the caller promises; a vector is as long as itself.
-    let [sum] = unsafe { float::sums::<V, E, (SquareOfB,), 1>(vector, vector) };
+    let [sum] = unsafe { float::sums::<V, F32, (SquareOfB,), 1>(bytes, bytes) };
     sum
 }
 
-/// [`crate::Kernels::widen_f16`].
+/// [`crate::Kernels::to_f32`] of f16.
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`.

@@ -1,6 +1,6 @@
 //! The element kinds as types, for the kernels that are generic over them.
 
-use half::f16;
+use half::{bf16, f16};
 
 /// One element kind whose elements are whole bytes.
 pub(crate) trait Element {
@@ -15,10 +15,14 @@ pub(crate) trait Element {
 pub(crate) struct F32;
 /// [`crate::ElementKind::F16`].
 pub(crate) struct F16;
+/// [`crate::ElementKind::Bf16`].
+pub(crate) struct Bf16;
 /// [`crate::ElementKind::I8`].
 pub(crate) struct I8;
 /// [`crate::ElementKind::U8`].
 pub(crate) struct U8;
+/// [`crate::ElementKind::I32`].
+pub(crate) struct I32;
 /// [`crate::ElementKind::Code8`].
 pub(crate) struct Code8;
 
@@ -39,6 +43,14 @@ impl Element for F16 {
     }
 }
 
+impl Element for Bf16 {
+    const BYTES: usize = 2;
+
+    fn value(bytes: &[u8]) -> f64 {
+        f64::from(bf16::from_le_bytes(bytes.try_into().expect("a bf16 has 2 bytes")).to_f32_const())
+    }
+}
+
 impl Element for I8 {
     const BYTES: usize = 1;
 
@@ -52,6 +64,14 @@ impl Element for U8 {
 
     fn value(bytes: &[u8]) -> f64 {
         f64::from(bytes[0])
+    }
+}
+
+impl Element for I32 {
+    const BYTES: usize = 4;
+
+    fn value(bytes: &[u8]) -> f64 {
+        f64::from(i32::from_le_bytes(bytes.try_into().expect("an i32 has 4 bytes")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Distances of f32 and f16, in `f32` sums.
+//! Distances of f32, f16 and bf16, in `f32` sums.
 //!
 //! A finite sum proves that no input was NaN or infinite and that nothing overflowed, because neither can be
 //! undone by adding more. Every other sum is worked out again by the oracle, in `f64`.

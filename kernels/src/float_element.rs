@@ -1,6 +1,9 @@
 //! Elements that are read as `f32`.
+//!
+//! bf16 is widened and multiplied as f32, also where the CPU has AVX512-BF16: VDPBF16PS takes subnormal numbers for
+//! zero and rounds in its own way, so it would give other answers than every other instruction set.
 
-use crate::element::{Element, F16, F32};
+use crate::element::{Bf16, Element, F16, F32};
 use crate::vector::Vector;
 
 /// An element that is read as `f32`.
@@ -39,5 +42,19 @@ impl FloatElement for F16 {
     unsafe fn load_partial<V: Vector>(from: *const u8, count: usize) -> V::Floats {
         // SAFETY: as the caller promises.
         unsafe { V::load_f16_partial(from, count) }
+    }
+}
+
+impl FloatElement for Bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const u8) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe { V::load_bf16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_partial<V: Vector>(from: *const u8, count: usize) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe { V::load_bf16_partial(from, count) }
     }
 }

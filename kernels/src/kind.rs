@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`]). Up to here every integer
-/// kernel is exact: the largest sum, 255² × 65,536 = 4,261,478,400, fits a `u32`, and every signed sum
+/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`]). Up to here every kernel of
+/// bytes is exact: the largest sum, 255² × 65,536 = 4,261,478,400, fits a `u32`, and every signed sum
 /// is at most 128² × 65,536 = 2³⁰.
 pub const MAX_DIMENSION: usize = 65_536;
 
@@ -18,10 +18,14 @@ pub enum ElementKind {
     F32,
     /// IEEE 754 binary16.
     F16,
+    /// bfloat16: the upper half of a binary32.
+    Bf16,
     /// Two's complement bytes.
     I8,
     /// Unsigned bytes.
     U8,
+    /// Two's complement, 32 bits.
+    I32,
     /// One bit an element, eight to a byte.
     Bits,
     /// Quantised code, offset binary: the byte holds value + 128, with the value in -127..=127.
@@ -30,7 +34,8 @@ pub enum ElementKind {
 
 impl ElementKind {
     /// All kinds, in the order of the tables.
-    pub const ALL: [ElementKind; 6] = [Self::F32, Self::F16, Self::I8, Self::U8, Self::Bits, Self::Code8];
+    pub const ALL: [ElementKind; 8] =
+        [Self::F32, Self::F16, Self::Bf16, Self::I8, Self::U8, Self::I32, Self::Bits, Self::Code8];
 
     /// Bytes of one vector of `dimension` elements.
     ///
@@ -38,8 +43,8 @@ impl ElementKind {
     /// If the kind is `Bits` and `dimension` is not a multiple of 8.
     pub fn bytes(self, dimension: usize) -> usize {
         match self {
-            Self::F32 => dimension * 4,
-            Self::F16 => dimension * 2,
+            Self::F32 | Self::I32 => dimension * 4,
+            Self::F16 | Self::Bf16 => dimension * 2,
             Self::I8 | Self::U8 | Self::Code8 => dimension,
             Self::Bits => {
                 assert!(dimension.is_multiple_of(8), "a bit vector of {dimension} bits has no whole bytes");

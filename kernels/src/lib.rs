@@ -8,11 +8,12 @@
 //!   infinity wherever the formula has no value; a zero vector under cosine gives 1.0.
 //! - A float sum that overflows, or whose squares underflow under cosine, is computed again in `f64`, so
 //!   finite inputs always get the value of the formula, rounded to `f32`.
-//! - Integer kernels are exact up to [`MAX_DIMENSION`] elements; the sum is rounded once, to `f32`.
+//! - Kernels of bytes and bits are exact up to [`MAX_DIMENSION`] elements; the sum is rounded once, to `f32`.
+//! - i32 is summed in `f64`, which no sum overflows and most sums fit exactly; `wide.rs` says what is lost of others.
 //! - `rows` gives, bit for bit, what `pair` gives for each row.
 //!
 //! Layout: [`Kernels`] is a table of function pointers per [`Isa`]. The kernels are written once, in
-//! `float.rs`, `integer.rs` and `bulk.rs`, over the registers of `vector.rs`; the files in `x86` are shells
+//! `float.rs`, `integer.rs`, `wide.rs` and `bulk.rs`, over the registers of `vector.rs`; the files in `x86` are shells
 //! that name an instruction set. `scalar.rs` is the oracle that the tests hold the others against, and the
 //! fallback. The layering follows memchr's (<https://github.com/BurntSushi/memchr>, `src/vector.rs`).
 
@@ -39,6 +40,8 @@ mod integer_element;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod vector;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,12 +1,12 @@
 //! The oracle: each formula written down once, in `f64`, one element after the other.
 //!
-//! `f64` holds every sum of integers exactly (they are below 2⁵³) and every product of two `f32` exactly,
-//! so its error is far below that of any `f32` sum. The vector kernels come back here for the rare vectors
+//! `f64` holds every sum over bytes exactly (they are below 2⁵³) and every product of two `f32` exactly,
+//! so its error is far below that of any `f32` sum. What it loses of i32 is said in `wide.rs`. The vector kernels come back here for the rare vectors
 //! that an `f32` sum cannot hold.
 
 use std::marker::PhantomData;
 
-use crate::element::{Element, F16, F32};
+use crate::element::{Element, F16};
 use crate::kind::MAX_DIMENSION;
 use crate::rows::Rows;
 
@@ -129,27 +129,24 @@ pub(crate) fn abs_max_f32(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |max, value| value.abs().max(max))
 }
 
-/// [`crate::Kernels::all_finite_f32`].
-pub(crate) fn all_finite_f32(vector: &[u8]) -> bool {
-    elements::<F32>(vector, vector).all(|(x, _)| x.is_finite())
+/// [`crate::Kernels::all_finite`].
+pub(crate) fn all_finite<E: Element>(vector: &[u8]) -> bool {
+    elements::<E>(vector, vector).all(|(x, _)| x.is_finite())
 }
 
-/// [`crate::Kernels::all_finite_f16`].
-pub(crate) fn all_finite_f16(vector: &[u8]) -> bool {
-    elements::<F16>(vector, vector).all(|(x, _)| x.is_finite())
+/// [`crate::Kernels::norm_squared`].
+pub(crate) fn norm_squared(values: &[f32]) -> f32 {
+    values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32
 }
 
-/// [`crate::Kernels::norm_squared_f32`].
-pub(crate) fn norm_squared_f32(vector: &[u8]) -> f32 {
-    elements::<F32>(vector, vector).map(|(x, _)| x * x).sum::<f64>() as f32
+/// [`crate::Kernels::to_f32`] for what needs no instruction of its own: every CPU has these as vectors.
+pub(crate) fn to_f32<const BYTES: usize>(src: &[u8], dst: &mut [f32], value: impl Fn([u8; BYTES]) -> f32) {
+    for (element, value_f32) in src.as_chunks::<BYTES>().0.iter().zip(dst) {
+        *value_f32 = value(*element);
+    }
 }
 
-/// [`crate::Kernels::norm_squared_f16`].
-pub(crate) fn norm_squared_f16(vector: &[u8]) -> f32 {
-    elements::<F16>(vector, vector).map(|(x, _)| x * x).sum::<f64>() as f32
-}
-
-/// [`crate::Kernels::widen_f16`].
+/// [`crate::Kernels::to_f32`] of f16.
 pub(crate) fn widen_f16(src: &[u8], dst: &mut [f32]) {
     assert!(src.len() == dst.len() * 2, "{} bytes of f16, room for {} values", src.len(), dst.len());
     for (bytes, value) in src.chunks_exact(2).zip(dst) {

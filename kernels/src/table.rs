@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::element::{Code8, F16, F32, I8, U8};
+use crate::element::{Bf16, Code8, F16, F32, I8, I32, U8};
 use crate::kind::{ElementKind, Isa, Metric, UnknownIsa};
 use crate::rows::Rows;
 use crate::scalar;
@@ -27,13 +27,13 @@ pub struct Distance {
 pub struct Kernels {
     pub(crate) isa: Isa,
     /// By `ElementKind`, then `Metric`.
-    pub(crate) distances: [[Option<Distance>; 4]; 6],
+    pub(crate) distances: [[Option<Distance>; 4]; 8],
     pub(crate) encode_code8: fn(&[f32], f32, &mut [u8]) -> u32,
     pub(crate) abs_max_f32: fn(&[f32]) -> f32,
     pub(crate) all_finite_f32: fn(&[u8]) -> bool,
     pub(crate) all_finite_f16: fn(&[u8]) -> bool,
-    pub(crate) norm_squared_f32: fn(&[u8]) -> f32,
-    pub(crate) norm_squared_f16: fn(&[u8]) -> f32,
+    pub(crate) all_finite_bf16: fn(&[u8]) -> bool,
+    pub(crate) norm_squared: fn(&[f32]) -> f32,
     pub(crate) widen_f16: fn(&[u8], &mut [f32]),
 }
 
@@ -70,37 +70,46 @@ impl Kernels {
         (self.abs_max_f32)(values)
     }
 
-    /// Whether a vector of f32 has neither NaN nor infinity.
+    /// Whether a vector has neither NaN nor infinity; integers and bits never have.
     ///
     /// # Panics
     /// If `vector` holds no whole number of elements, or more than [`crate::MAX_DIMENSION`].
-    pub fn all_finite_f32(&self, vector: &[u8]) -> bool {
-        (self.all_finite_f32)(vector)
+    pub fn all_finite(&self, kind: ElementKind, vector: &[u8]) -> bool {
+        match kind {
+            ElementKind::F32 => (self.all_finite_f32)(vector),
+            ElementKind::F16 => (self.all_finite_f16)(vector),
+            ElementKind::Bf16 => (self.all_finite_bf16)(vector),
+            ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits | ElementKind::Code8 => true,
+        }
     }
 
-    /// Whether a vector of f16 has neither NaN nor infinity. Panics as [`Kernels::all_finite_f32`] does.
-    pub fn all_finite_f16(&self, vector: &[u8]) -> bool {
-        (self.all_finite_f16)(vector)
-    }
-
-    /// Σx² of a vector of f32. It is what `f32` can hold: +infinity on overflow, 0 where every |x| is below about
-    /// 1e-23, NaN if the vector has NaN. Panics as [`Kernels::all_finite_f32`] does.
-    pub fn norm_squared_f32(&self, vector: &[u8]) -> f32 {
-        (self.norm_squared_f32)(vector)
-    }
-
-    /// Σx² of a vector of f16; finite vectors neither overflow nor underflow. Panics as
-    /// [`Kernels::all_finite_f32`] does.
-    pub fn norm_squared_f16(&self, vector: &[u8]) -> f32 {
-        (self.norm_squared_f16)(vector)
-    }
-
-    /// Widens f16 to f32, which is exact.
+    /// Σx². It is what `f32` can hold: +infinity on overflow, 0 where every |x| is below about 1e-23, NaN if there is NaN.
     ///
     /// # Panics
-    /// If `src_bytes` does not hold two bytes for each value of `dst`.
-    pub fn widen_f16(&self, src_bytes: &[u8], dst: &mut [f32]) {
-        (self.widen_f16)(src_bytes, dst)
+    /// If there are more values than [`crate::MAX_DIMENSION`].
+    pub fn norm_squared(&self, values: &[f32]) -> f32 {
+        (self.norm_squared)(values)
+    }
+
+    /// Reads a vector of f32, f16, bf16 or i32 as f32. That is exact but for i32 beyond ±2²⁴, which are rounded to nearest, half
+    /// to even.
+    ///
+    /// # Panics
+    /// If `vector` is not as many elements as `values`, or of another kind.
+    pub fn to_f32(&self, kind: ElementKind, vector: &[u8], values: &mut [f32]) {
+        let bytes = kind.bytes(values.len());
+        assert!(vector.len() == bytes, "{} bytes of {kind:?}, room for {} values", vector.len(), values.len());
+        match kind {
+            ElementKind::F32 => scalar::to_f32(vector, values, f32::from_le_bytes),
+            ElementKind::F16 => (self.widen_f16)(vector, values),
+            ElementKind::Bf16 => {
+                scalar::to_f32(vector, values, |element| f32::from_bits(u32::from(u16::from_le_bytes(element)) << 16))
+            }
+            ElementKind::I32 => scalar::to_f32(vector, values, |element| i32::from_le_bytes(element) as f32),
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => {
+                panic!("{kind:?} is not read as f32")
+            }
+        }
     }
 }
 
@@ -136,10 +145,10 @@ fn vector_tables() -> Vec<&'static Kernels> {
     Vec::new()
 }
 
-/// The distances of one instruction set: `$shell` has the two generic shells, `$float` and `$integer` the
-/// modules of the kernels. The order is that of `ElementKind` and `Metric`.
+/// The distances of one instruction set: `$shell` has the two generic shells, `$float`, `$integer` and `$wide`
+/// the modules of the kernels. The order is that of `ElementKind` and `Metric`.
 macro_rules! distances {
-    ($shell:ident, $float:ident, $integer:ident) => {
+    ($shell:ident, $float:ident, $integer:ident, $wide:ident) => {
         [
             [
                 distances!(@ $shell $float::L2<F32>),
@@ -154,6 +163,12 @@ macro_rules! distances {
                 None,
             ],
             [
+                distances!(@ $shell $float::L2<Bf16>),
+                distances!(@ $shell $float::Cosine<Bf16>),
+                distances!(@ $shell $float::Dot<Bf16>),
+                None,
+            ],
+            [
                 distances!(@ $shell $integer::L2<I8>),
                 distances!(@ $shell $integer::Cosine<I8>),
                 distances!(@ $shell $integer::Dot<I8>),
@@ -163,6 +178,12 @@ macro_rules! distances {
                 distances!(@ $shell $integer::L2<U8>),
                 distances!(@ $shell $integer::Cosine<U8>),
                 distances!(@ $shell $integer::Dot<U8>),
+                None,
+            ],
+            [
+                distances!(@ $shell $wide::L2<I32>),
+                distances!(@ $shell $wide::Cosine<I32>),
+                distances!(@ $shell $wide::Dot<I32>),
                 None,
             ],
             [None, None, None, distances!(@ $shell $integer::Hamming)],
@@ -182,13 +203,13 @@ pub(crate) use distances;
 
 static SCALAR: Kernels = Kernels {
     isa: Isa::Scalar,
-    distances: distances!(scalar, scalar, scalar),
+    distances: distances!(scalar, scalar, scalar, scalar),
     encode_code8: scalar::encode_code8,
     abs_max_f32: scalar::abs_max_f32,
-    all_finite_f32: scalar::all_finite_f32,
-    all_finite_f16: scalar::all_finite_f16,
-    norm_squared_f32: scalar::norm_squared_f32,
-    norm_squared_f16: scalar::norm_squared_f16,
+    all_finite_f32: scalar::all_finite::<F32>,
+    all_finite_f16: scalar::all_finite::<F16>,
+    all_finite_bf16: scalar::all_finite::<Bf16>,
+    norm_squared: scalar::norm_squared,
     widen_f16: scalar::widen_f16,
 };
 

@@ -11,11 +11,15 @@
 pub(crate) trait Vector {
     /// A register of `f32` lanes.
     type Floats: Copy;
+    /// A register of `f64` lanes.
+    type Doubles: Copy;
     /// A register of bytes, or of `u32` lanes that hold sums.
     type Bytes: Copy;
 
     /// Lanes of [`Vector::Floats`].
     const FLOATS: usize;
+    /// Lanes of [`Vector::Doubles`].
+    const DOUBLES: usize;
     /// Bytes of [`Vector::Bytes`].
     const BYTES: usize;
 
@@ -31,6 +35,10 @@ pub(crate) trait Vector {
     unsafe fn load_f16(from: *const u8) -> Self::Floats;
     /// Reads and widens `count < FLOATS` values and no byte more; the other lanes are 0.0.
     unsafe fn load_f16_partial(from: *const u8, count: usize) -> Self::Floats;
+    /// Reads and widens `FLOATS` values.
+    unsafe fn load_bf16(from: *const u8) -> Self::Floats;
+    /// Reads and widens `count < FLOATS` values and no byte more; the other lanes are 0.0.
+    unsafe fn load_bf16_partial(from: *const u8, count: usize) -> Self::Floats;
     /// Writes `FLOATS` values.
     unsafe fn store(to: *mut f32, values: Self::Floats);
     /// a + b
@@ -47,6 +55,21 @@ pub(crate) trait Vector {
     unsafe fn largest(a: Self::Floats) -> f32;
     /// Writes the codes of `FLOATS` values, as `scalar::code8` makes them, and returns how many saturated.
     unsafe fn encode_code8(from: *const f32, inverse_scale: Self::Floats, to: *mut u8) -> u32;
+
+    /// All lanes 0.0.
+    unsafe fn wide_zero() -> Self::Doubles;
+    /// Reads and widens `DOUBLES` values.
+    unsafe fn load_i32(from: *const u8) -> Self::Doubles;
+    /// Reads and widens `count < DOUBLES` values and no byte more; the other lanes are 0.0.
+    unsafe fn load_i32_partial(from: *const u8, count: usize) -> Self::Doubles;
+    /// a + b
+    unsafe fn wide_add(a: Self::Doubles, b: Self::Doubles) -> Self::Doubles;
+    /// a − b
+    unsafe fn wide_sub(a: Self::Doubles, b: Self::Doubles) -> Self::Doubles;
+    /// a × b + c, rounded once
+    unsafe fn wide_mul_add(a: Self::Doubles, b: Self::Doubles, c: Self::Doubles) -> Self::Doubles;
+    /// The sum of all lanes.
+    unsafe fn wide_sum(a: Self::Doubles) -> f64;
 
     /// All bytes `value`.
     unsafe fn splat_byte(value: u8) -> Self::Bytes;

@@ -2,7 +2,7 @@
 
 mod vectors;
 
-use half::f16;
+use half::{bf16, f16};
 use kernels::{ElementKind, Kernels};
 use proptest::prelude::*;
 use vectors::{Numbers, Source, check, seed, values};
@@ -64,24 +64,27 @@ fn codes_round_saturate_and_say_so() {
     }
 }
 
+const FLOATS: [ElementKind; 3] = [ElementKind::F32, ElementKind::F16, ElementKind::Bf16];
+
 #[test]
 fn norms_and_checks_are_the_oracles() {
     let numbers = prop_oneof![3 => Just(Numbers::Usual), 1 => Just(Numbers::NotFinite)];
     check(1000, (0..=LENGTH_MAX, numbers, 0usize..8, any::<u64>()), |(length, numbers, start, data)| {
         let mut source = Source::new(data);
-        let singles = &source.vector(ElementKind::F32, length, numbers, start)[start..];
-        let halves = &source.vector(ElementKind::F16, length, numbers, start)[start..];
-        let finite = |kind, vector| values(kind, vector).iter().all(|x| x.is_finite());
-        let norm = |kind, vector| values(kind, vector).iter().map(|x| x * x).sum::<f64>();
         let near = |got: f32, want: f64| {
             f64::from(got) == want || (got.is_nan() && want.is_nan()) || (f64::from(got) - want).abs() <= 4e-6 * want
         };
-        for kernels in Kernels::available() {
-            let isa = kernels.isa();
-            prop_assert_eq!(kernels.all_finite_f32(singles), finite(ElementKind::F32, singles), "{}", isa);
-            prop_assert_eq!(kernels.all_finite_f16(halves), finite(ElementKind::F16, halves), "{}", isa);
-            prop_assert!(near(kernels.norm_squared_f32(singles), norm(ElementKind::F32, singles)), "{}", isa);
-            prop_assert!(near(kernels.norm_squared_f16(halves), norm(ElementKind::F16, halves)), "{}", isa);
+        for kind in FLOATS {
+            let vector = &source.vector(kind, length, numbers, start)[start..];
+            let finite = values(kind, vector).iter().all(|x| x.is_finite());
+            let norm = values(kind, vector).iter().map(|x| x * x).sum::<f64>();
+            for kernels in Kernels::available() {
+                let isa = kernels.isa();
+                let mut wide = vec![0.0; length];
+                kernels.to_f32(kind, vector, &mut wide);
+                prop_assert_eq!(kernels.all_finite(kind, vector), finite, "{} {:?}", isa, kind);
+                prop_assert!(near(kernels.norm_squared(&wide), norm), "{} {:?}", isa, kind);
+            }
         }
         Ok(())
     });
@@ -89,25 +92,35 @@ fn norms_and_checks_are_the_oracles() {
 
 #[test]
 fn one_bad_value_is_found_wherever_it_stands() {
-    for length in [1, 7, 16, 63, 64, 65, 100] {
-        for at in 0..length {
-            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                let mut singles = vec![f32::MAX; length];
-                let mut halves = vec![f16::MAX; length];
-                singles[at] = bad;
-                halves[at] = f16::from_f32(bad);
-                let singles: Vec<u8> = singles.iter().flat_map(|x| x.to_le_bytes()).collect();
-                let halves: Vec<u8> = halves.iter().flat_map(|x| x.to_le_bytes()).collect();
-                for kernels in Kernels::available() {
-                    assert!(!kernels.all_finite_f32(&singles), "{} {length} {at}", kernels.isa());
-                    assert!(!kernels.all_finite_f16(&halves), "{} {length} {at}", kernels.isa());
+    let bytes = |kind, values: &[f32]| -> Vec<u8> {
+        match kind {
+            ElementKind::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            ElementKind::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+        }
+    };
+    for (kind, largest) in FLOATS.into_iter().zip([f32::MAX, f16::MAX.to_f32(), bf16::MAX.to_f32()]) {
+        for length in [1, 7, 16, 63, 64, 65, 100] {
+            let good = vec![largest; length];
+            for kernels in Kernels::available() {
+                assert!(kernels.all_finite(kind, &bytes(kind, &good)), "{} {kind:?} {length}", kernels.isa());
+            }
+            for at in 0..length {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut values = good.clone();
+                    values[at] = bad;
+                    for kernels in Kernels::available() {
+                        let finite = kernels.all_finite(kind, &bytes(kind, &values));
+                        assert!(!finite, "{} {kind:?} {length} {at}", kernels.isa());
+                    }
                 }
             }
         }
-        let largest = f32::MAX.to_le_bytes().repeat(length);
-        for kernels in Kernels::available() {
-            assert!(kernels.all_finite_f32(&largest), "{} {length}", kernels.isa());
-            assert_eq!(kernels.norm_squared_f32(&largest), f32::INFINITY, "{}", kernels.isa());
+    }
+    for kernels in Kernels::available() {
+        assert_eq!(kernels.norm_squared(&[f32::MAX; 65]), f32::INFINITY, "{}", kernels.isa());
+        for kind in [ElementKind::I8, ElementKind::U8, ElementKind::I32, ElementKind::Bits] {
+            assert!(kernels.all_finite(kind, &[0xff; 64]), "every {kind:?} is a number");
         }
     }
 }
@@ -132,16 +145,40 @@ fn the_largest_magnitude_ignores_nan() {
 #[test]
 fn every_half_widens_exactly() {
     let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-    for start in 0..3 {
-        let src = &halves[2 * start..];
-        for kernels in Kernels::available() {
-            let mut got = vec![0.0f32; src.len() / 2];
-            kernels.widen_f16(src, &mut got);
-            for (i, got) in got.iter().enumerate() {
-                let want = f16::from_bits((start + i) as u16).to_f32();
-                assert!(*got == want || (got.is_nan() && want.is_nan()), "{} {i}", kernels.isa());
-                assert_eq!(got.is_sign_negative(), want.is_sign_negative(), "{} {i}", kernels.isa());
+    let f16_value: fn(u16) -> f32 = |bits| f16::from_bits(bits).to_f32();
+    let bf16_value: fn(u16) -> f32 = |bits| bf16::from_bits(bits).to_f32();
+    for (kind, value) in [(ElementKind::F16, f16_value), (ElementKind::Bf16, bf16_value)] {
+        for start in 0..3 {
+            let src = &halves[2 * start..];
+            for kernels in Kernels::available() {
+                let mut got = vec![0.0f32; src.len() / 2];
+                kernels.to_f32(kind, src, &mut got);
+                for (i, got) in got.iter().enumerate() {
+                    let want = value((start + i) as u16);
+                    let isa = kernels.isa();
+                    assert!(*got == want || (got.is_nan() && want.is_nan()), "{isa} {kind:?} {i}");
+                    assert_eq!(got.is_sign_negative(), want.is_sign_negative(), "{isa} {kind:?} {i}");
+                }
             }
         }
+    }
+}
+
+#[test]
+fn integers_are_rounded_to_the_nearest_f32() {
+    let cases = [
+        (0, 0.0),
+        (-1, -1.0),
+        (1 << 24, 16_777_216.0),
+        ((1 << 24) + 1, 16_777_216.0),
+        ((1 << 24) + 3, 16_777_220.0),
+        (i32::MAX, 2_147_483_648.0),
+        (i32::MIN, -2_147_483_648.0f32),
+    ];
+    let bytes: Vec<u8> = cases.iter().flat_map(|(x, _)| x.to_le_bytes()).collect();
+    for kernels in Kernels::available() {
+        let mut got = [f32::NAN; 7];
+        kernels.to_f32(ElementKind::I32, &bytes, &mut got);
+        assert_eq!(got, cases.map(|(_, want)| want), "{}", kernels.isa());
     }
 }

@@ -37,7 +37,7 @@ fn agree(source: &mut Source, length: usize, numbers: Numbers, starts: [usize; 2
         let (a, b) = (&a[starts[0]..], &b[starts[1]..]);
         let want = (scalar().distance(kind, metric).unwrap().pair)(a, b);
         prop_assert!(!want.is_nan(), "the oracle gives NaN for {kind:?} {metric:?}");
-        let tolerance = tolerance(kind, metric, a, b);
+        let tolerance = tolerance(kind, metric, a, b, want);
         for kernels in vector_tables() {
             let isa = kernels.isa();
             let got = (kernels.distance(kind, metric).unwrap().pair)(a, b);
@@ -52,9 +52,10 @@ fn agree(source: &mut Source, length: usize, numbers: Numbers, starts: [usize; 2
 }
 
 /// What sums of `f32` may be off by: a share of the magnitudes that are summed, and what is below its smallest
-/// normal number. Integers may not be off at all.
-fn tolerance(kind: ElementKind, metric: Metric, a: &[u8], b: &[u8]) -> f64 {
-    if !matches!(kind, ElementKind::F32 | ElementKind::F16) {
+/// normal number. Sums of i32 are off by what `wide.rs` says, on both sides, before they are rounded to the same `f32` or to
+/// neighbours. Bytes may not be off at all.
+fn tolerance(kind: ElementKind, metric: Metric, a: &[u8], b: &[u8], want: f32) -> f64 {
+    if !matches!(kind, ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32) {
         return 0.0;
     }
     let terms = values(kind, a).into_iter().zip(values(kind, b));
@@ -63,6 +64,10 @@ fn tolerance(kind: ElementKind, metric: Metric, a: &[u8], b: &[u8]) -> f64 {
         Metric::L2 => terms.map(|(x, y)| (x - y) * (x - y)).sum(),
         _ => terms.map(|(x, y)| (x * y).abs()).sum(),
     };
+    if kind == ElementKind::I32 {
+        let lost = a.len() as f64 * f64::EPSILON * magnitude;
+        return if lost == 0.0 { 0.0 } else { lost + f64::from(want.abs()) * f64::from(f32::EPSILON) };
+    }
     let underflow = a.len() as f64 * f64::from(f32::MIN_POSITIVE);
     if magnitude.is_finite() { TOLERANCE * magnitude + underflow } else { 0.0 }
 }
@@ -89,7 +94,7 @@ fn random_vectors_agree_with_the_oracle() {
 }
 
 #[test]
-fn integer_sums_are_exact_at_the_largest_dimension() {
+fn byte_sums_are_exact_at_the_largest_dimension() {
     let bytes = |a: u8, b: u8| [vec![a; MAX_DIMENSION], vec![b; MAX_DIMENSION]];
     let n = MAX_DIMENSION as f64;
     let (low, high) = (i8::MIN.cast_unsigned(), i8::MAX.cast_unsigned());
@@ -110,6 +115,37 @@ fn integer_sums_are_exact_at_the_largest_dimension() {
         for kernels in Kernels::available() {
             let got = (kernels.distance(kind, metric).unwrap().pair)(&a, &b);
             assert_eq!(got, want as f32, "{} {kind:?} {metric:?}", kernels.isa());
+        }
+    }
+}
+
+/// i32 against sums of i128: exact as long as `wide.rs` says so, and at the extremes the `f32` next to the true one, or itself.
+#[test]
+fn i32_sums_are_those_of_wide_integers() {
+    let mut source = Source::new(seed());
+    for (dimension, shift) in [(384, 0), (384, 11), (8192, 11), (8192, 0), (MAX_DIMENSION, 0)] {
+        let mut vector = |extreme: bool| -> Vec<i32> {
+            let value = |_| if extreme { source.pick(&[i32::MIN, i32::MAX]) } else { source.next() as i32 };
+            (0..dimension).map(value).map(|x| x >> shift).collect()
+        };
+        let pairs =
+            [(vector(false), vector(false)), (vector(true), vector(true)), (vec![i32::MIN; dimension], vector(true))];
+        for (a, b) in &pairs {
+            let terms = || a.iter().zip(b).map(|(&x, &y)| (i128::from(x), i128::from(y)));
+            let l2: i128 = terms().map(|(x, y)| (x - y) * (x - y)).sum();
+            let dot: i128 = terms().map(|(x, y)| -x * y).sum();
+            let magnitude: i128 = terms().map(|(x, y)| (x * y).abs()).sum();
+            let [a, b] = [a, b].map(|vector| vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+            for (metric, want, terms) in [(Metric::L2, l2, l2), (Metric::Dot, dot, magnitude)] {
+                // The scalar oracle rounds product and sum.
+                let lost = if terms <= 1 << 53 { 0.0 } else { dimension as f64 * f64::EPSILON * terms as f64 };
+                for kernels in Kernels::available() {
+                    let got = (kernels.distance(ElementKind::I32, metric).unwrap().pair)(&a, &b);
+                    let nearest = [want as f64 - lost, want as f64 + lost].map(|sum| sum as f32);
+                    let found = (nearest[0]..=nearest[1]).contains(&got);
+                    assert!(found, "{} {metric:?} {dimension} >> {shift}: {got} and not {want}", kernels.isa());
+                }
+            }
         }
     }
 }
@@ -222,7 +258,7 @@ fn misuse_panics() {
         let long = vec![0u8; 4 * (MAX_DIMENSION + 1)];
         panics("too many elements", &|| _ = (dot.pair)(&long, &long));
         panics("no room for codes", &|| _ = kernels.encode_code8(&[0.0; 20], 1.0, &mut [0; 19]));
-        panics("no room for values", &|| kernels.widen_f16(&memory, &mut [0.0; 31]));
+        panics("no room for values", &|| kernels.to_f32(ElementKind::F16, &memory, &mut [0.0; 31]));
     }
 }
 

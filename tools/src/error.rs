@@ -109,7 +109,9 @@ pub enum FileProblem {
         found: String,
     },
     /// A column of a type that cannot hold vectors.
-    #[error("column `{column}` is {found}, vectors are lists of f16, f32, f64, i8 or u8, all of one length")]
+    #[error(
+        "column `{column}` is {found}, vectors are lists of f16, f32, f64, i8, u8, i32, or u16 that are said to be bf16, all of one length"
+    )]
     VectorType {
         /// The column.
         column: String,
@@ -117,7 +119,7 @@ pub enum FileProblem {
         found: String,
     },
     /// No column can hold vectors.
-    #[error("no column of vectors (lists of f16, f32, f64, i8 or u8); it has {available}")]
+    #[error("no column of vectors (lists of f16, f32, f64, i8, u8 or i32); it has {available}")]
     NoVector {
         /// What there is, comma-separated.
         available: String,
@@ -172,7 +174,9 @@ pub enum NpyProblem {
     #[error("its header does not have `{0}`")]
     Header(&'static str),
     /// An element type that is not stored.
-    #[error("elements are `{0}`; convert with .astype('float32') ('<f4', '<f2', '|i1' and '|u1' are read)")]
+    #[error(
+        "elements are `{0}`; convert with .astype('float32') ('<f4', '<f2', '|i1', '|u1', '<i4', and '<V2' for bfloat16 are read)"
+    )]
     Elements(String),
     /// Column-major.
     #[error("it is in Fortran order; save numpy.ascontiguousarray(a)")]

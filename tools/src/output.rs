@@ -8,6 +8,8 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, UInt64Type
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::Value;
 
+use crate::sources::widened_bf16;
+
 /// Characters of one cell of a table for people.
 const CELL_CHARACTERS_MAX: usize = 72;
 
@@ -119,6 +121,9 @@ pub fn json_cell(array: &ArrayRef, row: usize) -> Value {
         }
         DataType::FixedSizeList(..) => {
             let values = array.as_fixed_size_list().value(row);
+            // Among vectors u16 are the bits of bf16, and no other lists are stored.
+            let is_bf16 = *values.data_type() == DataType::UInt16;
+            let values = if is_bf16 { widened_bf16(&values) } else { values };
             Value::Array((0..values.len()).map(|index| json_cell(&values, index)).collect())
         }
         _ => match ArrayFormatter::try_new(array, &FormatOptions::default()) {
@@ -146,7 +151,10 @@ pub fn text_cell(array: &ArrayRef, row: usize) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float32Array, Int16Array, StringArray, TimestampSecondArray, UInt64Array};
+    use arrow::array::{
+        FixedSizeListArray, Float32Array, Int16Array, StringArray, TimestampSecondArray, UInt16Array, UInt64Array,
+    };
+    use arrow::datatypes::Field;
 
     use super::*;
 
@@ -175,6 +183,9 @@ mod tests {
         assert_eq!(cell(Arc::new(Int16Array::from(vec![-3]))), "-3");
         assert_eq!(cell(Arc::new(StringArray::from(vec!["a\"b"]))), "\"a\\\"b\"");
         assert_eq!(cell(Arc::new(StringArray::from(vec![None::<&str>]))), "null");
+        let item = Arc::new(Field::new("item", DataType::UInt16, false));
+        let bf16 = Arc::new(UInt16Array::from(vec![0x3fc0, 0xc000]));
+        assert_eq!(cell(Arc::new(FixedSizeListArray::new(item, 2, bf16, None))), "[1.5,-2.0]");
         assert_eq!(cell(Arc::new(TimestampSecondArray::from(vec![0]))), "\"1970-01-01T00:00:00\"");
     }
 }

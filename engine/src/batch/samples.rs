@@ -6,7 +6,7 @@ use arrow::array::*;
 use arrow::datatypes::*;
 
 use crate::placement::splitmix64;
-use crate::schema::{METRIC_KEY, ROLE_KEY, Schema as CollectionSchema};
+use crate::schema::{ELEMENT_KEY, METRIC_KEY, ROLE_KEY, Schema as CollectionSchema};
 
 /// splitmix64, so that a seed means the same everywhere.
 pub(crate) struct Random(pub u64);
@@ -42,6 +42,13 @@ fn vector(name: &str, data_type: DataType, metric: &str) -> Field {
     Field::new(name, data_type, false).with_metadata(std::collections::HashMap::from(metadata))
 }
 
+fn bf16(name: &str, elements: i32, metric: &str) -> Field {
+    let field = vector(name, list(DataType::UInt16, elements), metric);
+    let mut metadata: std::collections::HashMap<String, String> = field.metadata().clone().into();
+    metadata.insert(ELEMENT_KEY.into(), "bf16".into());
+    field.with_metadata(metadata)
+}
+
 /// Every type a column can have.
 pub(crate) fn schema(text_ids: bool) -> Arc<CollectionSchema> {
     let id = if text_ids { DataType::Utf8 } else { DataType::UInt64 };
@@ -49,8 +56,10 @@ pub(crate) fn schema(text_ids: bool) -> Arc<CollectionSchema> {
         Field::new("id", id, false),
         vector("f32", list(DataType::Float32, 12), "cosine"),
         vector("f16", list(DataType::Float16, 5), "l2"),
+        bf16("bf16", 6, "cosine"),
         vector("i8", list(DataType::Int8, 3), "dot"),
         vector("u8", list(DataType::UInt8, 7), "cosine"),
+        vector("i32", list(DataType::Int32, 9), "l2"),
         vector("bits", DataType::FixedSizeBinary(3), "hamming"),
     ];
     let zone = Some("UTC".into());
@@ -117,6 +126,10 @@ pub(crate) fn batch(
                 DataType::Float16 => {
                     Arc::new(Float16Array::from_iter_values((0..count).map(|_| half::f16::from_f32(random.unit()))))
                 }
+                DataType::UInt16 => Arc::new(UInt16Array::from_iter_values(
+                    (0..count).map(|_| half::bf16::from_f32(random.unit()).to_bits()),
+                )),
+                DataType::Int32 => Arc::new(Int32Array::from_iter_values((0..count).map(|_| random.next() as i32))),
                 DataType::Int8 => Arc::new(Int8Array::from_iter_values((0..count).map(|_| random.next() as i8))),
                 _ => Arc::new(UInt8Array::from_iter_values((0..count).map(|_| random.next() as u8 | 1))),
             };

@@ -157,8 +157,8 @@ fn body_bytes_may_lie() {
 /// A null count and its bitmap must agree: one bit more or less is seen.
 #[test]
 fn null_bitmaps_are_counted() {
-    // The bitmap of `data0`: before it lie 2 buffers of the id, 4 × 3 of the vector lists and 2 of the bits.
-    const BITMAP: usize = 16;
+    // The bitmap of `data0`: before it lie 2 buffers of the id, 6 × 3 of the vector lists and 2 of the bits.
+    const BITMAP: usize = 22;
     let schema = samples::schema(false);
     for rows in [8, 63, 64, 77, 200] {
         let batch = samples::batch(&schema, rows, 0, 2, &mut Random(rows as u64));

@@ -108,7 +108,7 @@ impl Int8Encoder {
     /// # Panics
     /// If the column has no codes.
     pub fn new(kernels: &'static Kernels, vector: &VectorColumn, scale: Arc<Int8Scale>) -> Int8Encoder {
-        assert!(vector.has_codes(), "codes are made of f32 and f16");
+        assert!(vector.has_codes(), "codes are made of floats and i32");
         Int8Encoder { scale, kernels, kind: vector.kind, metric: vector.metric, dimension: vector.dimension }
     }
 
@@ -164,20 +164,12 @@ impl Int8Encoder {
     /// Reads a vector into `elements`; returns what to multiply each with: 1 / length under cosine, else 1.
     fn read(&self, vector: &[u8], elements: &mut Vec<f32>) -> f64 {
         assert_eq!(vector.len(), self.kind.bytes(self.dimension), "a vector of this column");
-        elements.clear();
-        if self.kind == ElementKind::F16 {
-            elements.resize(self.dimension, 0.0);
-            self.kernels.widen_f16(vector, elements);
-        } else {
-            elements.extend(vector.as_chunks::<4>().0.iter().map(|element| f32::from_le_bytes(*element)));
-        }
+        elements.resize(self.dimension, 0.0);
+        self.kernels.to_f32(self.kind, vector, elements);
         if self.metric != Metric::Cosine {
             return 1.0;
         }
-        let squares = match self.kind {
-            ElementKind::F16 => self.kernels.norm_squared_f16(vector),
-            _ => self.kernels.norm_squared_f32(vector),
-        };
+        let squares = self.kernels.norm_squared(elements);
         let squares = if squares.is_normal() {
             f64::from(squares)
         } else {
@@ -240,16 +232,34 @@ mod tests {
     }
 
     #[test]
-    fn f16_has_the_codes_of_f32() {
-        let (wide, narrow) =
-            (encoder(ElementKind::F32, Metric::Cosine, 4), encoder(ElementKind::F16, Metric::Cosine, 4));
-        let vector = [0.5f32, -1.0, 0.25, 2.0];
-        let halves: Vec<u8> = vector.iter().flat_map(|&element| half::f16::from_f32(element).to_le_bytes()).collect();
-        wide.train([bytes(&vector).as_slice()]);
-        narrow.train([halves.as_slice()]);
-        let mut code = vec![0; 4];
-        narrow.encode(&halves, &mut code, &mut Vec::new());
-        assert_eq!(code, encode(&wide, &vector).0);
+    fn every_element_type_has_the_codes_of_f32() {
+        let vector = [1f32, -2.0, 96.0, 4.0];
+        let f16: Vec<u8> = vector.iter().flat_map(|&element| half::f16::from_f32(element).to_le_bytes()).collect();
+        let bf16: Vec<u8> = vector.iter().flat_map(|&element| half::bf16::from_f32(element).to_le_bytes()).collect();
+        let i32: Vec<u8> = vector.iter().flat_map(|&element| (element as i32).to_le_bytes()).collect();
+        for metric in [Metric::Cosine, Metric::L2, Metric::Dot] {
+            let wide = encoder(ElementKind::F32, metric, 4);
+            wide.train([bytes(&vector).as_slice()]);
+            for (kind, bytes) in [(ElementKind::F16, &f16), (ElementKind::Bf16, &bf16), (ElementKind::I32, &i32)] {
+                let other = encoder(kind, metric, 4);
+                other.train([bytes.as_slice()]);
+                let mut code = vec![0; 4];
+                other.encode(bytes, &mut code, &mut Vec::new());
+                assert_eq!(code, encode(&wide, &vector).0, "{kind:?} {metric:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_integers_have_codes() {
+        for metric in [Metric::Cosine, Metric::L2, Metric::Dot] {
+            let encoder = encoder(ElementKind::I32, metric, 3);
+            let vector: Vec<u8> = [i32::MIN, i32::MAX, 0].iter().flat_map(|element| element.to_le_bytes()).collect();
+            encoder.train([vector.as_slice()]);
+            let mut code = vec![0; 3];
+            assert_eq!(encoder.encode(&vector, &mut code, &mut Vec::new()), 0);
+            assert_eq!(code, [1, 255, 128], "{metric:?}");
+        }
     }
 
     #[test]

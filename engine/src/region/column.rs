@@ -112,26 +112,32 @@ impl ColumnWriter {
         }
     }
 
-    /// Writes rows of a column that is not a vector, to slots of one chunk. False where the text has no room.
-    pub fn fill(&mut self, source: &ColumnView<'_>, rows: Range<usize>, slot: u32) -> io::Result<bool> {
+    /// Writes rows of a column that is not a vector, to slots of one chunk; returns how many bytes. None where the text has no
+    /// room.
+    pub fn fill(&mut self, source: &ColumnView<'_>, rows: Range<usize>, slot: u32) -> io::Result<Option<usize>> {
         match self {
             ColumnWriter::Fixed { values } => {
-                values.rows_mut(slot, rows.len()).copy_from_slice(source.fixed_rows(rows));
+                let stored = values.rows_mut(slot, rows.len());
+                stored.copy_from_slice(source.fixed_rows(rows));
+                Ok(Some(stored.len()))
             }
             ColumnWriter::Bool { values } => {
                 let stored = values.rows_mut(slot, rows.len());
                 stored.iter_mut().zip(rows).for_each(|(byte, row)| *byte = u8::from(source.bit(row)));
+                Ok(Some(stored.len()))
             }
             ColumnWriter::Text { places, heap, .. } => {
                 let stored = places.rows_mut(slot, rows.len());
+                let mut bytes = stored.len();
                 for (word, row) in stored.as_chunks_mut::<8>().0.iter_mut().zip(rows) {
                     let text = if source.is_valid(row) { source.text(row).as_bytes() } else { &[] };
-                    let Some(place) = heap.put(slot >> CHUNK_BITS, text)? else { return Ok(false) };
+                    let Some(place) = heap.put(slot >> CHUNK_BITS, text)? else { return Ok(None) };
                     *word = place.encode();
+                    bytes += text.len();
                 }
+                Ok(Some(bytes))
             }
         }
-        Ok(true)
     }
 
     /// Bytes of text that blocks were taken for.
@@ -156,12 +162,7 @@ impl CodeWriter {
 
 /// Refuses what has no distance to anything.
 pub(crate) fn check_vector(kernels: &Kernels, vector: &VectorColumn, bytes: &[u8], row: usize) -> Result<()> {
-    let finite = match vector.kind {
-        ElementKind::F32 => kernels.all_finite_f32(bytes),
-        ElementKind::F16 => kernels.all_finite_f16(bytes),
-        _ => true,
-    };
-    if !finite {
+    if !kernels.all_finite(vector.kind, bytes) {
         return Err(Error::NonFinite { column: vector.name.clone(), row });
     }
     if vector.metric == Metric::Cosine && is_zero(vector.kind, bytes) {
@@ -188,7 +189,11 @@ pub fn check_vectors(batch: &BatchView<'_>) -> Result<()> {
 fn is_zero(kind: ElementKind, bytes: &[u8]) -> bool {
     match kind {
         ElementKind::F32 => bytes.as_chunks::<4>().0.iter().all(|element| u32::from_le_bytes(*element) << 1 == 0),
-        ElementKind::F16 => bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0),
-        _ => bytes.iter().all(|&byte| byte == 0),
+        ElementKind::F16 | ElementKind::Bf16 => {
+            bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0)
+        }
+        ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits | ElementKind::Code8 => {
+            bytes.iter().all(|&byte| byte == 0)
+        }
     }
 }

@@ -10,6 +10,7 @@ use kernels::Kernels;
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
 use super::column::{CodeWriter, ColumnWriter, RowEncoder, check_vector};
 use super::pins::Retired;
+use super::text::Place;
 use super::{DELETED, Region};
 use crate::batch::BatchView;
 use crate::error::{Error, Result};
@@ -39,7 +40,11 @@ pub struct RegionWriter {
     dead: Vec<u32>,
     filled: u64,
     runs: Vec<Run>,
+    /// Where the texts of each column went on when a batch began.
+    marks: Vec<Option<Place>>,
     scratch: Vec<f32>,
+    /// Bytes of batches copied into columns since they were last asked for.
+    copied_bytes: u64,
 }
 
 /// A chunk of a snapshot. In the bitmaps a chunk's first row is the lowest bit.
@@ -78,7 +83,9 @@ impl RegionWriter {
             dead: Vec::new(),
             filled: 0,
             runs: Vec::new(),
+            marks: Vec::new(),
             scratch: Vec::new(),
+            copied_bytes: 0,
             region,
         }
     }
@@ -110,6 +117,11 @@ impl RegionWriter {
     /// Ordinals of a vector column that have codes, published or not; `encode` goes on from here.
     pub fn coded(&self, vector_index: usize) -> u64 {
         self.codes[vector_index].as_ref().map_or(self.filled, |codes| codes.next)
+    }
+
+    /// Bytes of batches copied into columns since the last call.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.copied_bytes)
     }
 
     /// Id of a filled row, published or not.
@@ -168,28 +180,25 @@ impl RegionWriter {
     }
 
     fn fill_runs(&mut self, batch: &BatchView<'_>, runs: &[Run]) -> Result<()> {
-        let mut row = 0;
-        let parts = runs.iter().map(|run| {
-            row += run.len as usize;
-            (row - run.len as usize..row, run.slot)
-        });
-        let parts: Vec<(Range<usize>, u32)> = parts.collect();
-        debug_assert_eq!(row, batch.rows());
-        for (rows, slot) in &parts {
-            self.fill_vectors(batch, rows.clone(), *slot)?;
+        let first = runs[0].ordinal;
+        let rows_of = |run: &Run| (run.ordinal - first) as usize..(run.ordinal - first) as usize + run.len as usize;
+        for run in runs {
+            self.fill_vectors(batch, rows_of(run), run.slot)?;
         }
         let chunk = runs[0].slot >> CHUNK_BITS;
-        let marks: Vec<_> = self.columns.iter_mut().map(|column| column.mark(chunk)).collect();
-        for (rows, slot) in &parts {
-            if let Err(error) = self.fill_columns(batch, rows.clone(), *slot) {
-                for (column, mark) in self.columns.iter_mut().zip(marks) {
-                    runs[1..].iter().for_each(|run| column.forget_text(run.slot >> CHUNK_BITS, None));
-                    column.forget_text(chunk, mark);
-                }
-                return Err(error);
+        self.marks.clear();
+        self.marks.extend(self.columns.iter_mut().map(|column| column.mark(chunk)));
+        let mut filled = Ok(());
+        for run in runs {
+            filled = filled.and_then(|()| self.fill_columns(batch, rows_of(run), run.slot));
+        }
+        if filled.is_err() {
+            for (column, &mark) in self.columns.iter_mut().zip(&self.marks) {
+                runs[1..].iter().for_each(|run| column.forget_text(run.slot >> CHUNK_BITS, None));
+                column.forget_text(chunk, mark);
             }
         }
-        Ok(())
+        filled
     }
 
     /// Gives back the filled rows from an ordinal on. They must not have replaced anything.
@@ -464,6 +473,7 @@ impl RegionWriter {
             let column = &mut self.columns[vector.column];
             let codes = codes.as_mut().filter(|codes| codes.is_encoding);
             fill_vectors(self.kernels, vector, batch, rows.clone(), slot, column, codes, &mut self.scratch)?;
+            self.copied_bytes += (rows.len() * vector.row_bytes()) as u64;
         }
         Ok(())
     }
@@ -474,9 +484,10 @@ impl RegionWriter {
         for (index, column) in region.schema.columns().iter().enumerate() {
             if !column.layout.is_vector() {
                 let filled = self.columns[index].fill(batch.column(index), rows.clone(), slot);
-                if !filled.map_err(|source| region.out_of_memory(source))? {
+                let Some(copied) = filled.map_err(|source| region.out_of_memory(source))? else {
                     return Err(Error::RegionFull { shard: self.shard, rows: region.rows() });
-                }
+                };
+                self.copied_bytes += copied as u64;
             }
             if let Some(nulls) = &region.columns[index].nulls {
                 let source = batch.column(index);

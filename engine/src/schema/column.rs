@@ -13,6 +13,10 @@ pub const ROLE_KEY: &str = "broadhead.role";
 /// Metadata key of an Arrow field: `cosine`, `l2`, `dot` or `hamming`.
 pub const METRIC_KEY: &str = "broadhead.metric";
 
+/// Metadata key of an Arrow field: the element type of a vector, as in `vector[element,dimension]` of the fingerprint. Arrow has no
+/// bf16: its bits are in a list of u16, and only this tells that they are no integers.
+pub const ELEMENT_KEY: &str = "broadhead.element";
+
 /// How the values of a column lie in memory, on the wire and in the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -148,7 +152,10 @@ impl VectorColumn {
 
     /// Whether int8 codes stand beside the vectors for traversal.
     pub fn has_codes(&self) -> bool {
-        matches!(self.kind, ElementKind::F32 | ElementKind::F16)
+        match self.kind {
+            ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32 => true,
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => false,
+        }
     }
 }
 
@@ -169,7 +176,7 @@ pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed
     }
     let Some(layout) = Layout::of(field.data_type()) else {
         return fail(
-            "the type is not supported: bool, integers, f32, f64, date32, timestamp, utf8, and vectors as fixed size list of f32, f16, i8, u8 are",
+            "the type is not supported: bool, integers, f32, f64, date32, timestamp, utf8, and vectors as fixed size list of f32, f16, i8, u8, i32, and of u16 for bf16 are",
         );
     };
     let role = match field.metadata().get(ROLE_KEY).map(String::as_str) {
@@ -196,6 +203,9 @@ pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed
     if vector.is_none() && field.metadata().contains_key(METRIC_KEY) {
         return fail("only a vector has a metric");
     }
+    if vector.is_none() && field.metadata().contains_key(ELEMENT_KEY) {
+        return fail("only a vector has an element type");
+    }
     let nullable = field.is_nullable() && role == Role::Data;
     let column = Column { name: name.clone(), layout, nullable, role };
     let field = normalise(field, &column, vector.map(|(_, _, metric)| metric));
@@ -211,9 +221,20 @@ fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric)> {
         }
         DataType::FixedSizeBinary(bytes) => (ElementKind::Bits, usize::try_from(*bytes).unwrap_or(0).saturating_mul(8)),
         _ => {
-            return fail("a vector is a fixed size list of f32, f16, i8 or u8, or fixed size binary for bits");
+            return fail(
+                "a vector is a fixed size list of f32, f16, i8, u8, i32, or u16 for bf16, or fixed size binary for bits",
+            );
         }
     };
+    match field.metadata().get(ELEMENT_KEY) {
+        None if kind == ElementKind::Bf16 => {
+            return fail("a list of u16 is a vector of bf16 only with the metadata broadhead.element = bf16");
+        }
+        Some(name) if name != element_name(kind) => {
+            return fail("broadhead.element is not what the type of the column holds");
+        }
+        _ => {}
+    }
     if dimension == 0 || dimension > DIMENSION_MAX {
         return fail("the dimension is out of range");
     }
@@ -231,12 +252,15 @@ fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric)> {
     Ok((kind, dimension, metric))
 }
 
+/// What the elements of a list are; of u16, if they are a vector at all.
 fn element_kind(data_type: &DataType) -> Option<ElementKind> {
     match data_type {
         DataType::Float32 => Some(ElementKind::F32),
         DataType::Float16 => Some(ElementKind::F16),
         DataType::Int8 => Some(ElementKind::I8),
         DataType::UInt8 => Some(ElementKind::U8),
+        DataType::Int32 => Some(ElementKind::I32),
+        DataType::UInt16 => Some(ElementKind::Bf16),
         _ => None,
     }
 }
@@ -303,8 +327,10 @@ fn element_name(kind: ElementKind) -> &'static str {
     match kind {
         ElementKind::F32 => "f32",
         ElementKind::F16 => "f16",
+        ElementKind::Bf16 => "bf16",
         ElementKind::I8 => "i8",
         ElementKind::U8 => "u8",
+        ElementKind::I32 => "i32",
         ElementKind::Bits => "bits",
         ElementKind::Code8 => unreachable!("codes are no column type"),
     }

@@ -5,9 +5,12 @@
 //! | column | Arrow type | metadata of the field |
 //! |---|---|---|
 //! | id, exactly one, never null | u64, utf8 | `broadhead.role` = `id`; implied for a column named `id` |
-//! | vector, at least one, never null | fixed size list of f32, f16, i8, u8 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
+//! | vector, at least one, never null | fixed size list of f32, f16, i8, u8, i32 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
+//! | bf16 vector, never null | fixed size list of u16, which hold the bits | as above, and `broadhead.element` = `bf16` |
 //! | bit vector, never null | fixed size binary, 8 bits a byte | `broadhead.role` = `vector`; `broadhead.metric` = `hamming` (default) |
 //! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
+//!
+//! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
 //! A nullable id or vector field is accepted and becomes not null.
 //!
@@ -25,7 +28,7 @@
 //!          | "timestamp[" unit "]" | "timestamp[" unit "," length ":" zone "]"
 //!          | "vector[" element "," dimension "]"
 //! unit     = "s" | "ms" | "us" | "ns"
-//! element  = "f32" | "f16" | "i8" | "u8" | "bits"                 (the dimension of bits counts bits)
+//! element  = "f32" | "f16" | "bf16" | "i8" | "u8" | "i32" | "bits"     (the dimension of bits counts bits)
 //! ```
 
 mod column;
@@ -36,7 +39,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use column::{
-    Column, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn, metric_from_name, metric_name,
+    Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn, metric_from_name, metric_name,
 };
 
 use crate::error::{Error, Result};

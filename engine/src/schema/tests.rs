@@ -26,6 +26,8 @@ fn wide() -> Schema {
         field("embedding", list(DataType::Float32, 384), &[]),
         field("small", list(DataType::Int8, 16), &[(METRIC_KEY, "l2")]),
         field("bits", DataType::FixedSizeBinary(32), &[(ROLE_KEY, "vector")]),
+        field("brain", list(DataType::UInt16, 384), &[(ELEMENT_KEY, "bf16"), (METRIC_KEY, "dot")]),
+        field("whole", list(DataType::Int32, 8), &[]),
         field("when", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), &[("unit", "kept")]),
         field("flag", DataType::Boolean, &[]),
     ])
@@ -37,21 +39,24 @@ fn roles_and_defaults() {
     let schema = wide();
     assert_eq!((schema.id_column(), schema.id_kind()), (0, IdKind::Utf8));
     let vectors = schema.vectors();
-    assert_eq!(vectors.len(), 3);
+    assert_eq!(vectors.len(), 5);
     assert_eq!(
         (vectors[0].column, vectors[0].kind, vectors[0].dimension, vectors[0].metric),
         (2, ElementKind::F32, 384, Metric::Cosine)
     );
     assert_eq!((vectors[1].kind, vectors[1].metric, vectors[1].row_bytes()), (ElementKind::I8, Metric::L2, 16));
     assert_eq!((vectors[2].kind, vectors[2].dimension, vectors[2].metric), (ElementKind::Bits, 256, Metric::Hamming));
+    assert_eq!((vectors[3].kind, vectors[3].metric, vectors[3].row_bytes()), (ElementKind::Bf16, Metric::Dot, 768));
+    assert_eq!((vectors[4].kind, vectors[4].metric, vectors[4].row_bytes()), (ElementKind::I32, Metric::Cosine, 32));
+    assert!(vectors[3].has_codes() && vectors[4].has_codes());
     assert!(vectors[0].has_codes() && !vectors[1].has_codes() && !vectors[2].has_codes());
     let nullable: Vec<bool> = schema.columns().iter().map(|column| column.nullable).collect();
-    assert_eq!(nullable, [false, true, false, false, false, true, true]);
+    assert_eq!(nullable, [false, true, false, false, false, false, false, true, true]);
     assert_eq!(schema.arrow().field(2).metadata()[METRIC_KEY], "cosine");
-    assert_eq!(schema.arrow().field(5).metadata()["unit"], "kept");
+    assert_eq!(schema.arrow().field(7).metadata()["unit"], "kept");
     assert_eq!(schema.vector_index(Some("small")).unwrap(), 1);
     assert!(matches!(schema.vector_index(Some("flag")), Err(Error::UnknownColumn { .. })));
-    assert_eq!(schema.project(&[6, 0]).field(0).name(), "flag");
+    assert_eq!(schema.project(&[8, 0]).field(0).name(), "flag");
 }
 
 #[test]
@@ -76,7 +81,17 @@ fn fingerprint_is_stable() {
     assert_eq!(first.fingerprint(), xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
     let mut other = fields;
     other[1] = field("embedding", list(DataType::Float32, 384), &[(METRIC_KEY, "l2")]);
-    assert_ne!(first.fingerprint(), schema(other).unwrap().fingerprint());
+    assert_ne!(first.fingerprint(), schema(other.clone()).unwrap().fingerprint());
+    for (item, metadata, element) in [
+        (DataType::UInt16, &[(ELEMENT_KEY, "bf16")][..], "bf16"),
+        (DataType::Int32, &[], "i32"),
+        (DataType::Int32, &[(ELEMENT_KEY, "i32")], "i32"),
+    ] {
+        other[1] = field("embedding", list(item, 384), metadata);
+        let text = text.replace("f32", element);
+        let schema = schema(other.clone()).unwrap();
+        assert_eq!(schema.fingerprint(), xxhash_rust::xxh3::xxh3_64(text.as_bytes()), "{element}");
+    }
 }
 
 #[test]
@@ -109,6 +124,11 @@ fn refuses_by_name() {
         (vec![id(), vector(), field("", DataType::Int8, &[])], ""),
         (vec![id(), vector(), field("x", DataType::Int8, &[(ROLE_KEY, "vector")])], "x"),
         (vec![id(), vector(), field("x", DataType::Int8, &[(METRIC_KEY, "l2")])], "x"),
+        (vec![id(), vector(), field("x", DataType::Int8, &[(ELEMENT_KEY, "i8")])], "x"),
+        (vec![id(), field("v", list(DataType::UInt16, 4), &[])], "v"),
+        (vec![id(), field("v", list(DataType::UInt16, 4), &[(ELEMENT_KEY, "u16")])], "v"),
+        (vec![id(), field("v", list(DataType::Float16, 4), &[(ELEMENT_KEY, "bf16")])], "v"),
+        (vec![id(), field("v", list(DataType::UInt32, 4), &[])], "v"),
     ];
     for (index, (fields, culprit)) in cases.into_iter().enumerate() {
         match schema(fields) {

@@ -50,6 +50,8 @@ thread_local! {
             slice_end: Cell::new(None),
         }
     };
+    /// Apart from the rest, so that an allocator can ask for it at any moment.
+    static RUNNING: Cell<Option<Class>> = const { Cell::new(None) };
 }
 
 impl Local {
@@ -86,6 +88,12 @@ impl Ord for Timer {
     fn cmp(&self, other: &Timer) -> std::cmp::Ordering {
         (self.at, self.number).cmp(&(other.at, other.number))
     }
+}
+
+/// Class of the task that runs on this thread now; None in the data plane and on other threads. Never allocates: it is there for
+/// whoever attributes costs.
+pub fn running() -> Option<Class> {
+    RUNNING.get()
 }
 
 /// Starts a task on this thread.
@@ -204,7 +212,9 @@ fn run_ready(class: Class, most: usize) -> bool {
             local.queue(class).borrow_mut().pop_front()
         });
         let Some(runnable) = runnable else { break };
+        RUNNING.set(Some(class));
         runnable.run();
+        RUNNING.set(None);
     }
     LOCAL.with(|local| local.slice_end.set(None));
     ready > 0

@@ -62,6 +62,11 @@ counters! {
     errors: "counter",
     /// Bytes received from clients.
     received_bytes: "counter",
+    /// Bytes of writes copied into the columns.
+    filled_bytes: "counter",
+    /// Bytes of received frames copied besides: heads of large frames, rests of buffers, small frames gathered for the log, and
+    /// frames whose rows live elsewhere.
+    copied_bytes: "counter",
     /// Bytes sent to clients.
     sent_bytes: "counter",
     /// Rows written.

@@ -117,12 +117,13 @@ pub struct Partition {
     members: HashMap<u32, Member>,
     /// Collections that have chunks to reclaim.
     reclaimable: Vec<u32>,
+    filled_bytes: u64,
 }
 
 impl Partition {
     /// A shard without collections.
     pub fn new(shard: usize) -> Partition {
-        Partition { shard, members: HashMap::new(), reclaimable: Vec::new() }
+        Partition { shard, members: HashMap::new(), reclaimable: Vec::new(), filled_bytes: 0 }
     }
 
     /// Index of the shard.
@@ -151,6 +152,11 @@ impl Partition {
     /// A collection's part, to change it.
     pub fn member_mut(&mut self, collection: u32) -> Result<&mut Member> {
         self.members.get_mut(&collection).ok_or_else(|| unknown(collection))
+    }
+
+    /// Bytes of batches copied into columns since the start.
+    pub fn filled_bytes(&self) -> u64 {
+        self.filled_bytes
     }
 
     /// All parts.
@@ -184,7 +190,10 @@ impl Partition {
                     return Err(Error::Empty { what: "batch" });
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
-                Change::Write(member.writer.fill(&batch)?)
+                let slots = member.writer.fill(&batch);
+                let copied_bytes = member.writer.take_copied_bytes();
+                self.filled_bytes += copied_bytes;
+                Change::Write(slots?)
             }
             Operation::Delete { ids, .. } => {
                 ids.check(schema.id_kind())?;

@@ -209,6 +209,7 @@ impl<S: Storage> Wal<S> {
             let room = (self.storage.segment_bytes() - self.offset) as usize;
             self.open_group = Some(OpenGroup::new(buffer, room.min(WAL_GROUP_BYTES_MAX)));
         }
+        self.metrics.copied_bytes += payload.len() as u64;
         let header = self.next_header(payload.len(), payload_crc);
         self.open_group.as_mut().expect("opened above").push(&header, payload);
     }

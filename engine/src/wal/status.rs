@@ -15,6 +15,8 @@ pub struct Metrics {
     pub records: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,
+    /// Of them, bytes that were copied to be gathered.
+    pub copied_bytes: u64,
     /// Bytes of durable groups, headers and padding included.
     pub written_bytes: u64,
     /// Writes handed to the storage.

@@ -12,9 +12,11 @@ static LANE_MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0
 
 impl Vector for Avx2 {
     type Floats = __m256;
+    type Doubles = __m256d;
     type Bytes = __m256i;
 
     const FLOATS: usize = 8;
+    const DOUBLES: usize = 4;
     const BYTES: usize = 32;
 
     #[inline]
@@ -63,6 +65,26 @@ impl Vector for Avx2 {
         unsafe {
             copy_short(from, halves.as_mut_ptr(), count * 2);
             Self::load_f16(halves.as_ptr())
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_bf16(from: *const u8) -> __m256 {
+        // SAFETY: the caller lets 16 bytes be read.
+        let halves = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(from.cast()) });
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_bf16_partial(from: *const u8, count: usize) -> __m256 {
+        debug_assert!(count < 8);
+        let mut halves = [0u8; 16];
+        // SAFETY: the caller lets `count` halves be read, and 8 fit.
+        unsafe {
+            copy_short(from, halves.as_mut_ptr(), count * 2);
+            Self::load_bf16(halves.as_ptr())
         }
     }
 
@@ -130,6 +152,56 @@ impl Vector for Avx2 {
         // SAFETY: the caller lets 8 codes be written.
         unsafe { _mm_storel_epi64(to.cast(), bytes) };
         _mm256_movemask_ps(saturated).count_ones()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn wide_zero() -> __m256d {
+        _mm256_setzero_pd()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_i32(from: *const u8) -> __m256d {
+        // SAFETY: the caller lets 16 bytes be read.
+        _mm256_cvtepi32_pd(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_i32_partial(from: *const u8, count: usize) -> __m256d {
+        debug_assert!(count < 4);
+        let mut integers = [0u8; 16];
+        // SAFETY: the caller lets `count` integers be read, and 4 fit.
+        unsafe {
+            copy_short(from, integers.as_mut_ptr(), count * 4);
+            Self::load_i32(integers.as_ptr())
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn wide_add(a: __m256d, b: __m256d) -> __m256d {
+        _mm256_add_pd(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn wide_sub(a: __m256d, b: __m256d) -> __m256d {
+        _mm256_sub_pd(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn wide_mul_add(a: __m256d, b: __m256d, c: __m256d) -> __m256d {
+        _mm256_fmadd_pd(a, b, c)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn wide_sum(a: __m256d) -> f64 {
+        let two = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd::<1>(a));
+        _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
     }
 
     #[inline]

@@ -9,9 +9,11 @@ pub(crate) struct Avx512<const VNNI: bool>;
 
 impl<const VNNI: bool> Vector for Avx512<VNNI> {
     type Floats = __m512;
+    type Doubles = __m512d;
     type Bytes = __m512i;
 
     const FLOATS: usize = 16;
+    const DOUBLES: usize = 8;
     const BYTES: usize = 64;
 
     #[inline]
@@ -54,6 +56,23 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         debug_assert!(count < 16);
         // SAFETY: lanes outside the mask are not read; the caller lets the others be.
         _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16((1 << count) - 1, from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_bf16(from: *const u8) -> __m512 {
+        // SAFETY: the caller lets 32 bytes be read.
+        let halves = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(from.cast()) });
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_bf16_partial(from: *const u8, count: usize) -> __m512 {
+        debug_assert!(count < 16);
+        // SAFETY: lanes outside the mask are not read; the caller lets the others be.
+        let halves = _mm512_cvtepu16_epi32(unsafe { _mm256_maskz_loadu_epi16((1 << count) - 1, from.cast()) });
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
     }
 
     #[inline]
@@ -115,6 +134,51 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         // SAFETY: the caller lets 16 codes be written.
         unsafe { _mm_storeu_si128(to.cast(), bytes) };
         saturated.count_ones()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn wide_zero() -> __m512d {
+        _mm512_setzero_pd()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_i32(from: *const u8) -> __m512d {
+        // SAFETY: the caller lets 32 bytes be read.
+        _mm512_cvtepi32_pd(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn load_i32_partial(from: *const u8, count: usize) -> __m512d {
+        debug_assert!(count < 8);
+        // SAFETY: lanes outside the mask are not read; the caller lets the others be.
+        _mm512_cvtepi32_pd(unsafe { _mm256_maskz_loadu_epi32((1 << count) - 1, from.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn wide_add(a: __m512d, b: __m512d) -> __m512d {
+        _mm512_add_pd(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn wide_sub(a: __m512d, b: __m512d) -> __m512d {
+        _mm512_sub_pd(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn wide_mul_add(a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        _mm512_fmadd_pd(a, b, c)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn wide_sum(a: __m512d) -> f64 {
+        _mm512_reduce_add_pd(a)
     }
 
     #[inline]

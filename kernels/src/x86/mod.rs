@@ -31,23 +31,23 @@ pub(crate) fn vector_tables() -> Vec<&'static Kernels> {
 macro_rules! shells {
     ($module:ident, $isa:expr, $vector:ty, $features:literal) => {
         mod $module {
-            use crate::element::{Code8, F16, F32, I8, U8};
+            use crate::element::{Bf16, Code8, F16, F32, I8, I32, U8};
             use crate::kernel::Kernel;
             use crate::kind::Isa;
             use crate::rows::Rows;
             use crate::table::{Distance, Kernels, distances};
-            use crate::{bulk, float, integer};
+            use crate::{bulk, float, integer, wide};
 
             /// To be handed out only on a CPU that has the features: that is what makes the shells sound.
             pub(super) static TABLE: Kernels = Kernels {
                 isa: $isa,
-                distances: distances!(shell, float, integer),
+                distances: distances!(shell, float, integer, wide),
                 encode_code8: shell::encode_code8,
                 abs_max_f32: shell::abs_max_f32,
                 all_finite_f32: shell::all_finite::<F32>,
                 all_finite_f16: shell::all_finite::<F16>,
-                norm_squared_f32: shell::norm_squared::<F32>,
-                norm_squared_f16: shell::norm_squared::<F16>,
+                all_finite_bf16: shell::all_finite::<Bf16>,
+                norm_squared: shell::norm_squared,
                 widen_f16: shell::widen_f16,
             };
 
@@ -56,7 +56,7 @@ macro_rules! shells {
                 rows[K: Kernel<$vector>](query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut [f32]) -> ()
                     = crate::kernel::rows::<$vector, K>;
                 all_finite[E: FloatElement](vector: &[u8]) -> bool = bulk::all_finite::<$vector, E>;
-                norm_squared[E: FloatElement](vector: &[u8]) -> f32 = bulk::norm_squared::<$vector, E>;
+                norm_squared[](values: &[f32]) -> f32 = bulk::norm_squared::<$vector>;
                 encode_code8[](src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 = bulk::encode_code8::<$vector>;
                 abs_max_f32[](values: &[f32]) -> f32 = bulk::abs_max_f32::<$vector>;
                 widen_f16[](src: &[u8], dst: &mut [f32]) -> () = bulk::widen_f16::<$vector>;

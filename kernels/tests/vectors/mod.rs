@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use half::f16;
+use half::{bf16, f16};
 use kernels::ElementKind;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -37,13 +37,17 @@ pub fn element_bytes(kind: ElementKind) -> usize {
     }
 }
 
-/// The values of a vector of floats; none for other kinds.
+/// The values of a vector of floats or i32; none for other kinds.
 pub fn values(kind: ElementKind, vector: &[u8]) -> Vec<f64> {
     let f32_value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap()).into();
     let f16_value = |bytes: &[u8]| f16::from_le_bytes(bytes.try_into().unwrap()).to_f64();
+    let bf16_value = |bytes: &[u8]| bf16::from_le_bytes(bytes.try_into().unwrap()).to_f64();
+    let i32_value = |bytes: &[u8]| i32::from_le_bytes(bytes.try_into().unwrap()).into();
     match kind {
         ElementKind::F32 => vector.chunks_exact(4).map(f32_value).collect(),
         ElementKind::F16 => vector.chunks_exact(2).map(f16_value).collect(),
+        ElementKind::Bf16 => vector.chunks_exact(2).map(bf16_value).collect(),
+        ElementKind::I32 => vector.chunks_exact(4).map(i32_value).collect(),
         _ => Vec::new(),
     }
 }
@@ -119,6 +123,8 @@ impl Source {
             match kind {
                 ElementKind::F32 => vector.extend(self.float(numbers).to_le_bytes()),
                 ElementKind::F16 => vector.extend(self.half(numbers).to_le_bytes()),
+                ElementKind::Bf16 => vector.extend(self.brain_half(numbers).to_le_bytes()),
+                ElementKind::I32 => vector.extend(self.integer(numbers).to_le_bytes()),
                 _ => vector.push(self.byte(numbers)),
             }
         }
@@ -133,6 +139,28 @@ impl Source {
             }
             Numbers::Tiny => f16::from_bits(self.next() as u16 & 0x83ff),
             _ => f16::from_f32(self.float(numbers)),
+        }
+    }
+
+    fn brain_half(&mut self, numbers: Numbers) -> bf16 {
+        match numbers {
+            Numbers::Extreme => {
+                let value = bf16::from_f32(self.usual());
+                let smallest = bf16::from_bits(1);
+                self.pick(&[value, value, value, value, bf16::MAX, bf16::MIN, bf16::MIN_POSITIVE, smallest])
+            }
+            Numbers::Tiny => bf16::from_bits(self.next() as u16 & 0x83ff),
+            _ => bf16::from_f32(self.float(numbers)),
+        }
+    }
+
+    fn integer(&mut self, numbers: Numbers) -> i32 {
+        let value = self.next() as i32;
+        match numbers {
+            Numbers::Usual => value >> 20,
+            Numbers::Extreme => self.pick(&[value, value, i32::MIN, i32::MAX, 0, -1]),
+            Numbers::Tiny => self.pick(&[0, 0, 0, 1, -1]),
+            Numbers::NotFinite => value,
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
 use engine::schema::{IdRef, VectorColumn};
-use half::f16;
+use half::{bf16, f16};
 use kernels::ElementKind;
 
 use super::batch::read_batch;
@@ -153,7 +153,7 @@ fn encode_queries<'a>(queries: Queries<'a>, vector: &VectorColumn) -> Result<Cow
         Queries::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
         Queries::F32(values) => values,
     };
-    let is_integer = matches!(vector.kind, ElementKind::I8 | ElementKind::U8);
+    let is_integer = matches!(vector.kind, ElementKind::I8 | ElementKind::U8 | ElementKind::I32);
     if is_integer && !values.iter().all(|value| value.is_finite()) {
         return Err(engine::Error::NonFinite { column: vector.name.clone(), row: 0 }.into());
     }
@@ -161,8 +161,10 @@ fn encode_queries<'a>(queries: Queries<'a>, vector: &VectorColumn) -> Result<Cow
     Ok(Cow::Owned(match vector.kind {
         ElementKind::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         ElementKind::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        ElementKind::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
         ElementKind::I8 => values.iter().flat_map(|value| (value.round() as i8).to_le_bytes()).collect(),
         ElementKind::U8 => values.iter().map(|value| value.round() as u8).collect(),
+        ElementKind::I32 => values.iter().flat_map(|value| (value.round() as i32).to_le_bytes()).collect(),
         ElementKind::Bits => return Err(invalid("queries for a column of bits are given as bytes")),
         ElementKind::Code8 => unreachable!("codes are no column type"),
     }))
@@ -183,6 +185,8 @@ mod tests {
     fn queries_take_the_type_of_the_column() {
         assert_eq!(encoded(ElementKind::F32, &[1.0]).unwrap(), 1.0_f32.to_le_bytes());
         assert_eq!(encoded(ElementKind::F16, &[1.0, -2.0]).unwrap(), [0x00, 0x3c, 0x00, 0xc0]);
+        assert_eq!(encoded(ElementKind::Bf16, &[1.0, -2.0]).unwrap(), [0x80, 0x3f, 0x00, 0xc0]);
+        assert_eq!(encoded(ElementKind::I32, &[-1.6, 1e10]).unwrap(), [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
         assert_eq!(encoded(ElementKind::I8, &[1.6, -300.0]).unwrap(), [2, 0x80]);
         assert_eq!(encoded(ElementKind::U8, &[-3.0, 254.6, 1e9]).unwrap(), [0, 255, 255]);
         assert!(matches!(encoded(ElementKind::I8, &[f32::NAN]), Err(Error::Engine(_))));

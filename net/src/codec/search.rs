@@ -190,6 +190,8 @@ pub fn kind_code(kind: ElementKind) -> u8 {
         ElementKind::I8 => 2,
         ElementKind::U8 => 3,
         ElementKind::Bits => 4,
+        ElementKind::Bf16 => 5,
+        ElementKind::I32 => 6,
         ElementKind::Code8 => unreachable!("codes stay inside the engine"),
     }
 }
@@ -201,6 +203,8 @@ fn kind_of(code: u8) -> Result<ElementKind, FrameError> {
         2 => ElementKind::I8,
         3 => ElementKind::U8,
         4 => ElementKind::Bits,
+        5 => ElementKind::Bf16,
+        6 => ElementKind::I32,
         _ => return Err(FrameError::Field { field: "element kind", problem: "unknown number" }),
     })
 }

@@ -262,8 +262,29 @@ fn a_search_says_how_much_it_sends() {
     assert!(matches!(error(|search| search.dimension = 0), FrameError::Field { .. }));
     assert!(matches!(error(|search| search.kind = ElementKind::Bits), FrameError::Field { .. }));
     let mut bytes = encoded(|_| {});
-    bytes[2] = 5;
+    bytes[2] = 7;
     assert!(matches!(Search::decode(&bytes), Err(FrameError::Field { .. })));
+}
+
+/// Other clients know the element types by these numbers.
+#[test]
+fn element_types_keep_their_numbers() {
+    let kinds = [
+        ElementKind::F32,
+        ElementKind::F16,
+        ElementKind::I8,
+        ElementKind::U8,
+        ElementKind::Bits,
+        ElementKind::Bf16,
+        ElementKind::I32,
+    ];
+    for (number, kind) in kinds.into_iter().enumerate() {
+        let vectors = [0; 128];
+        let search = Search { kind, queries: 4, dimension: 8, vectors: &vectors[..4 * kind.bytes(8)], ..search() };
+        let bytes = body(|out| search.encode(out));
+        assert_eq!(bytes[2] as usize, number, "{kind:?}");
+        assert_eq!(Search::decode(&bytes).unwrap().kind, kind);
+    }
 }
 
 #[test]

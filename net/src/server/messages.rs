@@ -15,12 +15,13 @@ use crate::codec::{Header, Opcode};
 
 impl Reactor {
     pub(super) fn take_messages(&mut self) -> bool {
-        let mut messages = Vec::new();
+        let mut messages = std::mem::take(&mut self.messages);
         self.port.drain(limits::MESH_DRAIN_MAX, |from, message| messages.push((from, message)));
         let moved = !messages.is_empty();
-        for (from, message) in messages {
+        for (from, message) in messages.drain(..) {
             self.message(from, message);
         }
+        self.messages = messages;
         moved
     }
 

@@ -58,7 +58,12 @@ pub struct Reactor {
     pub(super) is_active: Vec<bool>,
     /// Sessions that wait for memory or for the log.
     pub(super) held: Vec<u32>,
+    // These three are empty between two turns; they keep their memory.
     pub(super) completions: Vec<Completion>,
+    pub(super) messages: Vec<(usize, Message)>,
+    pub(super) done: Vec<Done<Ticket>>,
+    /// Bytes of frames that the data plane has copied; see the metric of that name.
+    pub(super) copied_bytes: u64,
     pub(super) stopping: bool,
     pub(super) sealed: bool,
     pub(super) connections_max: usize,
@@ -98,6 +103,9 @@ impl Reactor {
             is_active: Vec::new(),
             held: Vec::new(),
             completions: Vec::with_capacity(REAP_MAX),
+            messages: Vec::new(),
+            done: Vec::new(),
+            copied_bytes: 0,
             stopping: false,
             sealed: false,
             connections_max: options.connections_max,
@@ -337,6 +345,7 @@ impl Reactor {
         let send = session.wants_send().then(|| session.send());
         // While the server stops, nothing new is read; a client that has all its answers is closed.
         let receive = (session.wants_receive() && !self.stopping).then(|| session.receive());
+        self.copied_bytes += session.take_copied_bytes();
         if let Some(op) = send {
             self.push(op, TOKEN_SEND | name);
         }
@@ -351,47 +360,60 @@ impl Reactor {
 
     /// Sends a reply to whoever asked, if the connection is still there.
     pub(super) fn reply(&mut self, reply: Reply) {
+        let Reply { session, request, frame, is_error } = reply;
+        self.reply_with(session, &request, is_error, |output| output.extend_from_slice(&frame));
+    }
+
+    /// As [`Reactor::reply`], with a reply that is encoded to where it is sent from.
+    pub(super) fn reply_with(
+        &mut self,
+        id: SessionId,
+        request: &Header,
+        is_error: bool,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let metrics = &self.context.metrics;
         metrics.requests.add(1);
-        metrics.errors.add(u64::from(reply.is_error));
-        let Some(session) = self.sessions.get_mut(reply.session.slot as usize).and_then(Option::as_mut) else { return };
-        if session.id != reply.session {
+        metrics.errors.add(u64::from(is_error));
+        let Some(session) = self.sessions.get_mut(id.slot as usize).and_then(Option::as_mut) else { return };
+        if session.id != id {
             return;
         }
-        session.end(&reply.request);
+        session.end(request);
         if !session.dead {
-            session.push_output(&reply.frame);
+            encode(session.output());
         }
         if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
             session.held = None;
         }
-        self.activate(reply.session.slot);
+        self.activate(id.slot);
     }
 
     /// Answers a request with what went wrong.
     pub(super) fn refuse(&mut self, session: SessionId, header: &Header, status: Status, message: &str) {
-        let mut frame = Vec::new();
-        codec::encode_error(Some(header), status, message, &mut frame);
-        self.reply(Reply { session, request: *header, frame, is_error: true });
+        self.reply_with(session, header, true, |output| codec::encode_error(Some(header), status, message, output));
     }
 
     // ---- the shard ----
 
     fn advance_shard(&mut self) -> engine::Result<bool> {
-        let mut done: Vec<Done<Ticket>> = Vec::new();
+        let mut done = std::mem::take(&mut self.done);
         let moved = self.shard.advance(|finished| done.push(finished))?;
         if moved {
             self.context.index_wake();
         }
-        for Done { ticket, result } in done {
+        for Done { ticket, result } in done.drain(..) {
             self.finish_write(ticket, result);
         }
+        self.done = done;
         let metrics = &self.context.metrics;
         let wal = self.shard.wal();
         metrics.wal_bytes.set(wal.size_bytes());
         metrics.wal_live_bytes.set(wal.live_bytes());
         metrics.wal_appended_bytes.set(wal.metrics().payload_bytes);
         metrics.wal_writes.set(wal.metrics().writes);
+        metrics.filled_bytes.set(self.shard.partition.borrow().filled_bytes());
+        metrics.copied_bytes.set(self.copied_bytes + wal.metrics().copied_bytes);
         metrics.poisoned.set(u64::from(wal.poisoned().is_some()));
         Ok(moved)
     }

@@ -16,6 +16,9 @@ use crate::codec::{FrameError, HEADER_BYTES, Header, Opcode};
 /// Bytes of the staging buffer of a connection.
 pub const STAGING_BYTES: usize = 16 << 10;
 
+/// Most memory of a send that is kept for the next one: replies to writes and small searches fit.
+const SPARE_BYTES_MAX: usize = 4 << 10;
+
 /// Heartbeats (seconds) within which a frame that is received into the arena has to arrive whole.
 const FRAME_BEATS_MAX: u32 = 60;
 
@@ -96,7 +99,13 @@ pub struct Session {
     filled: usize,
     large: Option<Large>,
     output: Vec<u8>,
+    /// Memory of the last send, for the next.
+    spare: Vec<u8>,
+    /// Bytes of the send in flight that are not sent, which ends at `send_end` of its memory.
     sent: usize,
+    send_end: usize,
+    /// Bytes of frames copied since they were last asked for.
+    copied_bytes: u64,
 }
 
 impl Session {
@@ -122,7 +131,10 @@ impl Session {
             filled: rest.len(),
             large: None,
             output: Vec::new(),
+            spare: Vec::new(),
             sent: 0,
+            send_end: 0,
+            copied_bytes: rest.len() as u64,
         }
     }
 
@@ -148,6 +160,7 @@ impl Session {
         let Some(mut buffer) = arena.take(HEADROOM + frame_bytes) else { return Next::NoMemory };
         let filled = HEADROOM + there.len();
         buffer[HEADROOM..filled].copy_from_slice(there);
+        self.copied_bytes += there.len() as u64;
         (self.used, self.filled) = (0, 0);
         self.large = Some(Large { buffer: Some(buffer), header, filled, end: HEADROOM + frame_bytes, beats: 0 });
         Next::More
@@ -200,6 +213,11 @@ impl Session {
         Rc::try_unwrap(self.socket).ok()
     }
 
+    /// Bytes of frames that were copied since the last call.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.copied_bytes)
+    }
+
     /// True when a receive may be started.
     pub fn wants_receive(&self) -> bool {
         !self.receiving && self.held.is_none() && !self.closing && !self.dead
@@ -216,6 +234,7 @@ impl Session {
         let mut staging = self.staging.take().expect("not in flight");
         if self.used > 0 {
             staging.copy_within(self.used..self.filled, 0);
+            self.copied_bytes += (self.filled - self.used) as u64;
             (self.used, self.filled) = (0, self.filled - self.used);
         }
         Op::Recv { socket, memory: Memory::Heap(staging), start: self.filled, end: STAGING_BYTES, wait_all: false }
@@ -238,11 +257,6 @@ impl Session {
         }
     }
 
-    /// Adds a frame to what is to be sent.
-    pub fn push_output(&mut self, frame: &[u8]) {
-        self.output.extend_from_slice(frame);
-    }
-
     /// Where frames may be encoded to, to be sent.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
@@ -261,9 +275,14 @@ impl Session {
     /// The send of everything that waits.
     pub fn send(&mut self) -> Op {
         self.sending = true;
-        let memory = std::mem::take(&mut self.output).into_boxed_slice();
+        let mut memory = std::mem::replace(&mut self.output, std::mem::take(&mut self.spare));
         let end = memory.len();
-        self.sent = end;
+        (self.sent, self.send_end) = (end, end);
+        if memory.capacity() <= SPARE_BYTES_MAX {
+            // A box of the whole capacity is made without moving anything, and is as good the next time.
+            memory.resize(memory.capacity(), 0);
+        }
+        let memory = memory.into_boxed_slice();
         Op::Send { socket: self.socket.clone(), memory: Memory::Heap(memory), start: 0, end }
     }
 
@@ -272,10 +291,16 @@ impl Session {
         let left = self.sent - count;
         if left == 0 {
             self.sending = false;
+            if let Some(Memory::Heap(memory)) = memory
+                && memory.len() <= SPARE_BYTES_MAX
+            {
+                self.spare = memory.into_vec();
+                self.spare.clear();
+            }
             return None;
         }
         let memory = memory.expect("a send owns its memory");
-        let end = memory.bytes().len();
+        let end = self.send_end;
         let start = end - left;
         self.sent = left;
         Some(Op::Send { socket: self.socket.clone(), memory, start, end })
@@ -356,5 +381,28 @@ mod tests {
         let quarter = limits::REQUEST_BYTES_IN_FLIGHT_MAX / 4;
         assert_eq!(begun_until_out(&request(Opcode::Write, quarter)), 4);
         assert_eq!(begun_until_out(&request(Opcode::Write, 2 * limits::REQUEST_BYTES_IN_FLIGHT_MAX)), 1);
+    }
+
+    #[test]
+    fn a_send_goes_on_where_it_was_cut_and_its_memory_is_used_again() {
+        let mut session = session();
+        session.output().extend_from_slice(&[7; 100]);
+        let Op::Send { memory, start: 0, end: 100, .. } = session.send() else { panic!("a send of all") };
+        let place = memory.bytes().as_ptr();
+        session.output().extend_from_slice(&[8; 50]);
+        assert!(!session.wants_send(), "one send at a time");
+        let Some(Op::Send { memory, start: 60, end: 100, .. }) = session.sent(Some(memory), 60) else {
+            panic!("a send of what is left")
+        };
+        assert_eq!(memory.bytes()[60..100], [7; 40]);
+        assert!(session.sent(Some(memory), 40).is_none() && session.wants_send());
+        let Op::Send { memory, start: 0, end: 50, .. } = session.send() else { panic!("a send of all") };
+        assert_eq!(memory.bytes()[..50], [8; 50]);
+        session.output().push(9);
+        assert_eq!(session.output().as_ptr(), place, "the memory of the first send");
+        session.output().resize(SPARE_BYTES_MAX + 1, 0);
+        assert!(session.sent(Some(memory), 50).is_none());
+        let Op::Send { memory, end, .. } = session.send() else { panic!("a send of all") };
+        assert_eq!((memory.bytes().len(), end), (SPARE_BYTES_MAX + 1, SPARE_BYTES_MAX + 1));
     }
 }

@@ -6,13 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 
 use engine::batch::BatchView;
+use engine::buffers::Buffer;
 use engine::ids::IdList;
 use engine::placement;
 use engine::region;
 use engine::shard::{Ack, Admission, Message, Operation, Outcome, Staged};
 use engine::wal::{HEADROOM, Lsn, Payload};
 
-use super::mailbox::Reply;
 use super::reactor::Reactor;
 use super::session::{Frame, Held, SessionId};
 use crate::codec::{self, Deleted, HEADER_BYTES, Header, Opcode, Request, Status, Written};
@@ -147,8 +147,7 @@ impl Reactor {
                     self.shard.submit(staged, Payload::Whole { buffer, len }, crc, ack_of(&header), ticket)
                 }
                 Err(refusal) => {
-                    let frame: Box<[u8]> = buffer[HEADROOM..HEADROOM + len].into();
-                    return self.refuse_or_scatter(slot, id, header, Some(frame), refusal);
+                    return self.refuse_or_scatter(slot, id, header, Some((buffer, len)), refusal);
                 }
             },
         };
@@ -174,19 +173,29 @@ impl Reactor {
         slot: u32,
         id: SessionId,
         header: Header,
-        frame: Option<Box<[u8]>>,
+        large: Option<(Buffer, usize)>,
         refusal: Refusal,
     ) {
-        let frame = frame.unwrap_or_else(|| match self.session_mut(slot).frame(&header) {
-            Frame::Small(frame) => frame.into(),
-            Frame::Large(..) => unreachable!("a large frame was given"),
-        });
+        let small: Option<Box<[u8]>> = match (&large, &refusal) {
+            (None, Refusal::Engine(engine::Error::Misplaced { .. })) => match self.session_mut(slot).frame(&header) {
+                Frame::Small(frame) => Some(frame.into()),
+                Frame::Large(..) => unreachable!("a large frame was given"),
+            },
+            _ => None,
+        };
         self.session_mut(slot).consume(&header);
         let refusal = match refusal {
-            Refusal::Engine(engine::Error::Misplaced { .. }) => match self.scatter(id, &header, &frame) {
-                Ok(()) => return,
-                Err(refusal) => refusal,
-            },
+            Refusal::Engine(engine::Error::Misplaced { .. }) => {
+                let frame = match (&small, &large) {
+                    (Some(frame), _) => frame,
+                    (None, Some((buffer, len))) => &buffer[HEADROOM..HEADROOM + len],
+                    (None, None) => unreachable!("copied above"),
+                };
+                match self.scatter(id, &header, frame) {
+                    Ok(()) => return,
+                    Err(refusal) => refusal,
+                }
+            }
             refusal => refusal,
         };
         let (status, message) = refusal.describe();
@@ -228,6 +237,7 @@ impl Reactor {
             Scattered { session, header: *header, missing, outcome: Outcome::default(), lsn: 0, error: None };
         self.forwards.waiting.insert(ticket, scattered);
         for (home, mut frame) in parts {
+            self.copied_bytes += frame.len() as u64;
             codec::seal_frame(&mut frame, *header);
             let frame = frame.into_boxed_slice();
             if home == self.context.index {
@@ -264,6 +274,7 @@ impl Reactor {
             let admitted = match (staged, buffer) {
                 (Ok((staged, crc)), Some(mut buffer)) => {
                     buffer[HEADROOM..HEADROOM + frame.len()].copy_from_slice(&frame);
+                    self.copied_bytes += frame.len() as u64;
                     let payload = Payload::Whole { buffer, len: frame.len() };
                     self.shard.submit(staged, payload, crc, ack_of(&header), peer)
                 }
@@ -323,8 +334,7 @@ impl Reactor {
     fn answer_write(&mut self, session: SessionId, header: &Header, result: engine::Result<(Outcome, Lsn)>) {
         match result {
             Ok((outcome, lsn)) => {
-                let frame = written(header, outcome, lsn);
-                self.reply(Reply { session, request: *header, frame, is_error: false });
+                self.reply_with(session, header, false, |output| written(header, outcome, lsn, output));
             }
             Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
         }
@@ -361,10 +371,9 @@ fn accepted(header: &Header, count: u32) -> Outcome {
     }
 }
 
-fn written(header: &Header, outcome: Outcome, lsn: Lsn) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(HEADER_BYTES + 24);
+fn written(header: &Header, outcome: Outcome, lsn: Lsn, output: &mut Vec<u8>) {
     let is_delete = header.opcode == Opcode::Delete.code();
-    codec::encode_frame(header.reply(), &mut frame, |body| {
+    codec::encode_frame(header.reply(), output, |body| {
         if is_delete {
             Deleted { deleted: outcome.deleted, lsn }.encode(body);
         } else {
@@ -372,5 +381,4 @@ fn written(header: &Header, outcome: Outcome, lsn: Lsn) -> Vec<u8> {
             Written { rows, inserted: rows - replaced, replaced, lsn }.encode(body);
         }
     });
-    frame
 }

@@ -10,9 +10,9 @@ use crate::cli::{Acknowledge, Remote};
 use crate::commands::search::{self, Options, Target};
 use crate::commands::wait_indexed;
 use crate::error::{RequestProblem, Result};
-use crate::load::{self, Data, ElementType, Ingest, Ingested};
+use crate::load::{self, Data, Ingest, Ingested};
 use crate::output::{self, grouped, rate};
-use crate::sources::{self, Metric};
+use crate::sources::{self, ElementType, Metric};
 
 /// Rows that an ingest writes where nothing is said.
 const INGEST_ROWS: u64 = 100_000;

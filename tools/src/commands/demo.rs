@@ -86,6 +86,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         id: None,
         vector: Vec::new(),
         metric: Metric::Cosine,
+        element: None,
         batch_rows: 1000,
         connections: 1,
         ack: Acknowledge::Durable,

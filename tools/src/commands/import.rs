@@ -18,7 +18,7 @@ use crate::cli::{Acknowledge, Remote};
 use crate::error::Result;
 use crate::output::{self, rate};
 use crate::progress::Progress;
-use crate::sources::{self, Metric, SourceOptions};
+use crate::sources::{self, ElementType, Metric, SourceOptions};
 
 /// Writes in flight on one connection.
 const IN_FLIGHT_MAX: usize = 8;
@@ -43,6 +43,10 @@ pub struct Arguments {
     /// How nearness is measured.
     #[arg(long, value_enum, default_value = "cosine")]
     pub metric: Metric,
+    /// Element type that vectors are stored as, for a new collection; numbers are rounded to it [default: the file's; of
+    /// f64 and of JSON, which is read as f32, it is f32]
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub element: Option<ElementType>,
     /// Rows of one write.
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_rows: u32,
@@ -123,6 +127,7 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
         id: arguments.id.clone(),
         vectors: arguments.vector.clone(),
         metric: arguments.metric,
+        element: arguments.element,
         batch_rows: arguments.batch_rows as usize,
         first_row: 0,
     };
@@ -321,7 +326,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let paths: Vec<PathBuf> = ["a.jsonl", "b.jsonl"].iter().map(|name| directory.path().join(name)).collect();
         paths.iter().for_each(|path| std::fs::write(path, "{\"v\": [1, 2]}\n{\"v\": [3, 4]}\n").unwrap());
-        let options = SourceOptions { id: None, vectors: Vec::new(), metric: Metric::L2, batch_rows: 10, first_row: 0 };
+        let options = SourceOptions {
+            id: None,
+            vectors: Vec::new(),
+            metric: Metric::L2,
+            element: None,
+            batch_rows: 10,
+            first_row: 0,
+        };
         let schema = sources::open(&paths[0], &options).unwrap().schema;
         let batches = read_files(paths, options, schema).collect::<Result<Vec<_>>>().unwrap();
         let ids = batches.iter().map(|batch| output::text_cell(batch.column(0), 1)).collect::<Vec<_>>();

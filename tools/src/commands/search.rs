@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, UInt8Array};
+use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float64Array};
 use arrow::datatypes::{DataType, Field};
 use net::client::{Collection, Id, Queries, SearchReply, SearchRequest};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::cli::Remote;
 use crate::commands::{json_row, parse_ids};
 use crate::error::{Error, FileProblem, RequestProblem, Result};
 use crate::output::{self, Table, text_cell};
-use crate::sources;
+use crate::sources::{self, ElementType};
 
 /// Arguments of `search`.
 #[derive(Debug, clap::Args)]
@@ -130,8 +130,17 @@ pub fn encode(vectors: &ArrayRef, target: &Target) -> Result<Vec<u8>> {
         _ => 0,
     };
     let (found, expected) = (length(vectors.data_type()), length(&target.data_type));
-    let bytes = if found == expected { sources::query_bytes(vectors, &target.data_type) } else { None };
-    bytes.ok_or_else(|| RequestProblem::VectorLength { column: target.column.clone(), found, expected }.into())
+    if found != expected {
+        return Err(RequestProblem::VectorLength { column: target.column.clone(), found, expected }.into());
+    }
+    let misfit = || {
+        let stored = match &target.data_type {
+            DataType::FixedSizeList(item, _) => ElementType::of(item.data_type()).map_or("vector", ElementType::name),
+            _ => "bits",
+        };
+        RequestProblem::Vector(format!("a number of it is no {stored}, which column `{}` has", target.column))
+    };
+    sources::query_bytes(vectors, &target.data_type).ok_or_else(|| misfit().into())
 }
 
 /// The vector of a row, as a query.
@@ -182,18 +191,13 @@ fn parse_vector(text: &str, target: &Target) -> Result<ArrayRef> {
             .map_err(|error| RequestProblem::Vector(error.to_string()))?;
         return Ok(Arc::new(bits));
     }
-    let integral = matches!(&target.data_type, DataType::FixedSizeList(item, _) if item.data_type().is_integer());
+    let is_integer = |item: &DataType| ElementType::of(item).is_some_and(ElementType::is_integer);
+    let integral = matches!(&target.data_type, DataType::FixedSizeList(item, _) if is_integer(item.data_type()));
     if integral && values.iter().any(|value| value.fract() != 0.0) {
         return Err(RequestProblem::Vector("this collection's vectors are whole numbers".to_owned()).into());
     }
-    let in_byte = values.iter().all(|value| (0.0..=255.0).contains(value));
-    let elements: ArrayRef = if integral && in_byte {
-        Arc::new(UInt8Array::from_iter_values(values.iter().map(|value| *value as u8)))
-    } else {
-        Arc::new(Float32Array::from_iter_values(values.iter().map(|value| *value as f32)))
-    };
-    let item = Arc::new(Field::new("item", elements.data_type().clone(), false));
-    let list = FixedSizeListArray::try_new(item, length, elements, None);
+    let item = Arc::new(Field::new("item", DataType::Float64, false));
+    let list = FixedSizeListArray::try_new(item, length, Arc::new(Float64Array::from(values)), None);
     Ok(Arc::new(list.map_err(|error| RequestProblem::Vector(error.to_string()))?))
 }
 
@@ -283,6 +287,9 @@ mod tests {
         assert_eq!(bytes("[0.5, -1]", &floats).unwrap(), expected);
         assert_eq!(bytes("0.5,-1", &floats).unwrap(), expected);
         assert_eq!(bytes("1,2", &target_of(DataType::Float16, 2)).unwrap(), [0x00, 0x3c, 0x00, 0x40]);
+        assert_eq!(bytes("1,2", &target_of(DataType::UInt16, 2)).unwrap(), [0x80, 0x3f, 0x00, 0x40]);
+        let largest: Vec<u8> = [i32::MAX, i32::MIN].iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert_eq!(bytes("2147483647,-2147483648", &target_of(DataType::Int32, 2)).unwrap(), largest);
         assert_eq!(bytes("1,200", &target_of(DataType::UInt8, 2)).unwrap(), [1, 200]);
         assert_eq!(bytes("-1,2", &target_of(DataType::Int8, 2)).unwrap(), [255, 2]);
         let bits = Target { column: "b".to_owned(), data_type: DataType::FixedSizeBinary(2) };
@@ -309,6 +316,7 @@ mod tests {
         };
         assert_eq!(fail("1,2", &floats), "the query has 2 elements, column `v` has 3");
         assert!(fail("one", &floats).starts_with("--vector: "));
+        assert!(fail("1,2,2147483648", &target_of(DataType::Int32, 3)).contains("is no i32, which column `v` has"));
         assert!(fail("1.5,2,3", &target_of(DataType::Int8, 3)).contains("whole numbers"));
         assert!(parse_vector("", &floats).and_then(|vector| encode(&vector, &floats)).is_err());
     }

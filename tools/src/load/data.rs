@@ -4,62 +4,31 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Int8Array, RecordBatch, UInt8Array, UInt64Array,
+    ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Int8Array, Int32Array, RecordBatch, UInt8Array,
+    UInt16Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use half::f16;
+use half::{bf16, f16};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::sources::{ID_NAME, METRIC, Metric, ROLE, VECTOR_NAME};
+use crate::sources::{ELEMENT, ElementType, ID_NAME, METRIC, Metric, ROLE, VECTOR_NAME};
 
 /// Rows that share a centre, about.
 const ROWS_PER_CENTRE: u64 = 100;
 /// Weight of a row's own part beside its centre's.
 const SPREAD: f32 = 0.7;
 
-/// Element type of the vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ElementType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// Signed bytes.
-    I8,
-    /// Unsigned bytes.
-    U8,
-}
-
-impl ElementType {
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            ElementType::F32 => "f32",
-            ElementType::F16 => "f16",
-            ElementType::I8 => "i8",
-            ElementType::U8 => "u8",
-        }
-    }
-
-    fn data_type(self) -> DataType {
-        match self {
-            ElementType::F32 => DataType::Float32,
-            ElementType::F16 => DataType::Float16,
-            ElementType::I8 => DataType::Int8,
-            ElementType::U8 => DataType::UInt8,
-        }
-    }
-
-    fn array(self, values: &[f32]) -> ArrayRef {
-        match self {
-            ElementType::F32 => Arc::new(Float32Array::from(values.to_vec())),
-            ElementType::F16 => Arc::new(Float16Array::from_iter_values(values.iter().copied().map(f16::from_f32))),
-            ElementType::I8 => Arc::new(Int8Array::from_iter_values(values.iter().map(|value| (value * 60.0) as i8))),
-            ElementType::U8 => {
-                Arc::new(UInt8Array::from_iter_values(values.iter().map(|value| (value * 60.0 + 128.0) as u8)))
-            }
-        }
+/// Values in -2..2 as elements; integers are scaled to use their range, or a million steps of it.
+fn elements(element: ElementType, values: &[f32]) -> ArrayRef {
+    let each = values.iter().copied();
+    match element {
+        ElementType::F32 => Arc::new(Float32Array::from(values.to_vec())),
+        ElementType::F16 => Arc::new(Float16Array::from_iter_values(each.map(f16::from_f32))),
+        ElementType::Bf16 => Arc::new(UInt16Array::from_iter_values(each.map(|value| bf16::from_f32(value).to_bits()))),
+        ElementType::I8 => Arc::new(Int8Array::from_iter_values(each.map(|value| (value * 60.0) as i8))),
+        ElementType::U8 => Arc::new(UInt8Array::from_iter_values(each.map(|value| (value * 60.0 + 128.0) as u8))),
+        ElementType::I32 => Arc::new(Int32Array::from_iter_values(each.map(|value| (value * 1e6) as i32))),
     }
 }
 
@@ -83,7 +52,8 @@ impl Data {
     pub fn schema(&self) -> SchemaRef {
         let item = Arc::new(Field::new("item", self.element.data_type(), false));
         let vector = Field::new(VECTOR_NAME, DataType::FixedSizeList(item, self.dimension as i32), false);
-        let vector = vector.with_metadata([(ROLE, "vector"), (METRIC, self.metric.name())]);
+        let metadata = [(ROLE, "vector"), (METRIC, self.metric.name()), (ELEMENT, self.element.name())];
+        let vector = vector.with_metadata(metadata);
         Arc::new(Schema::new(vec![Field::new(ID_NAME, DataType::UInt64, false).with_metadata([(ROLE, "id")]), vector]))
     }
 
@@ -96,7 +66,7 @@ impl Data {
         }
         let schema = self.schema();
         let DataType::FixedSizeList(item, length) = schema.field(1).data_type() else { unreachable!("made above") };
-        let vectors = FixedSizeListArray::new(item.clone(), *length, self.element.array(&values), None);
+        let vectors = FixedSizeListArray::new(item.clone(), *length, elements(self.element, &values), None);
         RecordBatch::try_new(schema, vec![Arc::new(ids), Arc::new(vectors)]).expect("the columns fit the schema")
     }
 
@@ -135,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_element_type_is_made() {
-        for element in [ElementType::F32, ElementType::F16, ElementType::I8, ElementType::U8] {
+        for element in ElementType::ALL {
             let batch = data(element).batch(3, 5);
             assert_eq!(batch.num_rows(), 5);
             assert!(batch.schema().field(1).data_type().to_string().contains("24"), "{}", element.name());

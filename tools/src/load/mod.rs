@@ -9,7 +9,7 @@ mod latency;
 mod schedule;
 mod search;
 
-pub use data::{Data, ElementType};
+pub use data::Data;
 pub use ingest::{Ingest, Ingested, ingest};
 pub use latency::Latencies;
 pub use schedule::{Schedule, until};

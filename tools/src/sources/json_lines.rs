@@ -202,7 +202,14 @@ mod tests {
     fn read(text: &str) -> Result<(Vec<RecordBatch>, Vec<String>)> {
         read_with(
             text,
-            &SourceOptions { id: None, vectors: Vec::new(), metric: Metric::Cosine, batch_rows: 2, first_row: 0 },
+            &SourceOptions {
+                id: None,
+                vectors: Vec::new(),
+                metric: Metric::Cosine,
+                element: None,
+                batch_rows: 2,
+                first_row: 0,
+            },
         )
     }
 

@@ -6,12 +6,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, RecordBatch, UInt64Array, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int64Type, Metadata, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 
+use super::element::{convert, says_bf16};
 use super::vectors::{self, VectorShape};
-use super::{ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column, vector_columns};
+use super::{
+    ELEMENT, ElementType, ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column, vector_columns,
+};
 use crate::error::{Error, FileProblem, Result, RowProblem};
 
 /// Where an output column comes from.
@@ -64,7 +68,7 @@ impl Mapping {
                     }
                     _ => 0,
                 };
-                columns.push((Origin::Vector(index), vector_field(path, field, length, options.metric, &mut notes)?));
+                columns.push((Origin::Vector(index), vector_field(path, field, length, options, &mut notes)?));
                 file_columns.push(index);
             } else if field.name() == ID_NAME && id.is_none() {
                 notes.push(format!(
@@ -170,10 +174,18 @@ fn choose_vectors(path: &Path, file: &Schema, options: &SourceOptions, id: Optio
     if !options.vectors.is_empty() {
         return options.vectors.iter().map(|name| find(path, file, name)).collect();
     }
-    let is_list =
-        |data_type: &DataType| matches!(vectors::shape(data_type), Some(VectorShape::Fixed(_) | VectorShape::Variable));
-    let candidates: Vec<usize> =
-        (0..file.fields().len()).filter(|&index| Some(index) != id && is_list(file.field(index).data_type())).collect();
+    let is_list = |field: &Field| {
+        matches!(vectors::shape(field.data_type()), Some(VectorShape::Fixed(_) | VectorShape::Variable))
+            && (!is_list_of_u16(field.data_type()) || says_bf16(field))
+    };
+    let is_list_of_i32 = |index: &usize| item_type(file.field(*index).data_type()) == Some(&DataType::Int32);
+    // Lists of i32 are often numbers of other rows or of words: they are vectors where nothing else is.
+    let (integers, mut candidates): (Vec<usize>, Vec<usize>) = (0..file.fields().len())
+        .filter(|&index| Some(index) != id && is_list(file.field(index)))
+        .partition(is_list_of_i32);
+    if candidates.is_empty() {
+        candidates = integers;
+    }
     match candidates.len() {
         0 => Err(Error::file(path)(FileProblem::NoVector { available: names(file, 0..file.fields().len()) })),
         1 => Ok(candidates),
@@ -207,9 +219,16 @@ fn id_field(file: &Schema, id: Option<usize>) -> (Origin, Field) {
     (origin, Field::new(name, data_type, false).with_metadata([(ROLE, "id")]))
 }
 
-fn vector_field(path: &Path, field: &Field, length: i32, metric: Metric, notes: &mut Vec<String>) -> Result<Field> {
-    let column = field.name().clone();
-    let Some(stored) = vectors::stored_type(field.data_type(), length) else {
+fn vector_field(
+    path: &Path,
+    field: &Field,
+    length: i32,
+    options: &SourceOptions,
+    notes: &mut Vec<String>,
+) -> Result<Field> {
+    let (column, metric) = (field.name().clone(), options.metric);
+    let stored = vectors::stored_type(field.data_type(), length, options.element);
+    let Some(stored) = stored.filter(|_| !is_list_of_u16(field.data_type()) || says_bf16(field)) else {
         return Err(Error::file(path)(FileProblem::VectorType { column, found: field.data_type().to_string() }));
     };
     let bits = matches!(stored, DataType::FixedSizeBinary(_));
@@ -218,12 +237,30 @@ fn vector_field(path: &Path, field: &Field, length: i32, metric: Metric, notes: 
             if bits { "lists of numbers; bits are compared with --metric hamming" } else { "fixed-size binary" };
         return Err(Error::file(path)(FileProblem::MetricType { column, metric: metric.name(), needs }));
     }
-    if let DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) = field.data_type()
-        && *item.data_type() == DataType::Float64
-    {
-        notes.push(format!("column `{column}` is stored as f32, in the file it is f64"));
+    let mut metadata = vec![(ROLE, "vector"), (METRIC, metric.name())];
+    if let (Some(from), DataType::FixedSizeList(to, _)) = (item_type(field.data_type()), &stored) {
+        let element = ElementType::of(to.data_type()).expect("a type that is stored");
+        if from != to.data_type() {
+            let from = ElementType::of(from).map_or("f64", ElementType::name);
+            notes.push(format!("column `{column}` is stored as {}, in the file it is {from}", element.name()));
+        }
+        if element == ElementType::Bf16 {
+            metadata.push((ELEMENT, element.name()));
+        }
     }
-    Ok(Field::new(column, stored, false).with_metadata([(ROLE, "vector"), (METRIC, metric.name())]))
+    Ok(Field::new(column, stored, false).with_metadata(metadata.into_iter().collect::<Metadata>()))
+}
+
+/// Type of the elements of a list.
+fn item_type(list: &DataType) -> Option<&DataType> {
+    match list {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type()),
+        _ => None,
+    }
+}
+
+fn is_list_of_u16(data_type: &DataType) -> bool {
+    item_type(data_type) == Some(&DataType::UInt16)
 }
 
 fn is_string(data_type: &DataType) -> bool {
@@ -312,7 +349,7 @@ pub fn conform(
     Ok(move |batch: &RecordBatch| {
         let arrow = |error| Error::file(&path)(FileProblem::Arrow(error));
         let column = |(origin, field): (&Option<usize>, &Arc<Field>)| match origin {
-            Some(index) => cast(batch.column(*index), field.data_type()).map_err(arrow),
+            Some(index) => conformed(batch.column(*index), field.data_type()).map_err(arrow),
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
         };
         let columns = origins.iter().zip(to.fields()).map(column).collect::<Result<Vec<_>>>()?;
@@ -320,9 +357,19 @@ pub fn conform(
     })
 }
 
+fn conformed(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let (DataType::FixedSizeList(item, length), Some(list)) = (to, array.as_fixed_size_list_opt()) else {
+        return cast(array, to);
+    };
+    let element = ElementType::of(item.data_type()).expect("a collection's vectors are of such");
+    let values = convert(list.values(), element)?;
+    Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *length, values, None)?))
+}
+
 /// A field in words: `384 × Float16, cosine`.
 fn describe(field: &Field) -> String {
     let mut words = match field.data_type() {
+        DataType::FixedSizeList(_, length) if says_bf16(field) => format!("{length} × bf16"),
         DataType::FixedSizeList(item, length) => format!("{length} × {}", item.data_type()),
         other => other.to_string(),
     };
@@ -361,7 +408,14 @@ mod tests {
     use super::*;
 
     fn options() -> SourceOptions {
-        SourceOptions { id: None, vectors: Vec::new(), metric: Metric::Cosine, batch_rows: 100, first_row: 0 }
+        SourceOptions {
+            id: None,
+            vectors: Vec::new(),
+            metric: Metric::Cosine,
+            element: None,
+            batch_rows: 100,
+            first_row: 0,
+        }
     }
 
     fn list(rows: &[&[f32]]) -> ArrayRef {

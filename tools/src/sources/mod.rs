@@ -5,6 +5,7 @@
 //! file ── parquet | json_lines | npy ──► batches as the file has them ── mapping ──► batches of the collection
 //! ```
 
+mod element;
 mod json_columns;
 mod json_lines;
 mod levels;
@@ -22,6 +23,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Error, FileProblem, Place, Result};
 
+pub use element::{ElementType, widened as widened_bf16};
 pub use mapping::conform;
 pub use npy::read_queries as read_npy_queries;
 pub use parquet::read_columns as read_parquet_columns;
@@ -32,6 +34,8 @@ pub use vectors::{query_bytes, vector_bytes};
 pub const ROLE: &str = "broadhead.role";
 /// Metadata key of a vector field: the metric.
 pub const METRIC: &str = "broadhead.metric";
+/// Metadata key of a vector field: the element type, where Arrow's does not tell it.
+pub const ELEMENT: &str = "broadhead.element";
 /// Name of the vector column of a file that does not name it.
 pub const VECTOR_NAME: &str = "embedding";
 /// Name of the id column where row numbers are the ids.
@@ -71,6 +75,8 @@ pub struct SourceOptions {
     pub vectors: Vec<String>,
     /// Metric of every vector column.
     pub metric: Metric,
+    /// Element type of every vector column; none: the file's.
+    pub element: Option<ElementType>,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Number of the first row, where row numbers are the ids and several files are read.
@@ -158,7 +164,7 @@ pub fn fixed_vectors(path: &Path, array: &ArrayRef, column: &str) -> Result<Arra
         _ => 0,
     };
     let wrong = || FileProblem::VectorType { column: column.to_owned(), found: array.data_type().to_string() };
-    let stored = vectors::stored_type(array.data_type(), length).ok_or_else(wrong).map_err(Error::file(path))?;
+    let stored = vectors::stored_type(array.data_type(), length, None).ok_or_else(wrong).map_err(Error::file(path))?;
     let position = Position { path: path.to_owned(), rows: Rows::From(0) };
     vectors::to_stored(array, &stored, column, &position)
 }

@@ -17,7 +17,7 @@ use arrow::buffer::MutableBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::mapping::{Mapping, mapped};
-use super::{Source, SourceOptions, VECTOR_NAME};
+use super::{ELEMENT, ElementType, Source, SourceOptions, VECTOR_NAME};
 use crate::error::{Error, FileProblem, NpyProblem, Result};
 
 /// Bytes that a header may have; a matrix's has about 120.
@@ -98,7 +98,9 @@ impl Matrix {
 
     fn schema(&self, name: &str) -> SchemaRef {
         let item = Arc::new(Field::new("item", self.element.clone(), false));
-        Arc::new(Schema::new(vec![Field::new(name, DataType::FixedSizeList(item, self.columns), false)]))
+        let vector = Field::new(name, DataType::FixedSizeList(item, self.columns), false);
+        let element = ElementType::of(&self.element).expect("the header names types that are stored");
+        Arc::new(Schema::new(vec![vector.with_metadata([(ELEMENT, element.name())])]))
     }
 
     fn batches(
@@ -137,6 +139,9 @@ fn parse_header(header: &str, allow_vector: bool) -> Result<(DataType, u64, i32)
     let element = match descr {
         "<f4" => DataType::Float32,
         "<f2" => DataType::Float16,
+        "<i4" => DataType::Int32,
+        // NumPy has no bfloat16; the type that ml_dtypes adds is written as two bytes without a meaning.
+        "<V2" | "|V2" => DataType::UInt16,
         "|i1" => DataType::Int8,
         "|u1" => DataType::UInt8,
         other => return Err(NpyProblem::Elements(other.to_owned())),
@@ -198,7 +203,7 @@ mod tests {
     const HEADER: &str = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }          \n";
 
     fn options() -> SourceOptions {
-        SourceOptions { id: None, vectors: Vec::new(), metric: Metric::L2, batch_rows: 2, first_row: 10 }
+        SourceOptions { id: None, vectors: Vec::new(), metric: Metric::L2, element: None, batch_rows: 2, first_row: 10 }
     }
 
     fn open_bytes(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
@@ -219,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_other_element_types_are_read() {
-        for (descr, width) in [("<f2", 2), ("|i1", 1), ("|u1", 1)] {
+        for (descr, width) in [("<f2", 2), ("|i1", 1), ("|u1", 1), ("<i4", 4), ("<V2", 2), ("|V2", 2)] {
             let header = HEADER.replace("<f4", descr);
             assert_eq!(open_bytes(&npy(&header, &vec![1; 6 * width])).unwrap().len(), 2, "{descr}");
         }

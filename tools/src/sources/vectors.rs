@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeListArray, PrimitiveArray};
-use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef, Float16Type, Float32Type, Int8Type, UInt8Type};
-use half::f16;
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeListArray};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Float16Type, Float32Type, Int8Type, Int32Type, UInt8Type, UInt16Type,
+};
+use half::{bf16, f16};
 
-use super::{Metric, Position};
+use super::element::convert;
+use super::{ElementType, Metric, Position};
 use crate::error::{Error, FileProblem, Result, RowProblem};
 
 /// Vectors shorter than this are not taken for vectors unless they are named.
@@ -38,12 +40,11 @@ pub fn shape(data_type: &DataType) -> Option<VectorShape> {
     }
 }
 
-/// The element type that is stored for one of a file: f64 is narrowed.
-fn element(data_type: &DataType) -> Option<DataType> {
+/// The element type that is stored for one of a file, if nobody chose another: f64 is narrowed. Wider integers are no vectors.
+fn element(data_type: &DataType) -> Option<ElementType> {
     match data_type {
-        DataType::Float16 | DataType::Float32 | DataType::Int8 | DataType::UInt8 => Some(data_type.clone()),
-        DataType::Float64 => Some(DataType::Float32),
-        _ => None,
+        DataType::Float64 => Some(ElementType::F32),
+        _ => ElementType::of(data_type),
     }
 }
 
@@ -56,19 +57,20 @@ pub fn dimension(data_type: &DataType) -> Option<usize> {
     }
 }
 
-/// The type that a column of lists is stored as.
-pub fn stored_type(data_type: &DataType, length: i32) -> Option<DataType> {
+/// The type that a column of lists is stored as, with elements of `chosen` or else those of the file.
+pub fn stored_type(data_type: &DataType, length: i32, chosen: Option<ElementType>) -> Option<DataType> {
     match data_type {
         DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => {
-            Some(DataType::FixedSizeList(item_field(element(item.data_type())?), length))
+            let stored = chosen.map_or_else(|| element(item.data_type()), Some)?;
+            element(item.data_type()).map(|_| DataType::FixedSizeList(item_field(stored), length))
         }
         DataType::FixedSizeBinary(bytes) => Some(DataType::FixedSizeBinary(*bytes)),
         _ => None,
     }
 }
 
-fn item_field(element: DataType) -> FieldRef {
-    Arc::new(Field::new("item", element, false))
+fn item_field(element: ElementType) -> FieldRef {
+    Arc::new(Field::new("item", element.data_type(), false))
 }
 
 /// A column of vectors in the type that is stored, every row checked: there, whole, of one length.
@@ -101,8 +103,8 @@ pub fn to_stored(array: &ArrayRef, stored: &DataType, column: &str, position: &P
         return Err(fail(index / expected, RowProblem::NullVector(column.to_owned())));
     }
     let arrow = |error| Error::file(&position.path)(FileProblem::Arrow(error));
-    let values =
-        if values.data_type() == item.data_type() { values } else { cast(&values, item.data_type()).map_err(arrow)? };
+    let element = ElementType::of(item.data_type()).expect("a type that is stored");
+    let values = convert(&values, element).map_err(arrow)?;
     Ok(Arc::new(FixedSizeListArray::try_new(item.clone(), *length, values, None).map_err(arrow)?))
 }
 
@@ -140,6 +142,14 @@ pub fn check_values(array: &ArrayRef, metric: Metric, column: &str, position: &P
             let values = list.values().as_primitive::<Float16Type>().values();
             not_finite(values, length, |value| value.is_finite())
                 .or_else(|| zero(values, length, metric, |value| *value == f16::ZERO))
+        }
+        DataType::UInt16 => {
+            let values = list.values().as_primitive::<UInt16Type>().values();
+            not_finite(values, length, |bits| bf16::from_bits(*bits).is_finite())
+                .or_else(|| zero(values, length, metric, |bits| bf16::from_bits(*bits) == bf16::ZERO))
+        }
+        DataType::Int32 => {
+            zero(list.values().as_primitive::<Int32Type>().values(), length, metric, |value| *value == 0)
         }
         DataType::Int8 => zero(list.values().as_primitive::<Int8Type>().values(), length, metric, |value| *value == 0),
         DataType::UInt8 => {
@@ -183,21 +193,12 @@ pub fn query_bytes(array: &ArrayRef, stored: &DataType) -> Option<Vec<u8>> {
     let DataType::FixedSizeList(item, _) = stored else {
         return None;
     };
-    let values = cast(array.as_fixed_size_list_opt()?.values(), item.data_type()).ok()?;
-    if values.null_count() > 0 {
-        return None;
-    }
-    fn bytes<T: ArrowPrimitiveType>(values: &ArrayRef) -> Vec<u8> {
-        let values: &PrimitiveArray<T> = values.as_primitive();
-        values.values().inner().as_slice().to_vec()
-    }
-    match item.data_type() {
-        DataType::Float32 => Some(bytes::<Float32Type>(&values)),
-        DataType::Float16 => Some(bytes::<Float16Type>(&values)),
-        DataType::Int8 => Some(bytes::<Int8Type>(&values)),
-        DataType::UInt8 => Some(bytes::<UInt8Type>(&values)),
-        _ => None,
-    }
+    let values = convert(array.as_fixed_size_list_opt()?.values(), ElementType::of(item.data_type())?).ok()?;
+    // Primitive values have one buffer, and a cast may leave them at an offset in it.
+    let data = values.to_data();
+    let width = item.data_type().primitive_width()?;
+    let bytes = data.buffers().first()?.get(data.offset() * width..)?.get(..data.len() * width)?;
+    (values.null_count() == 0).then(|| bytes.to_vec())
 }
 
 /// Payload of the vector columns of a batch, in bytes: what MB/s counts.
