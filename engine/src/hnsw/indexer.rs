@@ -121,6 +121,11 @@ impl Indexer {
         self.graph.set_indexed(self.shard, slot);
     }
 
+    /// Shard whose nodes it inserts.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
     fn link_handed<S: Space + ?Sized>(&mut self, space: &S, outbox: &mut EdgeOutbox) {
         // Each step moves a node down in the tree of anchors, so this ends.
         while let Some(edge) = self.lists.handed.pop() {

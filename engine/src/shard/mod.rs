@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::probes;
 use crate::wal::{Lsn, Payload, Storage, Wal};
 
 pub use message::Message;
@@ -114,7 +115,11 @@ impl<S: Storage, T> Shard<S, T> {
         if let Some(error) = self.poisoned() {
             return Err(error);
         }
-        self.partition.borrow_mut().stage(operation)
+        let collection = operation.collection();
+        let mut partition = self.partition.borrow_mut();
+        let staged = partition.stage(operation)?;
+        probes::request_staged(partition.shard(), collection, staged.len());
+        Ok(staged)
     }
 
     /// One bounded step: sends what gathered to the disk, publishes what became durable, fails what never will.
@@ -131,6 +136,7 @@ impl<S: Storage, T> Shard<S, T> {
         while self.waiting.front().is_some_and(|waiting| waiting.lsn <= durable) {
             let Waiting { lsn, staged, ticket } = self.waiting.pop_front().expect("checked");
             let outcome = partition.publish(staged);
+            probes::region_published(partition.shard(), lsn, outcome.rows, outcome.replaced);
             self.published_lsn = lsn;
             if let Some(ticket) = ticket {
                 done(Done { ticket, result: Ok((outcome, lsn)) });

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use engine::buffers::Arena;
 use engine::mesh::Port;
+use engine::probes;
 use engine::shard::{Done, Message, Shard};
 use engine::uring::{Completion, Memory, Op};
 use engine::wal::{DiskStorage, TOKEN_WAL};
@@ -129,7 +130,9 @@ impl Reactor {
             return Ok(());
         }
         self.context.metrics.sleeps.add(1);
+        probes::shard_parked(self.context.index);
         let slept = self.context.ring.borrow_mut().wait(timeout);
+        probes::shard_awake(self.context.index);
         self.port.awake();
         slept.map_err(|source| engine::Error::System { operation: "wait on io_uring", source })
     }
@@ -245,10 +248,8 @@ impl Reactor {
             self.push(rest, token);
         }
         self.context.metrics.sent_bytes.add(count as u64);
-        let session = self.session_of(token);
-        if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
-            session.held = None;
-        }
+        let shard = self.context.index;
+        give_credits(shard, self.session_of(token));
         self.activate(slot);
     }
 
@@ -271,6 +272,7 @@ impl Reactor {
             }
             if session.is_out_of_credits() {
                 session.held = Some(Held::Credits);
+                probes::session_held(self.context.index, slot, Held::Credits as u32);
                 break;
             }
             if frame == FRAMES_MAX {
@@ -302,6 +304,7 @@ impl Reactor {
     pub(super) fn hold(&mut self, slot: u32, why: Held) {
         let session = self.sessions[slot as usize].as_mut().expect("open");
         session.held = Some(why);
+        probes::session_held(self.context.index, slot, why as u32);
         self.context.metrics.backpressure.add(1);
         self.held.push(slot);
     }
@@ -317,6 +320,7 @@ impl Reactor {
         for slot in std::mem::take(&mut self.held) {
             if let Some(session) = self.sessions[slot as usize].as_mut() {
                 session.held = None;
+                probes::session_released(self.context.index, slot);
                 self.activate(slot);
             }
         }
@@ -358,13 +362,14 @@ impl Reactor {
         if session.id != reply.session {
             return;
         }
+        let Reply { request, is_error, .. } = reply;
+        let (slot, bytes) = (reply.session.slot, reply.frame.len());
+        probes::request_answered(self.context.index, slot, request.request_id, request.opcode, bytes, is_error);
         session.end(&reply.request);
         if !session.dead {
             session.push_output(&reply.frame);
         }
-        if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
-            session.held = None;
-        }
+        give_credits(self.context.index, session);
         self.activate(reply.session.slot);
     }
 
@@ -394,5 +399,13 @@ impl Reactor {
         metrics.wal_writes.set(wal.metrics().writes);
         metrics.poisoned.set(u64::from(wal.poisoned().is_some()));
         Ok(moved)
+    }
+}
+
+/// Reads on from a connection that was out of credits and has some again.
+fn give_credits(shard: usize, session: &mut Session) {
+    if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
+        session.held = None;
+        probes::session_released(shard, session.id.slot);
     }
 }

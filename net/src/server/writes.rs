@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use engine::batch::BatchView;
 use engine::ids::IdList;
 use engine::placement;
+use engine::probes;
 use engine::region;
 use engine::shard::{Ack, Admission, Message, Operation, Outcome, Staged};
 use engine::wal::{HEADROOM, Lsn, Payload};
@@ -324,6 +325,7 @@ impl Reactor {
         match result {
             Ok((outcome, lsn)) => {
                 let frame = written(header, outcome, lsn);
+                probes::write_acknowledged(self.context.index, session.slot, header.request_id, lsn);
                 self.reply(Reply { session, request: *header, frame, is_error: false });
             }
             Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
