@@ -80,7 +80,7 @@ perf script --no-inline -i "$work/perf.data" >"$work/stacks" 2>"$work/perf.log" 
     fail "perf could not read its samples: $(tail -n 1 "$work/perf.log")"
 "$INFERNO/inferno-collapse-perf" --quiet <"$work/stacks" >"$work/folded"
 [ -s "$work/folded" ] || fail "no sample was taken: the process slept for $seconds s"
-"$INFERNO/inferno-flamegraph" --title "broadhead, $seconds s at $SAMPLES_PER_SECOND samples a second" \
+"$INFERNO/inferno-flamegraph" --title "broadhead, $seconds s at $SAMPLES_PER_SECOND samples a second" --countname ns \
     <"$work/folded" >"$OUTPUT"
 cp "$work/folded" target/flamegraph.folded
 echo "flamegraph: $OUTPUT (stacks as text: target/flamegraph.folded)" >&2

@@ -68,13 +68,33 @@ pub struct Shard<S: Storage, T> {
     wal: Wal<S>,
     waiting: VecDeque<Waiting<T>>,
     published_lsn: Lsn,
+    totals: Totals,
+}
+
+/// What the operations published since the start did, all told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rows written.
+    pub rows: u64,
+    /// Rows that took the place of an older one of the same id.
+    pub replaced: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: Outcome) {
+        self.rows += u64::from(outcome.rows);
+        self.replaced += u64::from(outcome.replaced);
+        self.deleted += u64::from(outcome.deleted);
+    }
 }
 
 impl<S: Storage, T> Shard<S, T> {
     /// A shard over recovered rows and a log that goes on behind them.
     pub fn new(partition: Rc<RefCell<Partition>>, wal: Wal<S>) -> Shard<S, T> {
         let published_lsn = wal.durable_lsn();
-        Shard { partition, wal, waiting: VecDeque::new(), published_lsn }
+        Shard { partition, wal, waiting: VecDeque::new(), published_lsn, totals: Totals::default() }
     }
 
     /// True when the log takes a payload of `len` bytes now. When not, hold the operation back and try after the next
@@ -138,6 +158,7 @@ impl<S: Storage, T> Shard<S, T> {
             let outcome = partition.publish(staged);
             probes::region_published(partition.shard(), lsn, outcome.rows, outcome.replaced);
             self.published_lsn = lsn;
+            self.totals.add(outcome);
             if let Some(ticket) = ticket {
                 done(Done { ticket, result: Ok((outcome, lsn)) });
             }
@@ -177,6 +198,11 @@ impl<S: Storage, T> Shard<S, T> {
     /// LSN of the newest operation that is visible.
     pub fn published_lsn(&self) -> Lsn {
         self.published_lsn
+    }
+
+    /// What was published since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// True when nothing waits for the disk.

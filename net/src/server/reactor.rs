@@ -392,6 +392,10 @@ impl Reactor {
             self.finish_write(ticket, result);
         }
         let metrics = &self.context.metrics;
+        let totals = self.shard.totals();
+        metrics.rows_written.set(totals.rows);
+        metrics.rows_replaced.set(totals.replaced);
+        metrics.rows_deleted.set(totals.deleted);
         let wal = self.shard.wal();
         metrics.wal_bytes.set(wal.size_bytes());
         metrics.wal_live_bytes.set(wal.live_bytes());

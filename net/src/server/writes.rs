@@ -308,7 +308,6 @@ impl Reactor {
 
     /// Tells whoever waits what became of an operation.
     pub(super) fn finish_write(&mut self, ticket: Ticket, result: engine::Result<(Outcome, Lsn)>) {
-        self.count(&result);
         match ticket {
             Ticket::Peer { from, ticket } => {
                 if from == self.context.index {
@@ -329,15 +328,6 @@ impl Reactor {
                 self.reply(Reply { session, request: *header, frame, is_error: false });
             }
             Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
-        }
-    }
-
-    fn count(&self, result: &engine::Result<(Outcome, Lsn)>) {
-        if let Ok((outcome, _)) = result {
-            let metrics = &self.context.metrics;
-            metrics.rows_written.add(u64::from(outcome.rows));
-            metrics.rows_replaced.add(u64::from(outcome.replaced));
-            metrics.rows_deleted.add(u64::from(outcome.deleted));
         }
     }
 }
