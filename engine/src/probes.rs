@@ -28,7 +28,8 @@ macro_rules! probes {
 }
 
 probes! {
-    /// A frame of a client is there as a whole and is worked on now. Again for a frame that was held back meanwhile.
+    /// A frame of a client is there as a whole, with so many bytes of body, and is worked on now. Again for a frame that
+    /// was held back meanwhile.
     frame_received(shard: usize, connection: u32, request: u64, opcode: u16, bytes: u64);
     /// The rows of an operation are checked and filled in; nobody sees them yet.
     request_staged(shard: usize, collection: u32, rows: u32);
