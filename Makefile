@@ -7,11 +7,11 @@ PEERS_PYTHON = target/peers-venv/bin/python
 BENCH_DATA ?= $(wildcard ../shared/data)
 BENCH_FLAGS ?=
 
-.PHONY: help build check fmt lint test flood bench demo serve
+.PHONY: help build check fmt lint test flood bench demo serve flamegraph
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 check: ## Name what this machine lacks to build and run
 	@sh tools/check.sh
@@ -59,3 +59,7 @@ demo: check ## Import 10,000 Debian packages, search them, clean up
 serve: check ## Run a server on ./data
 	$(CARGO) build --release --workspace
 	$(BROADHEAD) serve --data data
+
+flamegraph: check ## Sample a server under load with perf, draw target/flamegraph.svg (PID=... for one that runs)
+	@[ -n "$(PID)" ] || $(CARGO) build --release --workspace
+	@tools/flamegraph.sh $(PID)

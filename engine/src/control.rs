@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::manifest::{CollectionEntry, Manifest};
 use crate::mesh::Port;
+use crate::probes;
 use crate::schema::Schema;
 use crate::shard::message::{ControlReply, ControlRequest};
 use crate::shard::{Message, ShardMetrics};
@@ -201,6 +202,7 @@ impl Control {
 
     fn snapshot(&mut self) -> Result<ControlReply> {
         let started = Instant::now();
+        probes::snapshot_begin(self.shards.len());
         for shard in 0..self.shards.len() {
             self.send(shard, Message::SnapshotBegin);
         }
@@ -212,7 +214,9 @@ impl Control {
                 _ => None,
             })
             .collect();
+        probes::snapshot_still(points.len());
         let written = self.write_snapshot(&points);
+        probes::snapshot_end(*written.as_ref().unwrap_or(&0));
         for (shard, point) in points.iter().enumerate() {
             let lsn: Option<Lsn> = written.is_ok().then_some(point.lsn);
             self.send(shard, Message::SnapshotEnd(lsn));

@@ -12,6 +12,7 @@
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
 //! | [`uring`], [`buffers`] | the kernel's ring, and memory that it may use |
+//! | [`probes`] | where a tracer can look on |
 
 #![deny(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod limits;
 pub mod manifest;
 pub mod mesh;
 pub mod placement;
+pub mod probes;
 pub mod quant;
 pub mod recovery;
 pub mod region;

@@ -199,7 +199,8 @@ pub fn create_directory(path: &Path) -> Result<()> {
         source,
     })?;
     if let Some(parent) = path.parent() {
-        sync_directory(parent)?;
+        // The parent of a bare name is the empty path, which names no file.
+        sync_directory(if parent == Path::new("") { Path::new(".") } else { parent })?;
     }
     Ok(())
 }

@@ -196,7 +196,7 @@ pub fn command(data: &Path, shards: usize) -> Command {
 }
 
 /// `target/release/broadhead`, found from where this test's executable lies.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the system tells");
     let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
     let binary = profile.join("broadhead");

@@ -122,6 +122,11 @@ impl Indexer {
         self.graph.set_indexed(self.shard, ordinal);
     }
 
+    /// Shard whose nodes it inserts.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
     pub(super) fn link_handed<S: Space + ?Sized>(&mut self, space: &S, outbox: &mut EdgeOutbox) {
         // Each step moves a node down in the tree of anchors, so this ends.
         while let Some(edge) = self.lists.handed.pop() {

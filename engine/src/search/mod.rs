@@ -13,6 +13,7 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::hnsw::SearchScratch;
 use crate::limits;
+use crate::probes;
 use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
 
@@ -112,6 +113,11 @@ impl Search {
         self.request.count
     }
 
+    /// Candidates held for each of them during the graph search.
+    pub fn ef(&self) -> usize {
+        self.request.ef
+    }
+
     /// True when the graph takes part.
     pub fn uses_graph(&self) -> bool {
         self.graph
@@ -133,6 +139,7 @@ impl Search {
         let vector = &self.request.queries[query * bytes..][..bytes];
         index.space.encode_query(vector, &mut scratch.code);
         let accept = |row: u32| region.visible(&self.view, row);
+        probes::query_begin(self.collection.spec.id, self.request.ef);
         index.graph().search(
             &index.space,
             &scratch.code,
@@ -141,6 +148,7 @@ impl Search {
             &mut scratch.graph,
             &mut scratch.found,
         );
+        probes::query_traversed(self.collection.spec.id, scratch.found.len());
         // Codes order candidates nearly as the full vectors do: a few beyond k are enough.
         let depth = (2 * self.request.k + 10).min(scratch.found.len());
         scratch.rows.clear();
@@ -151,6 +159,7 @@ impl Search {
         for (&row, &distance) in scratch.rows.iter().zip(&scratch.distances) {
             top.push(Hit { distance, row });
         }
+        probes::query_ranked(self.collection.spec.id, depth);
     }
 
     /// The exact scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.

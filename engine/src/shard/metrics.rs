@@ -27,7 +27,9 @@ impl Counter {
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident: $kind:literal),* $(,)?) => {
         /// Counters of one shard.
+        // Aligned, so that no two shards write to one cache line (or to the pair that is fetched together).
         #[derive(Debug, Default)]
+        #[repr(align(128))]
         pub struct ShardMetrics {
             $($(#[doc = $doc])* pub $name: Counter,)*
             /// Times the shard was found not turning; written by the watchdog.

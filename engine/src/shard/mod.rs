@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::probes;
 use crate::wal::{Lsn, Payload, Storage, Wal};
 
 pub use message::Message;
@@ -67,13 +68,33 @@ pub struct Shard<S: Storage, T> {
     wal: Wal<S>,
     waiting: VecDeque<Waiting<T>>,
     published_lsn: Lsn,
+    totals: Totals,
+}
+
+/// What the operations published since the start did, all told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rows written.
+    pub rows: u64,
+    /// Rows that took the place of an older one of the same id.
+    pub replaced: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: Outcome) {
+        self.rows += u64::from(outcome.rows);
+        self.replaced += u64::from(outcome.replaced);
+        self.deleted += u64::from(outcome.deleted);
+    }
 }
 
 impl<S: Storage, T> Shard<S, T> {
     /// A shard over recovered rows and a log that goes on behind them.
     pub fn new(partition: Rc<RefCell<Partition>>, wal: Wal<S>) -> Shard<S, T> {
         let published_lsn = wal.durable_lsn();
-        Shard { partition, wal, waiting: VecDeque::new(), published_lsn }
+        Shard { partition, wal, waiting: VecDeque::new(), published_lsn, totals: Totals::default() }
     }
 
     /// True when the log takes a payload of `len` bytes now. When not, hold the operation back and try after the next
@@ -114,7 +135,11 @@ impl<S: Storage, T> Shard<S, T> {
         if let Some(error) = self.poisoned() {
             return Err(error);
         }
-        self.partition.borrow_mut().stage(operation)
+        let collection = operation.collection();
+        let mut partition = self.partition.borrow_mut();
+        let staged = partition.stage(operation)?;
+        probes::request_staged(partition.shard(), collection, staged.len());
+        Ok(staged)
     }
 
     /// One bounded step: sends what gathered to the disk, publishes what became durable, fails what never will.
@@ -131,7 +156,9 @@ impl<S: Storage, T> Shard<S, T> {
         while self.waiting.front().is_some_and(|waiting| waiting.lsn <= durable) {
             let Waiting { lsn, staged, ticket } = self.waiting.pop_front().expect("checked");
             let outcome = partition.publish(staged);
+            probes::region_published(partition.shard(), lsn, outcome.rows, outcome.replaced);
             self.published_lsn = lsn;
+            self.totals.add(outcome);
             if let Some(ticket) = ticket {
                 done(Done { ticket, result: Ok((outcome, lsn)) });
             }
@@ -171,6 +198,11 @@ impl<S: Storage, T> Shard<S, T> {
     /// LSN of the newest operation that is visible.
     pub fn published_lsn(&self) -> Lsn {
         self.published_lsn
+    }
+
+    /// What was published since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// True when nothing waits for the disk.

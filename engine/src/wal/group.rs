@@ -8,6 +8,7 @@ use super::storage::{Storage, Write, Written};
 use super::{Failure, Lsn, SECTOR_BYTES, is_disk_full};
 use crate::buffers::Buffer;
 use crate::limits::WAL_WRITES_IN_FLIGHT_MAX;
+use crate::probes;
 
 /// What a group's memory holds, and so where it goes afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,7 @@ impl WriteQueue {
         let ticket = self.flights.iter().position(Option::is_none).expect("fewer in flight than the maximum");
         self.flights[ticket] = Some(flight);
         self.in_flight += 1;
+        probes::wal_write_begin(storage.shard(), ticket as u32, flight.end - flight.start, self.in_flight);
         let group = &self.queued[(flight.sequence - self.front) as usize].group;
         storage.write(Write {
             ticket: ticket as u32,

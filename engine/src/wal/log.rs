@@ -14,6 +14,7 @@ use super::{COPY_BYTES_MAX, Failure, HEADROOM, Lsn, Payload, SECTOR_BYTES};
 use crate::buffers::{Arena, Buffer};
 use crate::error::Error;
 use crate::limits::{WAL_BACKLOG_BYTES_MAX, WAL_GROUP_BYTES_MAX, WAL_RECORD_BYTES_MAX, WAL_WRITES_IN_FLIGHT_MAX};
+use crate::probes;
 
 /// Buffers for gathered records: one filling, the others in flight.
 const GATHER_BUFFERS: usize = 4;
@@ -134,6 +135,7 @@ impl<S: Storage> Wal<S> {
         self.metrics.payload_bytes += len as u64;
         let lsn = self.next_lsn;
         self.next_lsn += 1;
+        probes::wal_submitted(self.storage.shard(), lsn, len, self.queue.in_flight());
         Ok(lsn)
     }
 
@@ -146,6 +148,8 @@ impl<S: Storage> Wal<S> {
         let mut moved = false;
         while let Some(written) = self.storage.written() {
             moved = true;
+            let bytes = *written.result.as_ref().unwrap_or(&0);
+            probes::wal_write_end(self.storage.shard(), written.ticket, bytes);
             if self.failure.is_some() {
                 self.queue.forget(written.ticket);
             } else if let Err(failure) = self.queue.complete(&mut self.storage, written) {
@@ -288,6 +292,7 @@ impl<S: Storage> Wal<S> {
             moved = true;
             assert!(group.last_lsn >= self.durable_lsn && group.last_lsn < self.next_lsn);
             self.durable_lsn = group.last_lsn;
+            probes::wal_durable(self.storage.shard(), group.last_lsn, group.bytes);
             self.metrics.groups += 1;
             self.metrics.written_bytes += group.bytes as u64;
             let own = |memory| Rc::try_unwrap(memory).expect("the storage lets go of what it has written");

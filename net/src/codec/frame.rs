@@ -1,7 +1,5 @@
 //! Whole frames: header and body together.
 
-use crc_fast::{CrcAlgorithm, checksum_combine};
-
 use super::header::{FrameError, HEADER_BYTES, Header, crc, flags};
 use super::status::Status;
 
@@ -42,7 +40,38 @@ pub fn check_body(header: &Header, body: &[u8]) -> Result<(), FrameError> {
 
 /// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.
 pub fn frame_crc(header: &[u8; HEADER_BYTES], body_crc: u32, body_len: u64) -> u32 {
-    checksum_combine(CrcAlgorithm::Crc32Iscsi, u64::from(crc(header)), u64::from(body_crc), body_len) as u32
+    // What comes later moves a checksum by a power of x: that of the header is multiplied by x^(8 * body_len). Done with a
+    // product for each bit of the length, as in zlib's `crc32_combine`: 1 µs, where matrices of bits take 100.
+    assert!(body_len < 1 << SHIFTS.len());
+    let shifts = SHIFTS.iter().enumerate().filter(|&(bit, _)| body_len >> bit & 1 == 1);
+    shifts.fold(crc(header), |moved, (_, &shift)| product(shift, moved)) ^ body_crc
+}
+
+/// The polynomial of CRC-32C, reflected: bit 31 is the coefficient of x^0, as in everything below.
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+
+/// x^(8 * 2^place) modulo the polynomial: what a checksum is multiplied by for 2^place bytes behind it.
+const SHIFTS: [u32; 32] = {
+    let mut shifts = [1 << (31 - 8); 32];
+    let mut place = 1;
+    while place < shifts.len() {
+        shifts[place] = product(shifts[place - 1], shifts[place - 1]);
+        place += 1;
+    }
+    shifts
+};
+
+/// Product of two polynomials over GF(2), modulo that of CRC-32C.
+const fn product(left: u32, mut right: u32) -> u32 {
+    let mut sum = 0;
+    let mut power = 32;
+    while power > 0 {
+        power -= 1;
+        // Masks instead of branches: the bits are as good as random.
+        sum ^= right & 0u32.wrapping_sub(left >> power & 1);
+        right = (right >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(right & 1));
+    }
+    sum
 }
 
 /// Bytes of the message in an error reply; what is longer is cut.
@@ -77,8 +106,8 @@ mod tests {
 
     #[test]
     fn combined_checksum_is_that_of_the_whole_frame() {
-        for body_len in [0_usize, 1, 63, 64, 4_096, 100_003] {
-            let body: Vec<u8> = (0..body_len).map(|i| (i * 31 % 251) as u8).collect();
+        for body_len in (0..200).chain([4_096, 100_003, (1 << 20) - 1, 1 << 20]) {
+            let body: Vec<u8> = (0..body_len).map(|i: usize| (i * 31 % 251) as u8).collect();
             let mut frame = Vec::new();
             encode_frame(Header::request(Opcode::Write, 1, 2), &mut frame, |out| out.extend_from_slice(&body));
             let head: &[u8; HEADER_BYTES] = frame[..HEADER_BYTES].try_into().unwrap();

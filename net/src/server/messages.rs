@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use engine::collection::Collection;
 use engine::limits;
+use engine::probes;
 use engine::shard::Message;
 use engine::shard::message::EdgeBatch;
 use engine::uring::Op;
@@ -18,6 +19,9 @@ impl Reactor {
         let mut messages = std::mem::take(&mut self.messages);
         self.port.drain(limits::MESH_DRAIN_MAX, |from, message| messages.push((from, message)));
         let moved = !messages.is_empty();
+        if moved {
+            probes::mesh_taken(self.context.index, messages.len());
+        }
         for (from, message) in messages.drain(..) {
             self.message(from, message);
         }
@@ -158,9 +162,15 @@ impl Reactor {
             if messages.is_empty() {
                 continue;
             }
-            moved |= self.port.send_batch(to, messages) > 0;
-            if self.port.is_gone(to) {
+            let (index, port) = (self.context.index, &mut self.port);
+            let sent = port.send_batch(to, messages);
+            moved |= sent > 0;
+            probes::mesh_sent(index, to, sent, || limits::MESH_RING_SLOTS - port.free(to));
+            if port.is_gone(to) {
                 messages.clear();
+            }
+            if !messages.is_empty() {
+                probes::mesh_ring_full(index, to, messages.len());
             }
         }
         moved

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use engine::buffers::Arena;
 use engine::mesh::Port;
+use engine::probes;
 use engine::shard::{Done, Message, Shard};
 use engine::uring::{Completion, Memory, Op};
 use engine::wal::{DiskStorage, TOKEN_WAL};
@@ -137,7 +138,9 @@ impl Reactor {
             return Ok(());
         }
         self.context.metrics.sleeps.add(1);
+        probes::shard_parked(self.context.index);
         let slept = self.context.ring.borrow_mut().wait(timeout);
+        probes::shard_awake(self.context.index);
         self.port.awake();
         slept.map_err(|source| engine::Error::System { operation: "wait on io_uring", source })
     }
@@ -253,10 +256,8 @@ impl Reactor {
             self.push(rest, token);
         }
         self.context.metrics.sent_bytes.add(count as u64);
-        let session = self.session_of(token);
-        if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
-            session.held = None;
-        }
+        let shard = self.context.index;
+        give_credits(shard, self.session_of(token));
         self.activate(slot);
     }
 
@@ -279,6 +280,7 @@ impl Reactor {
             }
             if session.is_out_of_credits() {
                 session.held = Some(Held::Credits);
+                probes::session_held(self.context.index, slot, Held::Credits as u32);
                 break;
             }
             if frame == FRAMES_MAX {
@@ -310,6 +312,7 @@ impl Reactor {
     pub(super) fn hold(&mut self, slot: u32, why: Held) {
         let session = self.sessions[slot as usize].as_mut().expect("open");
         session.held = Some(why);
+        probes::session_held(self.context.index, slot, why as u32);
         self.context.metrics.backpressure.add(1);
         self.held.push(slot);
     }
@@ -325,6 +328,7 @@ impl Reactor {
         for slot in std::mem::take(&mut self.held) {
             if let Some(session) = self.sessions[slot as usize].as_mut() {
                 session.held = None;
+                probes::session_released(self.context.index, slot);
                 self.activate(slot);
             }
         }
@@ -380,12 +384,13 @@ impl Reactor {
             return;
         }
         session.end(request);
+        let before = session.output_len();
         if !session.dead {
             encode(session.output());
         }
-        if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
-            session.held = None;
-        }
+        let bytes = session.output_len() - before;
+        probes::request_answered(self.context.index, id.slot, request.request_id, request.opcode, bytes, is_error);
+        give_credits(self.context.index, session);
         self.activate(id.slot);
     }
 
@@ -407,6 +412,10 @@ impl Reactor {
         }
         self.done = done;
         let metrics = &self.context.metrics;
+        let totals = self.shard.totals();
+        metrics.rows_written.set(totals.rows);
+        metrics.rows_replaced.set(totals.replaced);
+        metrics.rows_deleted.set(totals.deleted);
         let wal = self.shard.wal();
         metrics.wal_bytes.set(wal.size_bytes());
         metrics.wal_live_bytes.set(wal.live_bytes());
@@ -416,5 +425,13 @@ impl Reactor {
         metrics.copied_bytes.set(self.copied_bytes + wal.metrics().copied_bytes);
         metrics.poisoned.set(u64::from(wal.poisoned().is_some()));
         Ok(moved)
+    }
+}
+
+/// Reads on from a connection that was out of credits and has some again.
+fn give_credits(shard: usize, session: &mut Session) {
+    if session.held == Some(Held::Credits) && !session.is_out_of_credits() {
+        session.held = None;
+        probes::session_released(shard, session.id.slot);
     }
 }

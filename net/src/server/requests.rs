@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use engine::collection::CollectionOptions;
 use engine::limits;
+use engine::probes;
 use engine::schema::Schema;
 use engine::shard::message::ControlRequest;
 
@@ -32,6 +33,7 @@ fn options_of(m: u16, ef_construction: u16) -> CollectionOptions {
 impl Reactor {
     /// Works on one frame of a session.
     pub(super) fn frame(&mut self, slot: u32, header: Header) {
+        probes::frame_received(self.context.index, slot, header.request_id, header.opcode, header.body_len);
         let greeted = self.session_mut(slot).greeted;
         let opcode = Opcode::from_code(header.opcode);
         let is_hello = opcode == Ok(Opcode::Hello);

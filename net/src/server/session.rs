@@ -32,14 +32,15 @@ pub struct SessionId {
 }
 
 /// Why no more is read from a session for now.
+/// The numbers are those of the probe `session_held`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// The arena has no room for its frame.
-    Memory,
+    Memory = 0,
     /// The log has no room for its operation.
-    Log,
+    Log = 1,
     /// Too many of its requests are being worked on, or too many bytes of replies wait for it.
-    Credits,
+    Credits = 2,
 }
 
 /// A frame that is being received into the arena.

@@ -10,6 +10,7 @@ use engine::collection::Collection;
 use engine::ids::IdList;
 use engine::limits;
 use engine::placement;
+use engine::probes;
 use engine::region::{Region, View};
 use engine::schema::{IdKind, IdRef};
 use engine::search::{Hit, ScanJob, ScanScratch, Search, SearchRequest};
@@ -87,23 +88,32 @@ pub fn spawn_search(
     let columns = chosen(&collection, search.columns)?;
     let found = Search::begin(collection.clone(), request)?;
     let task = context.clone();
-    spawn(context, session, header, async move { run_search(&task, header, collection, found, columns, k).await });
+    spawn(
+        context,
+        session,
+        header,
+        async move { run_search(&task, session, header, collection, found, columns, k).await },
+    );
     Ok(())
 }
 
 async fn run_search(
     context: &Rc<Context>,
+    session: SessionId,
     header: Header,
     collection: Arc<Collection>,
     mut search: Search,
     columns: Vec<usize>,
     k: usize,
 ) -> Outcome {
+    let (shard, connection, request) = (context.index, session.slot, header.request_id);
+    probes::search_begin(shard, connection, request, search.queries(), search.ef());
     if search.uses_graph() {
         for query in 0..search.queries() {
             search.search_graph(query, &mut context.scratch.borrow_mut());
             executor::yield_if_needed().await;
         }
+        probes::search_graph_done(shard, connection, request, search.queries());
     }
     let scan_rows = search.scan_rows();
     if scan_rows > 0 {
@@ -122,10 +132,12 @@ async fn run_search(
                 search.merge(found);
             }
         }
+        probes::search_scan_done(shard, connection, request, scan_rows);
     }
     context.metrics.queries.add(search.queries() as u64);
     let index_lag = collection.index_backlog();
     let hits = search.take_hits();
+    probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
     encode_found(&header, &collection, &hits, &columns, k, index_lag)
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use engine::buffers::Arena;
 use engine::hnsw::Indexer;
 use engine::mesh::Port;
+use engine::probes;
 use engine::recovery::{self, Opened, RecoveredShard};
 use engine::shard::executor::{self, Class, Executor};
 use engine::shard::{Message, Shard};
@@ -166,9 +167,12 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     executor::spawn(Class::Index, run_indexing(context.clone()));
     let mut stopping_since = None;
     loop {
+        probes::turn_begin(context.index);
         let began = Instant::now();
         let moved = reactor.turn()?;
+        probes::turn_tasks(context.index, moved);
         let ran = executor.run(moved, began.elapsed());
+        probes::turn_end(context.index, ran);
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
             let since = *stopping_since.get_or_insert_with(Instant::now);

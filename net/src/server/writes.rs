@@ -9,6 +9,7 @@ use engine::batch::BatchView;
 use engine::buffers::Buffer;
 use engine::ids::IdList;
 use engine::placement;
+use engine::probes;
 use engine::region;
 use engine::shard::{Ack, Admission, Message, Operation, Outcome, Staged};
 use engine::wal::{HEADROOM, Lsn, Payload};
@@ -318,7 +319,6 @@ impl Reactor {
 
     /// Tells whoever waits what became of an operation.
     pub(super) fn finish_write(&mut self, ticket: Ticket, result: engine::Result<(Outcome, Lsn)>) {
-        self.count(&result);
         match ticket {
             Ticket::Peer { from, ticket } => {
                 if from == self.context.index {
@@ -335,17 +335,9 @@ impl Reactor {
         match result {
             Ok((outcome, lsn)) => {
                 self.reply_with(session, header, false, |output| written(header, outcome, lsn, output));
+                probes::write_acknowledged(self.context.index, session.slot, header.request_id, lsn);
             }
             Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
-        }
-    }
-
-    fn count(&self, result: &engine::Result<(Outcome, Lsn)>) {
-        if let Ok((outcome, _)) = result {
-            let metrics = &self.context.metrics;
-            metrics.rows_written.add(u64::from(outcome.rows));
-            metrics.rows_replaced.add(u64::from(outcome.replaced));
-            metrics.rows_deleted.add(u64::from(outcome.deleted));
         }
     }
 }

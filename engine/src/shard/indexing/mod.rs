@@ -17,6 +17,7 @@ use super::{Message, Partition, ShardMetrics};
 use crate::collection::Collection;
 use crate::hnsw::{Edge, EdgeOutbox, Indexer};
 use crate::limits;
+use crate::probes;
 
 /// Rows whose codes are written at once, before others may run.
 const ENCODE_ROWS: u64 = 256;
@@ -243,7 +244,9 @@ impl Job {
         let nodes = self.collection.vectors[self.vector].graph().nodes();
         let rows_max = nodes / u64::from(limits::INDEX_BATCH_FRACTION);
         let rows_max = rows_max.clamp(1, u64::from(limits::INDEX_BATCH_ROWS_MAX));
-        self.batch_end = self.next + (backlog / 8).clamp(1, rows_max);
+        let rows = (backlog / 8).clamp(1, rows_max);
+        self.batch_end = self.next + rows;
+        probes::index_batch_begin(shard, self.collection.spec.id, self.vector, self.batch_end, rows, backlog);
         true
     }
 
@@ -306,6 +309,8 @@ impl Job {
 
     fn send_batch(&mut self, send: &mut impl FnMut(usize, Message)) {
         let (number, answers_missing) = self.send_edges(false, send);
+        let shard = self.indexer.shard();
+        probes::index_batch_sent(shard, self.collection.spec.id, self.vector, self.next, answers_missing);
         self.sent.push_back(Sent { number, answers_missing, end: self.next });
         self.finish_batches();
     }
@@ -336,6 +341,7 @@ impl Job {
         while self.sent.front().is_some_and(|sent| sent.answers_missing == 0) {
             let sent = self.sent.pop_front().expect("checked");
             self.indexer.set_indexed(sent.end);
+            probes::index_batch_end(self.indexer.shard(), self.collection.spec.id, self.vector, sent.end);
         }
     }
 }
