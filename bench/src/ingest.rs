@@ -147,11 +147,12 @@ impl Bench<'_> {
 
     /// Pairs of two measurements by turns.
     fn by_turns(&mut self, mut ours: impl FnMut(&mut Self) -> f64, mut other: impl FnMut(&mut Self) -> f64) -> Pairs {
+        let rounds = self.size.rounds;
         let round = |_| {
             let other = other(self);
             (ours(self), other)
         };
-        Pairs((0..self.size.rounds).map(round).collect())
+        Pairs((0..rounds).map(round).collect())
     }
 
     fn elements(&mut self) -> Vec<Figure> {
