@@ -40,16 +40,21 @@ bench: check $(PEERS) ## Run the benchmarks, each beside its baseline (BENCH_FLA
 	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
 	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench $(BENCH_FLAGS)
 
-# hnswlib for the comparison. Not being able to get it is no failure: the figures then stand without it.
+# hnswlib and LanceDB for the comparison. Not being able to get one is no failure: the figures then stand without it.
 $(PEERS): bench/peers/requirements.txt
 	@mkdir -p target
 	@if ! command -v python3 >/dev/null; then \
-		echo "python3 is missing: the graph is measured without hnswlib beside it" >&2; \
-	elif python3 -m venv target/peers-venv && $(PEERS_PYTHON) -m pip install -q -r $<; then \
+		echo "python3 is missing: nothing is measured beside hnswlib and LanceDB" >&2; \
+	elif ! python3 -m venv target/peers-venv; then \
+		rm -rf target/peers-venv; \
+		echo "python3 cannot make a venv: nothing is measured beside hnswlib and LanceDB" >&2; \
+	elif $(PEERS_PYTHON) -m pip install -q -r $<; then \
 		touch $@; \
 	else \
-		rm -rf target/peers-venv; \
-		echo "hnswlib could not be installed (pip says why, above): the graph is measured without it" >&2; \
+		while read -r package; do \
+			$(PEERS_PYTHON) -m pip install -q "$$package" || \
+			echo "$$package could not be installed (pip says why, above): nothing is measured beside it" >&2; \
+		done < $<; \
 	fi
 
 demo: check ## Import 10,000 Debian packages, search them, clean up

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{graph, kernels, mesh, path, report::Report, wal};
+use bench::{graph, ingest, kernels, mesh, path, report::Report, wal};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only these.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,graph,path")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,path")]
     sections: Vec<Section>,
     /// Directory with debian-packages.parquet and debian-queries.parquet [default: the 10,000 rows of the repository]
     #[arg(long, env = "BROADHEAD_BENCH_DATA", value_name = "DIR")]
@@ -26,7 +26,7 @@ struct Arguments {
     /// Directory on the disk that is to be measured; what is written there is removed again.
     #[arg(long, default_value = "target", value_name = "DIR")]
     scratch: PathBuf,
-    /// Be the server of the section `path` on this directory.
+    /// Be the server of the sections `ingest` and `path` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
 }
@@ -36,6 +36,7 @@ enum Section {
     Kernels,
     Mesh,
     Wal,
+    Ingest,
     Graph,
     Path,
 }
@@ -81,6 +82,13 @@ fn measure(arguments: &Arguments) -> Report {
         let scratch = TempDir::new_in(&arguments.scratch).expect("a scratch directory");
         report.add("wal", wal::run(quick, scratch.path()));
     }
+    let program = std::env::current_exe().expect("the path of this program");
+    if wanted(Section::Ingest) {
+        let setup = ingest::Setup { quick, program: &program, scratch: &arguments.scratch };
+        let ingest::Outcome { figures, notes } = ingest::run(&setup);
+        report.add("ingest", figures);
+        notes.into_iter().for_each(|note| report.note(note));
+    }
     let mut in_process = None;
     if wanted(Section::Graph) {
         let graph::Outcome { figures, ours, has_peer } = graph::run(quick, &base, &queries);
@@ -94,7 +102,6 @@ fn measure(arguments: &Arguments) -> Report {
         in_process = Some(ours);
     }
     if wanted(Section::Path) {
-        let program = std::env::current_exe().expect("the path of this program");
         let figures = path::run(&path::Setup {
             quick,
             program: &program,

@@ -6,7 +6,7 @@
 
 mod load;
 mod search;
-mod server;
+pub(crate) mod server;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -85,6 +85,11 @@ impl Figure {
         &self.name
     }
 
+    /// What was measured.
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+
     /// Whether it reaches its goal; None without a goal, or where there is no baseline to judge by.
     pub fn is_met(&self) -> Option<bool> {
         match self.goal? {

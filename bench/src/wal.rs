@@ -227,13 +227,17 @@ impl Bare {
     }
 
     fn write_small(&mut self, count: usize) -> f64 {
-        let mut seconds = Vec::with_capacity(count);
-        for _ in 0..count {
+        median(self.write_small_each(count))
+    }
+
+    /// Seconds of each of `count` writes of 4 KiB, one at a time.
+    pub fn write_small_each(&mut self, count: usize) -> Vec<f64> {
+        let each = |_| {
             let start = Instant::now();
             self.push(4096);
             while self.reap(4096) == 0 {}
-            seconds.push(start.elapsed().as_secs_f64());
-        }
-        median(seconds)
+            start.elapsed().as_secs_f64()
+        };
+        (0..count).map(each).collect()
     }
 }

@@ -49,6 +49,24 @@ fn wal() {
 }
 
 #[test]
+fn ingest() {
+    let names = [
+        "f32, batches of 10000",
+        "bits, batches of 10000",
+        "acknowledged in memory",
+        "batches of 100",
+        "batches of 10000 rows, of the sweep",
+        "single rows",
+        "one row at a time, p99",
+        "slowest batch",
+        "cold start",
+        "unaware client",
+        "replay",
+    ];
+    assert_measured("ingest", &names);
+}
+
+#[test]
 fn graph() {
     assert_measured("graph", &["build", "search, recall@10 0.95", "recall@10, ef 64"]);
 }

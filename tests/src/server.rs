@@ -188,7 +188,7 @@ impl Drop for Process {
 
 /// The command line of a server process; logs errors only.
 pub fn command(data: &Path, shards: usize) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(program());
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
     command.arg("--data").arg(data).arg("--shards").arg(shards.to_string());
     command.env("RUST_LOG", "error").env_remove("BROADHEAD_CONFIG").stdin(Stdio::null());
@@ -196,7 +196,7 @@ pub fn command(data: &Path, shards: usize) -> Command {
 }
 
 /// `target/release/broadhead`, found from where this test's executable lies.
-pub fn binary() -> PathBuf {
+pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the system tells");
     let profile = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
     let binary = profile.join("broadhead");

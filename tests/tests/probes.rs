@@ -69,7 +69,7 @@ fn compiled(binary: &[u8]) -> Probes {
 
 #[test]
 fn the_binary_has_the_probes_that_the_page_lists() {
-    let binary = std::fs::read(tests::server::binary()).expect("readable");
+    let binary = std::fs::read(tests::server::program()).expect("readable");
     assert_eq!(compiled(&binary), documented(), "left: the binary, right: tools/{PAGE}");
 }
 

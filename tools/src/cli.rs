@@ -142,6 +142,11 @@ mod tests {
             "broadhead wait-indexed --collection c --timeout 5",
             "broadhead eval q.parquet --collection c -k 10 --ef 16,32,64 --threads 2 --json",
             "broadhead bench ingest --seconds 3 --dim 384 --type f16 --batch-rows 1000 --connections 2 --ack durable --json",
+            "broadhead bench ingest --sweep --connections 1,8 --csv a.csv --plot a.svg",
+            "broadhead bench ingest --batch-rows 1000..8000 --connections 1..8 --wait-indexed",
+            "broadhead bench ingest --soak 60 --check --search-rate 20 --per-second --plot a.png",
+            "broadhead bench ingest --seconds 5 --collection c --ack-log acks --ids 20000 --unaware --warm-up 2 --samples 0",
+            "broadhead bench verify --ack-log acks --json",
             "broadhead bench search --rows 1000 --rate 500 --json --log debug",
             "broadhead demo --packages p --queries q",
         ] {
@@ -163,6 +168,11 @@ mod tests {
             "broadhead get --collection c",
             "broadhead import f.npy --collection c --ack maybe",
             "broadhead eval q.parquet --collection c --ef 0",
+            "broadhead bench ingest --batch-rows 0",
+            "broadhead bench ingest --sweep --batch-rows 10",
+            "broadhead bench ingest --soak 5 --rows 10",
+            "broadhead bench ingest --check",
+            "broadhead bench verify",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

@@ -89,6 +89,17 @@ pub enum FileProblem {
     /// The Arrow library refused a batch of it.
     #[error("{0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// A list of acknowledgements with a line that is none.
+    #[error("line {line} is no acknowledgement of `bench ingest --ack-log`: {problem}")]
+    AckLine {
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A picture that cannot be drawn.
+    #[error("the plot cannot be drawn: {0}")]
+    Plot(String),
     /// Nothing in it.
     #[error("no rows")]
     Empty,
@@ -284,6 +295,31 @@ pub enum RequestProblem {
     /// Too little to measure.
     #[error("{0}")]
     Measure(&'static str),
+    /// A batch would hold an id twice.
+    #[error(
+        "a connection has {ids} ids and a batch {needed} rows, each with an id of its own; give --ids {} or more for {connections} \
+         connections",
+        needed * connections
+    )]
+    TooFewIds {
+        /// Ids of a connection.
+        ids: u64,
+        /// Rows of a batch.
+        needed: u64,
+        /// Connections.
+        connections: u64,
+    },
+    /// Goals of a measurement that were checked.
+    #[error("missed: {0}")]
+    GoalsMissed(String),
+    /// Rows that were acknowledged and are not there.
+    #[error("{lost} of {acknowledged} acknowledged rows are lost")]
+    RowsLost {
+        /// Missing, or of an older round.
+        lost: u64,
+        /// All.
+        acknowledged: u64,
+    },
     /// Time ran out.
     #[error("{indexed} of {rows} rows are indexed after {seconds} s; give more time with --timeout")]
     IndexTimeout {
@@ -339,6 +375,19 @@ pub enum ChildProblem {
     Silent(u64),
 }
 
+impl RequestProblem {
+    /// Whether the request was good, and what came of it is not.
+    fn is_outcome(&self) -> bool {
+        matches!(
+            self,
+            RequestProblem::IndexTimeout { .. }
+                | RequestProblem::NoRow { .. }
+                | RequestProblem::GoalsMissed(_)
+                | RequestProblem::RowsLost { .. }
+        )
+    }
+}
+
 impl Error {
     /// An [`Error::Io`].
     pub fn io(operation: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
@@ -355,7 +404,7 @@ impl Error {
     /// Exit code: 2 for what the caller asked wrongly, 1 for what went wrong.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Request(RequestProblem::IndexTimeout { .. } | RequestProblem::NoRow { .. }) => 1,
+            Error::Request(problem) if problem.is_outcome() => 1,
             Error::Request(_) | Error::Config(_) => 2,
             _ => 1,
         }

@@ -1,4 +1,4 @@
-//! Progress of something long: a bar on a terminal, a plain line about every second elsewhere, nothing where the output is JSON.
+//! Progress of something long, in rows or in seconds: a bar on a terminal, a plain line about every second elsewhere, nothing where the output is JSON.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -18,9 +18,14 @@ enum Shown {
     Nothing,
 }
 
+/// What is counted.
+const ROWS: &str = "rows";
+const SECONDS: &str = "s";
+
 /// The progress of one task, counted in rows and, where it moves them, bytes.
 pub struct Progress {
     what: &'static str,
+    unit: &'static str,
     rows_total: Option<u64>,
     started: Instant,
     rows: u64,
@@ -31,15 +36,24 @@ pub struct Progress {
 impl Progress {
     /// Starts to show the progress of `what`; `quiet` shows nothing.
     pub fn start(what: &'static str, rows_total: Option<u64>, quiet: bool) -> Progress {
+        Progress::new(what, ROWS, rows_total, quiet)
+    }
+
+    /// Starts to show the progress of something that takes a known time.
+    pub fn start_seconds(what: &'static str, seconds: u64, quiet: bool) -> Progress {
+        Progress::new(what, SECONDS, Some(seconds), quiet)
+    }
+
+    fn new(what: &'static str, unit: &'static str, rows_total: Option<u64>, quiet: bool) -> Progress {
         let started = Instant::now();
         let shown = if quiet {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
-            Shown::Bar(bar(what, rows_total))
+            Shown::Bar(bar(what, unit, rows_total))
         } else {
             Shown::Lines { last: started, rows: 0 }
         };
-        Progress { what, rows_total, started, rows: 0, bytes: 0, shown }
+        Progress { what, unit, rows_total, started, rows: 0, bytes: 0, shown }
     }
 
     /// More is done.
@@ -50,8 +64,16 @@ impl Progress {
 
     /// So much is done in all.
     pub fn set(&mut self, rows: u64) {
+        self.show(rows, self.speed_of(rows));
+    }
+
+    /// So many seconds are over; `message` says what happens.
+    pub fn set_seconds(&mut self, seconds: u64, message: &str) {
+        self.show(seconds, message.to_owned());
+    }
+
+    fn show(&mut self, rows: u64, message: String) {
         self.rows = rows;
-        let message = self.speed();
         match &mut self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(rows);
@@ -61,7 +83,7 @@ impl Progress {
                 let interval = if rows == *shown { STILL_INTERVAL } else { LINE_INTERVAL };
                 if last.elapsed() >= interval {
                     (*last, *shown) = (Instant::now(), rows);
-                    eprintln!("{}", self.text());
+                    eprintln!("{}", self.text(&message));
                 }
             }
             Shown::Nothing => (),
@@ -94,28 +116,23 @@ impl Progress {
         }
     }
 
-    fn speed(&self) -> String {
+    fn speed_of(&self, rows: u64) -> String {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        let rows = rate(self.rows as f64 / seconds);
+        let rows = rate(rows as f64 / seconds);
         match self.bytes {
             0 => format!("{rows} rows/s"),
             bytes => format!("{rows} rows/s, {} MB/s", rate(bytes as f64 / 1e6 / seconds)),
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, message: &str) -> String {
+        let (what, unit, done) = (self.what, self.unit, grouped(self.rows));
         match self.rows_total {
             Some(total) if total > 0 => {
                 let percent = self.rows * 100 / total;
-                format!(
-                    "{} {} of {} rows ({percent} %), {}",
-                    self.what,
-                    grouped(self.rows),
-                    grouped(total),
-                    self.speed()
-                )
+                format!("{what} {done} of {} {unit} ({percent} %), {message}", grouped(total))
             }
-            _ => format!("{} {} rows, {}", self.what, grouped(self.rows), self.speed()),
+            _ => format!("{what} {done} {unit}, {message}"),
         }
     }
 }
@@ -126,13 +143,16 @@ impl Drop for Progress {
     }
 }
 
-fn bar(what: &'static str, rows_total: Option<u64>) -> ProgressBar {
+fn bar(what: &'static str, unit: &str, rows_total: Option<u64>) -> ProgressBar {
     let (bar, template) = match rows_total {
-        Some(total) => (ProgressBar::new(total), "{prefix:9} [{bar:32}] {human_pos} of {human_len} rows, {msg}"),
-        None => (ProgressBar::new_spinner(), "{prefix:9} {spinner} {human_pos} rows, {msg}"),
+        Some(total) => {
+            let template = format!("{{prefix:9}} [{{bar:32}}] {{human_pos}} of {{human_len}} {unit}, {{msg}}");
+            (ProgressBar::new(total), template)
+        }
+        None => (ProgressBar::new_spinner(), format!("{{prefix:9}} {{spinner}} {{human_pos}} {unit}, {{msg}}")),
     };
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(15));
-    let style = ProgressStyle::with_template(template).expect("the template is a constant");
+    let style = ProgressStyle::with_template(&template).expect("the template is sound");
     bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     bar.set_prefix(what);
     bar
@@ -146,10 +166,14 @@ mod tests {
     fn the_text_tells_how_far_it_is() {
         let mut progress = Progress::start("importing", Some(200), true);
         progress.add(50, 1_000);
-        assert!(progress.text().starts_with("importing 50 of 200 rows (25 %), "), "{}", progress.text());
-        assert!(progress.text().ends_with(" MB/s"));
+        let text = progress.text(&progress.speed_of(50));
+        assert!(text.starts_with("importing 50 of 200 rows (25 %), ") && text.ends_with(" MB/s"), "{text}");
         let mut progress = Progress::start("indexing", None, true);
         progress.set(5);
-        assert!(progress.text().starts_with("indexing 5 rows, ") && progress.text().ends_with(" rows/s"));
+        let text = progress.text(&progress.speed_of(5));
+        assert!(text.starts_with("indexing 5 rows, ") && text.ends_with(" rows/s"), "{text}");
+        let mut progress = Progress::start_seconds("writing", 40, true);
+        progress.set_seconds(10, "800 MB/s");
+        assert_eq!(progress.text("800 MB/s"), "writing 10 of 40 s (25 %), 800 MB/s");
     }
 }

@@ -22,6 +22,7 @@ pub struct Server {
     child: Child,
     /// The child reads its end: it stops when this one is closed.
     _alive: ChildStdin,
+    address: String,
     client: Client,
     /// Seconds from the start of the program until it was ready.
     pub started_s: f64,
@@ -41,7 +42,13 @@ impl Server {
             panic!("the server did not start: {:?}, {line:?}", child.wait());
         };
         let client = Client::connect(address, ClientOptions::default()).expect("a connection");
-        Server { child, _alive: alive, client, started_s: started.elapsed().as_secs_f64() }
+        let address = address.to_owned();
+        Server { child, _alive: alive, address, client, started_s: started.elapsed().as_secs_f64() }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// A client of it.

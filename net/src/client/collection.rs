@@ -12,7 +12,7 @@ use engine::schema::{IdKind, IdRef, Schema};
 
 use super::connection::{Body, Reply, Ticket};
 use super::pool::Pool;
-use super::{Ack, CollectionInfo, Ids, IndexStatus, Pending};
+use super::{Ack, CollectionInfo, Ids, IndexStatus, Pending, RewritableWrite};
 use crate::codec::{self, Deleted, Header, Opcode, WaitIndexed, Written, flags};
 use crate::error::{Error, Result};
 
@@ -49,16 +49,24 @@ pub struct DeleteReport {
 /// A batch that was checked, cut by home shard and encoded: what is left is to send it, any number of times.
 #[derive(Debug, Clone)]
 pub struct PreparedWrite {
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     rows: usize,
     collection: u32,
 }
 
 #[derive(Debug, Clone)]
-struct Part {
-    shard: usize,
-    message: Vec<u8>,
-    crc: u32,
+pub(super) struct Part {
+    pub shard: usize,
+    pub message: Vec<u8>,
+    pub crc: u32,
+}
+
+impl Part {
+    fn new(shard: usize, message: Vec<u8>) -> Part {
+        let mut header = Header::default();
+        header.describe_body(&message);
+        Part { shard, message, crc: header.body_crc }
+    }
 }
 
 impl PreparedWrite {
@@ -168,12 +176,34 @@ impl Collection {
     /// As [`Collection::write`].
     pub fn prepare(&self, batch: &RecordBatch) -> Result<PreparedWrite> {
         let view = BatchView::from_arrow(&self.schema, batch)?;
-        let parts = view.split(self.pool.server().shards, 0)?.into_iter().map(|part| {
-            let mut header = Header::default();
-            header.describe_body(&part.message);
-            Part { shard: part.shard, message: part.message, crc: header.body_crc }
-        });
-        Ok(PreparedWrite { parts: parts.collect(), rows: batch.num_rows(), collection: self.id })
+        let parts = view.split(self.pool.server().shards, 0)?;
+        let parts = parts.into_iter().map(|part| Part::new(part.shard, part.message)).collect();
+        Ok(PreparedWrite { parts, rows: batch.num_rows(), collection: self.id })
+    }
+
+    /// As [`Collection::prepare`], but not cut: all of it goes to one shard, which passes on what lives elsewhere. So does a client
+    /// that knows nothing of shards.
+    ///
+    /// # Errors
+    /// As [`Collection::write`].
+    pub fn prepare_whole(&self, batch: &RecordBatch, shard: usize) -> Result<PreparedWrite> {
+        let message = BatchView::from_arrow(&self.schema, batch)?.encode(0)?;
+        Ok(PreparedWrite { parts: vec![Part::new(shard, message)], rows: batch.num_rows(), collection: self.id })
+    }
+
+    /// Makes a prepared write one whose columns of these places can be given new values, and sent again.
+    ///
+    /// # Errors
+    /// None for what this collection prepared.
+    ///
+    /// # Panics
+    /// Where a column does not hold numbers, or is named twice.
+    pub fn rewritable<const COLUMNS: usize>(
+        &self,
+        write: PreparedWrite,
+        columns: [usize; COLUMNS],
+    ) -> Result<RewritableWrite<COLUMNS>> {
+        RewritableWrite::new(&self.schema, write, columns)
     }
 
     /// Sends what [`Collection::prepare`] made.

@@ -16,6 +16,7 @@ mod collection;
 mod connection;
 mod pending;
 mod pool;
+mod rewrite;
 mod rows;
 mod search;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use engine::schema::Schema;
 
 pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
 pub use pending::Pending;
+pub use rewrite::RewritableWrite;
 pub use rows::Scan;
 pub use search::{Hit, Queries, SearchReply, SearchRequest};
 

@@ -24,6 +24,7 @@ pub mod status;
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
 pub use frame::{check_body, encode_error, encode_frame, frame_crc, seal_frame};
 pub use handshake::{Hello, Welcome};
+pub(crate) use header::crc;
 pub use header::{FrameError, HEADER_BYTES, Header, MAGIC, VERSION, flags};
 pub use ids::{Columns, encode_ids};
 pub use request::{Opcode, Request};

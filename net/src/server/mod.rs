@@ -12,6 +12,7 @@
 
 mod connections;
 mod context;
+mod disk;
 mod mailbox;
 mod messages;
 mod reactor;
@@ -39,6 +40,9 @@ use state::ServerState;
 use thread::{Prepared, ShardOptions};
 
 pub use writes::operation_of;
+
+/// How often the data directory is weighed.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a server runs.
 #[derive(Clone, Debug)]
@@ -168,7 +172,12 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
     ready(addresses);
 
     let mut result = Ok(());
+    let mut disk_seen: Option<Instant> = None;
     while !stop.load(Ordering::Acquire) {
+        if disk_seen.is_none_or(|seen| seen.elapsed() >= DISK_INTERVAL) {
+            state.set_disk_bytes(disk::allocated_bytes(&options.data));
+            disk_seen = Some(Instant::now());
+        }
         std::thread::park_timeout(Duration::from_millis(50));
         if threads.iter().any(|(thread, _)| thread.is_finished()) {
             stop.store(true, Ordering::Release); // a shard has failed: its error is below

@@ -18,6 +18,7 @@ pub struct ServerState {
     shards: Vec<Arc<ShardMetrics>>,
     ready: AtomicBool,
     ready_after_us: AtomicU64,
+    disk_bytes: AtomicU64,
     /// What recovery has done so far.
     pub progress: Progress,
     /// For the admin plane alone; shards and the control thread know their collections themselves.
@@ -32,6 +33,7 @@ impl ServerState {
             shards: (0..shards).map(|_| Arc::default()).collect(),
             ready: AtomicBool::new(false),
             ready_after_us: AtomicU64::new(0),
+            disk_bytes: AtomicU64::new(0),
             progress: Progress::default(),
             collections: Mutex::default(),
         }
@@ -56,6 +58,11 @@ impl ServerState {
     pub fn set_ready(&self) {
         self.ready_after_us.store(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// The data directory takes so much on disk.
+    pub fn set_disk_bytes(&self, bytes: u64) {
+        self.disk_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Shows a collection in the metrics until it is dropped.
@@ -85,6 +92,7 @@ impl ServerState {
             "uptime_ms": self.started.elapsed().as_millis() as u64,
             "ready_after_us": self.ready_after_us.load(Ordering::Relaxed),
             "resident_bytes": resident_bytes(),
+            "disk_bytes": self.disk_bytes.load(Ordering::Relaxed),
             "collections": collections,
             "shards": shards,
         })
@@ -158,12 +166,17 @@ impl AdminSource for ServerState {
                 let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));
             }
         }
-        let _ = writeln!(
-            text,
-            "# HELP broadhead_resident_bytes Memory resident.\n# TYPE broadhead_resident_bytes gauge\n\
-             broadhead_resident_bytes {}",
-            resident_bytes()
-        );
+        let disk_bytes = self.disk_bytes.load(Ordering::Relaxed);
+        let figures = [
+            ("resident_bytes", "Memory resident.", resident_bytes()),
+            ("disk_bytes", "Disk space that the data directory takes.", disk_bytes),
+        ];
+        for (name, help, value) in figures {
+            let _ = writeln!(
+                text,
+                "# HELP broadhead_{name} {help}\n# TYPE broadhead_{name} gauge\nbroadhead_{name} {value}"
+            );
+        }
         text
     }
 }

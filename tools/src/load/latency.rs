@@ -13,6 +13,9 @@ const DIGITS: u8 = 3;
 /// Quantiles that are told, with their names.
 const QUANTILES: [(&str, f64); 4] = [("p50_us", 0.50), ("p95_us", 0.95), ("p99_us", 0.99), ("p999_us", 0.999)];
 
+/// Points of the curve of percentiles for each halving of the distance to 100 %.
+const CURVE_STEPS_PER_HALVING: u32 = 5;
+
 /// A set of latencies.
 pub struct Latencies {
     histogram: Histogram<u64>,
@@ -36,6 +39,23 @@ impl Latencies {
         self.histogram.add(&other.histogram).expect("both have the same bounds");
     }
 
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+    }
+
+    /// The curve of percentiles up to the maximum: each with its latency in µs. It ends where as many latencies cannot tell more.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        let last = 1.0 - 0.5 / self.count().max(1) as f64;
+        let steps = self.histogram.iter_quantiles(CURVE_STEPS_PER_HALVING);
+        steps.map(|step| (step.quantile_iterated_to().min(last), step.value_iterated_to() as f64 / 1e3)).collect()
+    }
+
+    /// The longest, in µs.
+    pub fn max_us(&self) -> f64 {
+        (self.histogram.max() as f64 / 100.0).round() / 10.0
+    }
+
     /// Number of latencies.
     pub fn count(&self) -> u64 {
         self.histogram.len()
@@ -51,7 +71,7 @@ impl Latencies {
         for (name, quantile) in QUANTILES {
             object.insert(name.to_owned(), Value::from(self.quantile_us(quantile)));
         }
-        object.insert("max_us".to_owned(), Value::from((self.histogram.max() as f64 / 100.0).round() / 10.0));
+        object.insert("max_us".to_owned(), Value::from(self.max_us()));
     }
 }
 
@@ -76,6 +96,10 @@ mod tests {
         assert_eq!(low.count(), 100);
         assert!((low.quantile_us(0.5) - 50.0).abs() < 0.2, "{}", low.quantile_us(0.5));
         assert!((low.quantile_us(0.99) - 99.0).abs() < 0.2);
+        let curve = low.curve();
+        assert!(curve.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{curve:?}");
+        let (quantile, us) = *curve.last().unwrap();
+        assert!(quantile == 0.995 && (us - 100.0).abs() < 0.2, "{quantile} {us}");
         let mut object = Map::new();
         low.describe(&mut object);
         assert_eq!(

@@ -360,6 +360,33 @@ fn a_server_that_comes_back_with_fewer_shards_is_learned_again() {
 }
 
 #[test]
+fn a_prepared_write_can_be_rewritten() {
+    let fake = one(Terms::default(), |peer| {
+        let schema = schema();
+        for first in [0, 1_000] {
+            // The peer checks the sums of what it reads.
+            let (header, body) = peer.expect(Opcode::Write);
+            let view = BatchView::parse(&schema, &body).unwrap();
+            let ids: Vec<_> = (0..view.rows()).map(|row| view.id(row)).collect();
+            assert_eq!(ids, [0, 1, 2, 3].map(|id| engine::schema::IdRef::U64(first + id)));
+            assert_eq!(view.encode(0).unwrap().len(), body.len());
+            peer.answer(&header, |body| Written { rows: 4, ..Written::default() }.encode(body));
+        }
+    });
+    let client = connect(&fake);
+    let books = client.collection("books").unwrap();
+    let mut write = books.rewritable(books.prepare_whole(&batch(0..4), 0).unwrap(), [0]).unwrap();
+    books.send(write.write(), Ack::Durable).unwrap().wait().unwrap();
+    write.rewrite(|shard, rows, [ids]| {
+        assert_eq!((shard, rows, ids.len()), (0, 4, 32));
+        ids.chunks_mut(8).zip(1_000_u64..).for_each(|(bytes, id)| bytes.copy_from_slice(&id.to_le_bytes()));
+    });
+    books.send(write.write(), Ack::Durable).unwrap().wait().unwrap();
+    drop((client, books));
+    fake.finish();
+}
+
+#[test]
 fn what_is_wrong_here_is_said_here() {
     let fake = one(Terms::default(), |peer| assert!(peer.read().is_none(), "nothing was sent"));
     let client = connect(&fake);
