@@ -210,6 +210,9 @@ pub enum Error {
         /// Shard index.
         shard: usize,
     },
+    /// The server stops before what was asked for could be begun.
+    #[error("the server stops")]
+    Stopping,
     /// The limit on locked memory is too small.
     #[error(
         "the limit on locked memory (memlock) is {limit} bytes, {needed} are needed: raise it with `ulimit -l`, \

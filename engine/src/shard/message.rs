@@ -101,6 +101,8 @@ pub enum Message {
     },
     /// Go on indexing; with an LSN, the log up to it is no longer needed.
     SnapshotEnd(Option<Lsn>),
+    /// The sender, a shard, has all the rows of its log and takes operations. Said once, to the control thread.
+    Recovered,
     /// Say that you are alive.
     Heartbeat,
     /// Take no more connections and requests, finish what waits, and leave.

@@ -168,6 +168,7 @@ impl From<&engine::Error> for Status {
             Error::OutOfMemory { .. } => Self::OutOfMemory,
             Error::DiskFull { .. } => Self::DiskFull,
             Error::LogBusy { .. } => Self::Overloaded,
+            Error::Stopping => Self::ShuttingDown,
             _ => Self::Internal,
         }
     }

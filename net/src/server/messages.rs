@@ -61,13 +61,13 @@ impl Reactor {
             Message::SnapshotEnd(lsn) => {
                 self.context.indexing.borrow_mut().pause(false);
                 self.context.index_wake();
-                if let Some(lsn) = lsn {
-                    self.shard.wal_mut().release_before(lsn + 1);
+                if let Some((lsn, wal)) = lsn.zip(self.shard.wal_mut()) {
+                    wal.release_before(lsn + 1);
                 }
             }
             Message::Heartbeat => self.heartbeat(),
             Message::Stop => self.stop(),
-            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } => {
+            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } | Message::Recovered => {
                 unreachable!("a message for the control thread")
             }
         }
@@ -77,8 +77,8 @@ impl Reactor {
     fn heartbeat(&mut self) {
         self.accepting &= !std::mem::take(&mut self.accept_failed);
         self.arena.trim();
-        if self.shard.wal().is_full() {
-            self.shard.wal_mut().retry_full();
+        if let Some(wal) = self.shard.wal_mut().filter(|wal| wal.is_full()) {
+            wal.retry_full();
         }
         for slot in 0..self.sessions.len() {
             if self.sessions[slot].as_mut().is_some_and(Session::is_too_slow) {

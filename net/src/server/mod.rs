@@ -15,6 +15,7 @@ mod context;
 mod mailbox;
 mod messages;
 mod reactor;
+mod replaying;
 mod requests;
 mod session;
 mod state;
@@ -94,8 +95,9 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// Runs a server until `stop` is set. `ready` is called once rows are readable and clients are served.
-pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Addresses)) -> engine::Result<()> {
+/// Runs a server until `stop` is set. `serving` is called once clients are served: with the rows of the snapshot, while the
+/// log behind it is replayed. Damage that is found there ends the server.
+pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOnce(Addresses)) -> engine::Result<()> {
     let started = Instant::now();
     let shards = shard_count(options.shards)?;
     raise_descriptor_limit();
@@ -128,15 +130,12 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
         threads.push((thread, start_sender));
     }
     drop(prepared_sender);
-    // Every shard brings its rows back by itself; the graphs, which lead from shard to shard, wait for all of them.
+    // Every shard loads its rows by itself; the graphs, which lead from shard to shard, wait for all of them.
     let mut failure = None;
-    for Prepared { shard, result } in prepared.iter() {
+    for Prepared { shard, result } in prepared.iter().take(shards) {
         if let Err(error) = result {
             tracing::error!(shard, %error, "recovery failed");
             failure.get_or_insert(error);
-        }
-        if state.progress.shard_done() == shards {
-            break;
         }
     }
     if let Some(error) = failure {
@@ -163,9 +162,9 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
     let stop_control = stop.clone();
     let control = std::thread::Builder::new().name("control".into()).spawn(move || control.run(&stop_control));
     let control = control.map_err(|source| engine::Error::System { operation: "start a thread", source })?;
-    state.set_ready();
-    tracing::info!(shards, took_ms = started.elapsed().as_millis() as u64, listen = %addresses.listen, "ready");
-    ready(addresses);
+    state.set_serving();
+    tracing::info!(shards, took_ms = started.elapsed().as_millis() as u64, listen = %addresses.listen, "serving");
+    serving(addresses);
 
     let mut result = Ok(());
     while !stop.load(Ordering::Acquire) {

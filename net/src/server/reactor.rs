@@ -2,7 +2,7 @@
 //!
 //! A turn reaps completions, takes messages from the mesh, lets the shard publish what became durable, sends what tasks
 //! left in the mailbox, works on sessions that have bytes, and submits. Nothing in it waits. Parts of it are in
-//! `connections`, `messages`, `requests` and `writes`.
+//! `connections`, `messages`, `replaying`, `requests` and `writes`.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,11 +13,12 @@ use engine::buffers::Arena;
 use engine::mesh::Port;
 use engine::shard::{Done, Message, Shard};
 use engine::uring::{Completion, Memory, Op};
-use engine::wal::{DiskStorage, TOKEN_WAL};
+use engine::wal::{DiskStorage, TOKEN_WAL, Wal};
 
 use super::ServerOptions;
 use super::context::Context;
 use super::mailbox::Reply;
+use super::replaying::Replaying;
 use super::session::{Held, Next, Session, SessionId};
 use super::writes::{Forwards, Ticket};
 use crate::codec::{self, Header, Status};
@@ -39,6 +40,8 @@ pub(super) const SLOT_BITS: u32 = 24;
 pub struct Reactor {
     pub(super) context: Rc<Context>,
     pub(super) shard: Shard<DiskStorage, Ticket>,
+    /// `None` once the shard has all its rows.
+    pub(super) replaying: Option<Replaying>,
     pub(super) arena: Arena,
     pub(super) forwards: Forwards,
     pub(super) port: Port<Message>,
@@ -70,6 +73,7 @@ impl Reactor {
     pub fn new(
         context: Rc<Context>,
         shard: Shard<DiskStorage, Ticket>,
+        replaying: Replaying,
         arena: Arena,
         port: Port<Message>,
         listener: Option<OwnedFd>,
@@ -83,6 +87,7 @@ impl Reactor {
             bell_count: Some(Memory::Heap(vec![0; size_of::<u64>()].into_boxed_slice())),
             context,
             shard,
+            replaying: Some(replaying),
             arena,
             forwards: Forwards::default(),
             port,
@@ -112,6 +117,7 @@ impl Reactor {
         self.listen_to_bell();
         let mut moved = self.reap();
         moved |= self.take_messages();
+        moved |= self.replay()?;
         moved |= self.advance_shard()?;
         moved |= self.empty_mailbox();
         self.retry_forwards();
@@ -151,7 +157,7 @@ impl Reactor {
     /// To be called once everything is finished: begins to write down that all of the log was durable by now, so that damage
     /// to its last record is told from a torn tail. False when there is nothing more to wait for.
     pub fn seal(&mut self) -> bool {
-        !std::mem::replace(&mut self.sealed, true) && self.shard.wal_mut().seal()
+        !std::mem::replace(&mut self.sealed, true) && self.shard.wal_mut().is_some_and(Wal::seal)
     }
 
     /// True while a record is on its way to the disk.
@@ -172,7 +178,10 @@ impl Reactor {
         let moved = !completions.is_empty();
         for completion in completions.drain(..) {
             match completion.token & TAG {
-                TOKEN_WAL => self.shard.wal_mut().storage_mut().complete(completion),
+                TOKEN_WAL => {
+                    let wal = self.shard.wal_mut().expect("it has written");
+                    wal.storage_mut().complete(completion);
+                }
                 TOKEN_ACCEPT => self.accepted(completion),
                 TOKEN_RECEIVE => self.received(completion),
                 TOKEN_SEND => self.sent(completion),
@@ -387,7 +396,7 @@ impl Reactor {
             self.finish_write(ticket, result);
         }
         let metrics = &self.context.metrics;
-        let wal = self.shard.wal();
+        let Some(wal) = self.shard.wal() else { return Ok(moved) };
         metrics.wal_bytes.set(wal.size_bytes());
         metrics.wal_live_bytes.set(wal.live_bytes());
         metrics.wal_appended_bytes.set(wal.metrics().payload_bytes);

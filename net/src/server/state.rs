@@ -16,23 +16,25 @@ use crate::admin::{AdminSource, Readiness};
 pub struct ServerState {
     started: Instant,
     shards: Vec<Arc<ShardMetrics>>,
-    ready: AtomicBool,
-    ready_after_us: AtomicU64,
+    serving: AtomicBool,
+    serving_after_us: AtomicU64,
+    recovered_after_us: AtomicU64,
     /// What recovery has done so far.
-    pub progress: Progress,
+    pub progress: Arc<Progress>,
     /// For the admin plane alone; shards and the control thread know their collections themselves.
     collections: Mutex<Vec<std::sync::Weak<Collection>>>,
 }
 
 impl ServerState {
-    /// A server that is not ready yet.
+    /// A server that does not serve yet.
     pub fn new(shards: usize) -> ServerState {
         ServerState {
             started: Instant::now(),
             shards: (0..shards).map(|_| Arc::default()).collect(),
-            ready: AtomicBool::new(false),
-            ready_after_us: AtomicU64::new(0),
-            progress: Progress::default(),
+            serving: AtomicBool::new(false),
+            serving_after_us: AtomicU64::new(0),
+            recovered_after_us: AtomicU64::new(0),
+            progress: Arc::new(Progress::new(shards)),
             collections: Mutex::default(),
         }
     }
@@ -52,10 +54,24 @@ impl ServerState {
         self.shards.iter().map(|shard| shard.connections.get() as usize).sum()
     }
 
-    /// Rows are readable from now on.
-    pub fn set_ready(&self) {
-        self.ready_after_us.store(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        self.ready.store(true, Ordering::Release);
+    /// Clients are served from now on, with the rows that are there so far.
+    pub fn set_serving(&self) {
+        self.serving_after_us.store(self.elapsed_us(), Ordering::Relaxed);
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// Counts a shard that has all its rows; true for the last.
+    pub fn shard_recovered(&self) -> bool {
+        self.progress.shard_done();
+        let is_last = self.progress.is_complete();
+        if is_last {
+            self.recovered_after_us.store(self.elapsed_us(), Ordering::Relaxed);
+        }
+        is_last
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
     }
 
     /// Shows a collection in the metrics until it is dropped.
@@ -83,10 +99,24 @@ impl ServerState {
             "version": env!("CARGO_PKG_VERSION"),
             "isa": format!("{:?}", kernels::detect().isa()),
             "uptime_ms": self.started.elapsed().as_millis() as u64,
-            "ready_after_us": self.ready_after_us.load(Ordering::Relaxed),
+            "serving_after_us": self.serving_after_us.load(Ordering::Relaxed),
+            "recovery": self.recovery_json(),
             "resident_bytes": resident_bytes(),
             "collections": collections,
             "shards": shards,
+        })
+    }
+
+    fn recovery_json(&self) -> serde_json::Value {
+        let (done_bytes, total_bytes) = self.progress.bytes();
+        let (shards_done, shards) = self.progress.shards();
+        json!({
+            "complete": self.progress.is_complete(),
+            "complete_after_us": self.recovered_after_us.load(Ordering::Relaxed),
+            "shards_done": shards_done,
+            "shards": shards,
+            "done_bytes": done_bytes,
+            "total_bytes": total_bytes,
         })
     }
 }
@@ -126,8 +156,9 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
 
 impl AdminSource for ServerState {
     fn readiness(&self) -> Readiness {
-        let (done, total) = self.progress.bytes();
-        Readiness { ready: self.ready.load(Ordering::Acquire), done_bytes: done, total_bytes: total }
+        let (done_bytes, total_bytes) = self.progress.bytes();
+        let serving = self.serving.load(Ordering::Acquire);
+        Readiness { ready: serving && self.progress.is_complete(), serving, done_bytes, total_bytes }
     }
 
     fn metrics(&self) -> String {
@@ -158,6 +189,17 @@ impl AdminSource for ServerState {
                 let label = &collection.spec.name;
                 let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));
             }
+        }
+        let (done, total) = self.progress.bytes();
+        for (name, help, value) in [
+            ("recovery_done_bytes", "Bytes of snapshot and log gone through since the start.", done),
+            ("recovery_total_bytes", "Bytes of snapshot and log to go through at a start, at most.", total),
+            ("recovered", "One when every shard has all its rows.", u64::from(self.progress.is_complete())),
+        ] {
+            let _ = writeln!(
+                text,
+                "# HELP broadhead_{name} {help}\n# TYPE broadhead_{name} gauge\nbroadhead_{name} {value}"
+            );
         }
         let _ = writeln!(
             text,

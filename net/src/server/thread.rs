@@ -1,4 +1,4 @@
-//! The thread of one shard: brings its rows back, then turns until the server stops.
+//! The thread of one shard: loads its part of the snapshot, then turns until the server stops, replaying its log at first.
 
 use std::cell::RefCell;
 use std::net::TcpListener;
@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use engine::buffers::Arena;
 use engine::hnsw::Indexer;
 use engine::mesh::Port;
-use engine::recovery::{self, Opened, RecoveredShard};
+use engine::recovery::{self, LogTail, Opened};
 use engine::shard::executor::{self, Class, Executor};
 use engine::shard::{Message, Shard};
 use engine::uring::Ring;
-use engine::wal::{DiskConfig, DiskStorage, Wal};
+use engine::wal::{DiskConfig, DiskStorage, LogBuffers};
 use engine::{Error, Result};
 
 use super::ServerOptions;
 use super::context::Context;
 use super::reactor::Reactor;
+use super::replaying::Replaying;
 use super::state::ServerState;
 use super::writes::operation_of;
 
@@ -41,7 +42,7 @@ pub struct ShardOptions {
     pub server: ServerOptions,
 }
 
-/// What a shard says when it has its rows back, or not.
+/// What a shard says when it has the rows of the snapshot, or not.
 pub struct Prepared {
     /// Its index.
     pub shard: usize,
@@ -52,7 +53,7 @@ pub struct Prepared {
 /// Indexers of one shard: for each collection, in the order of [`Opened::collections`], one a vector column.
 pub type ShardIndexers = Vec<Vec<Indexer>>;
 
-/// Starts the thread of a shard. It recovers, says so on `prepared`, waits for its indexers on `start`, then serves.
+/// Starts the thread of a shard. It loads, says so on `prepared`, waits for its indexers on `start`, then serves.
 pub fn spawn(
     options: ShardOptions,
     port: Port<Message>,
@@ -131,15 +132,14 @@ fn build(
     let directory = opened.manifest.shard_directory(&opened.data, options.index);
     let doorbell = port.doorbell();
     let config = DiskConfig::new(directory, options.index).wake(move || doorbell.ring());
-    let mut storage = DiskStorage::open(config, ring.clone())?;
-    let recovered = recovery::recover_shard(opened, options.index, &mut storage, operation_of, &state.progress)?;
-    let RecoveredShard { partition, resume } = recovered;
-    let wal = Wal::open(storage, &arena, &resume)?;
-    let partition = Rc::new(RefCell::new(partition));
-    let shard = Shard::new(partition.clone(), wal);
+    let storage = DiskStorage::open(config, ring.clone())?;
+    let partition = Rc::new(RefCell::new(recovery::load_shard(opened, options.index, &state.progress)?));
+    let tail = LogTail::begin(opened, storage, operation_of, state.progress.clone())?;
+    let replaying = Replaying { tail, buffers: LogBuffers::take(&arena)? };
+    let shard = Shard::new(partition.clone());
     let context = Rc::new(Context::new(options.index, options.shards, ring, partition, state.clone()));
     let listener = listener.map(Into::into);
-    let reactor = Reactor::new(context.clone(), shard, arena, port, listener, &options.server)?;
+    let reactor = Reactor::new(context.clone(), shard, replaying, arena, port, listener, &options.server)?;
     Ok((reactor, context))
 }
 

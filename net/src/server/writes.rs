@@ -247,7 +247,9 @@ impl Reactor {
     /// Works on forwarded parts as long as the log has room.
     pub(super) fn retry_forwards(&mut self) {
         while let Some((from, ticket, frame)) = self.forwards.inbox.pop_front() {
-            if let Some(error) = self.shard.refusal() {
+            // A shard that stops while it replays takes nothing any more.
+            let stops = self.stopping && self.replaying.is_some();
+            if let Some(error) = self.shard.refusal().or(stops.then_some(engine::Error::Stopping)) {
                 self.finish_write(Ticket::Peer { from, ticket }, Err(error));
                 continue;
             }

@@ -293,7 +293,7 @@ mod tests {
     fn results_keep_their_place_and_leave_out_the_row_itself() {
         let hit = |id: u64, distance: f32| net::client::Hit { id: Id::U64(id), distance };
         let hits = vec![vec![hit(7, 0.0), hit(1, 0.5), hit(2, 0.6)], vec![hit(3, 0.1)]];
-        let reply = SearchReply { hits, index_lag: 0, columns: None };
+        let reply = SearchReply { hits, index_lag: 0, is_recovering: false, columns: None };
         let found = results(&reply, 2, Some("7"));
         assert_eq!(found[0], [(1, &Id::U64(1), 0.5), (2, &Id::U64(2), 0.6)]);
         assert_eq!(found[1], [(3, &Id::U64(3), 0.1)]);
