@@ -188,6 +188,11 @@ impl Process {
         self.child.stderr.take().expect("piped, and not taken before")
     }
 
+    /// Waits until it ends by itself; returns the exit status.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it can be waited for")
+    }
+
     /// `kill -9`: returns once the process is gone.
     pub fn kill(mut self) {
         self.kill_and_wait();
@@ -222,10 +227,15 @@ impl Drop for Process {
     }
 }
 
-/// The command line of a server process; logs errors only.
+/// The command line of a server process on a free port; logs errors only.
 pub fn command(data: &Path, shards: usize) -> Command {
+    command_on(data, shards, 0)
+}
+
+/// As [`command`], on a port that is known before the server runs.
+pub fn command_on(data: &Path, shards: usize, port: u16) -> Command {
     let mut command = Command::new(binary());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
+    command.args(["serve", "--admin", "off", "--listen"]).arg(format!("127.0.0.1:{port}"));
     command.arg("--data").arg(data).arg("--shards").arg(shards.to_string());
     command.env("RUST_LOG", "error").env_remove("BROADHEAD_CONFIG").stdin(Stdio::null());
     command

@@ -22,6 +22,11 @@ pub struct Replaying {
 }
 
 impl Reactor {
+    /// True until the shard has all its rows.
+    pub fn is_replaying(&self) -> bool {
+        self.replaying.is_some()
+    }
+
     /// Replays on for one step, if there is anything left; opens the log behind the last.
     ///
     /// # Errors

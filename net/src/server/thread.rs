@@ -11,7 +11,7 @@ use engine::buffers::Arena;
 use engine::hnsw::Indexer;
 use engine::mesh::Port;
 use engine::recovery::{self, LogTail, Opened};
-use engine::shard::executor::{self, Class, Executor};
+use engine::shard::executor::{self, Class, Executor, INDEX_SHARE, INDEX_SHARE_REPLAYING};
 use engine::shard::{Message, Shard};
 use engine::uring::Ring;
 use engine::wal::{DiskConfig, DiskStorage, LogBuffers};
@@ -168,7 +168,8 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     loop {
         let began = Instant::now();
         let moved = reactor.turn()?;
-        let ran = executor.run(moved, began.elapsed());
+        let index_share = if reactor.is_replaying() { INDEX_SHARE_REPLAYING } else { INDEX_SHARE };
+        let ran = executor.run(moved, began.elapsed(), index_share);
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
             let since = *stopping_since.get_or_insert_with(Instant::now);
