@@ -18,7 +18,7 @@ use tests::rows::{Content, batch, check_rows, check_searchable, content, create,
 use tests::server::{Process, command_on, connect};
 use tests::wait_until;
 
-const DIMENSION: usize = 128;
+const DIMENSION: usize = 384;
 const SHARDS: usize = 2;
 const ROWS: u64 = 60_000;
 const BATCH_ROWS: u64 = 500;
@@ -35,7 +35,9 @@ fn filled(directory: &Path) -> Content {
         let batches = rows.chunks(BATCH_ROWS as usize);
         let sent = batches.map(|rows| collection.write(&batch(rows, DIMENSION), Ack::Durable).expect("a good batch"));
         let pending: Vec<_> = sent.collect();
-        pending.into_iter().for_each(|pending| drop(pending.wait().expect("it is written")));
+        for pending in pending {
+            pending.wait().expect("it is written");
+        }
         expected.extend(rows);
     };
     write(&mut (0..BATCH_ROWS), 1);
@@ -115,7 +117,11 @@ fn rows_are_served_while_the_log_is_replayed_and_writes_come_behind_it() {
     assert!(!client.is_recovering().expect("an answer"), "a collection was made before the shards had their rows");
     assert_eq!(recovery(&client)["complete"], true);
 
-    assert_eq!(written.wait().expect("it is written").replaced, rows.len() as u64 - 1, "not all rows were there before");
+    assert_eq!(
+        written.wait().expect("it is written").replaced,
+        rows.len() as u64 - 1,
+        "not all rows were there before"
+    );
     assert_eq!(deleted.wait().expect("it is done").deleted, gone.len() as u64);
     expected.extend(rows);
     expected.retain(|id, _| gone.binary_search(id).is_err());

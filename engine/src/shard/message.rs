@@ -67,6 +67,8 @@ pub enum Message {
     Forwarded {
         /// Number that the receiver knows it by.
         ticket: u64,
+        /// What held it back.
+        pressure: super::Pressure,
         /// What became of it.
         result: Result<(super::Outcome, Lsn), Error>,
     },

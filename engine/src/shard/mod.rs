@@ -15,6 +15,7 @@ pub mod indexing;
 pub mod message;
 pub mod metrics;
 pub mod partition;
+pub mod pressure;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::wal::{Lsn, Payload, Storage, Wal};
 pub use message::Message;
 pub use metrics::ShardMetrics;
 pub use partition::{Member, Operation, Outcome, Partition, Staged};
+pub use pressure::Pressure;
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,7 @@ use crate::codec::{self, Create, FrameError, Opcode};
 pub use crate::codec::{IndexStatus, SnapshotDone};
 use crate::error::{Error, Result};
 use connection::Reply;
+pub use engine::shard::Pressure;
 use pool::Pool;
 
 /// How often a wait for the server's recovery looks.
@@ -263,6 +264,11 @@ impl Client {
             return Err(Error::UnexpectedReply { problem: "the ping came back changed" });
         }
         Ok(start.elapsed())
+    }
+
+    /// Writes and deletes of this client that the server held back, as far as they were waited for: how many for each reason.
+    pub fn held_writes(&self) -> [(Pressure, u64); Pressure::ALL.len()] {
+        self.pool.held()
     }
 
     /// Whether the server was started just now and has not yet all its rows back: reads may lack the newest, writes wait.

@@ -45,7 +45,7 @@ impl Reactor {
                 self.welcome(slot, &header);
             }
             Message::Forward { ticket, frame } => self.forwarded_in(from, ticket, frame),
-            Message::Forwarded { ticket, result } => self.forwarded_back(ticket, result),
+            Message::Forwarded { ticket, pressure, result } => self.forwarded_back(ticket, pressure, result),
             Message::Install(collection) => self.install(collection, from),
             Message::Remove(collection) => {
                 self.shard.partition.borrow_mut().remove(collection);

@@ -10,9 +10,11 @@
 //! sleeps in one place, and whatever ends its sleep is a completion there. There is one listening port: the first shard
 //! accepts, and a connection that asks for another shard in its HELLO is passed there as it is.
 
+mod backpressure;
 mod connections;
 mod context;
 mod mailbox;
+mod memory;
 mod messages;
 mod reactor;
 mod replaying;
@@ -62,6 +64,11 @@ pub struct ServerOptions {
     pub peer_timeout: Duration,
     /// How often each shard has to show that it turns; `None`: never.
     pub heartbeat: Option<Duration>,
+    /// Bytes of rows and graphs above which writes are refused; 0: no limit; `None`: a part of the memory that the machine or
+    /// the control group has.
+    pub memory_budget: Option<u64>,
+    /// Rows that may wait for the indexer; above, writers wait for it. `None`: they never do.
+    pub index_lag_max: Option<u64>,
     /// Bytes of log that set off a snapshot; 0: never.
     pub snapshot_wal_bytes: u64,
     /// Bind each shard to a core.
@@ -80,6 +87,8 @@ impl Default for ServerOptions {
             connections_max: limits::CONNECTIONS_MAX,
             peer_timeout: Duration::from_secs(60),
             heartbeat: Some(Duration::from_secs(1)),
+            memory_budget: None,
+            index_lag_max: None,
             snapshot_wal_bytes: 4 << 30,
             pin: true,
         }
@@ -97,7 +106,7 @@ pub struct Addresses {
 
 /// Runs a server until `stop` is set. `serving` is called once clients are served: with the rows of the snapshot, while the
 /// log behind it is replayed. Damage that is found there ends the server.
-pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOnce(Addresses)) -> engine::Result<()> {
+pub fn run(mut options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOnce(Addresses)) -> engine::Result<()> {
     let started = Instant::now();
     let shards = shard_count(options.shards)?;
     raise_descriptor_limit();
@@ -107,7 +116,8 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOnce(A
         listen: local(&listener, options.listen),
         admin: admin_listener.as_ref().map(|listener| local(listener, options.listen)),
     };
-    let state = Arc::new(ServerState::new(shards));
+    let memory_budget = *options.memory_budget.get_or_insert_with(memory::default_budget);
+    let state = Arc::new(ServerState::new(shards, memory_budget));
     let admin = admin_listener.map(|listener| admin::spawn(listener, state.clone())).transpose();
     let _admin = admin.map_err(|source| engine::Error::System { operation: "serve HTTP", source })?;
 

@@ -18,6 +18,7 @@ use engine::wal::{DiskStorage, TOKEN_WAL, Wal};
 use super::ServerOptions;
 use super::context::Context;
 use super::mailbox::Reply;
+use super::memory::MemoryBudget;
 use super::replaying::Replaying;
 use super::session::{Held, Next, Session, SessionId};
 use super::writes::{Forwards, Ticket};
@@ -59,8 +60,10 @@ pub struct Reactor {
     /// Sessions that may have something to be worked on, received, sent or closed.
     pub(super) active: VecDeque<u32>,
     pub(super) is_active: Vec<bool>,
-    /// Sessions that wait for memory or for the log.
+    /// Sessions that wait for anything but credits.
     pub(super) held: Vec<u32>,
+    pub(super) memory: MemoryBudget,
+    pub(super) index_lag_max: Option<u64>,
     pub(super) completions: Vec<Completion>,
     pub(super) stopping: bool,
     pub(super) sealed: bool,
@@ -102,6 +105,8 @@ impl Reactor {
             active: VecDeque::new(),
             is_active: Vec::new(),
             held: Vec::new(),
+            memory: MemoryBudget::new(options.memory_budget.unwrap_or(0)),
+            index_lag_max: options.index_lag_max,
             completions: Vec::with_capacity(REAP_MAX),
             stopping: false,
             sealed: false,
@@ -293,7 +298,7 @@ impl Reactor {
                 }
                 Next::More => break,
                 Next::NoMemory => {
-                    self.hold(slot, Held::Memory);
+                    self.hold(slot, Held::Buffers);
                     break;
                 }
                 Next::Broken(error) => {
@@ -306,29 +311,6 @@ impl Reactor {
         }
         self.start_io(slot);
         moved
-    }
-
-    pub(super) fn hold(&mut self, slot: u32, why: Held) {
-        let session = self.sessions[slot as usize].as_mut().expect("open");
-        session.held = Some(why);
-        self.context.metrics.backpressure.add(1);
-        self.held.push(slot);
-    }
-
-    /// Lets sessions that waited for memory or the log try again.
-    fn release_held(&mut self) {
-        // A log that refuses everything has no room either; who waits for it is to be told.
-        let may_go_on =
-            |shard: &Shard<DiskStorage, Ticket>| shard.has_room(codec::HEADER_BYTES) || shard.refusal().is_some();
-        if self.held.is_empty() || !may_go_on(&self.shard) {
-            return;
-        }
-        for slot in std::mem::take(&mut self.held) {
-            if let Some(session) = self.sessions[slot as usize].as_mut() {
-                session.held = None;
-                self.activate(slot);
-            }
-        }
     }
 
     fn start_io(&mut self, slot: u32) {

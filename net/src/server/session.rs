@@ -5,9 +5,11 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use engine::buffers::{Arena, Buffer};
 use engine::limits;
+use engine::shard::Pressure;
 use engine::uring::{Memory, Op};
 use engine::wal::HEADROOM;
 
@@ -32,11 +34,28 @@ pub struct SessionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// The arena has no room for its frame.
-    Memory,
+    Buffers,
     /// The log has no room for its operation.
     Log,
+    /// The log is being replayed.
+    Recovery,
+    /// Too many rows of this collection wait for the indexer.
+    IndexLag(u32),
     /// Too many of its requests are being worked on, or too many bytes of replies wait for it.
     Credits,
+}
+
+impl Held {
+    /// What a client is told.
+    pub fn pressure(self) -> Pressure {
+        match self {
+            Held::Buffers => Pressure::BUFFERS,
+            Held::Log => Pressure::DISK,
+            Held::Recovery => Pressure::RECOVERY,
+            Held::IndexLag(_) => Pressure::INDEX_LAG,
+            Held::Credits => Pressure::NONE,
+        }
+    }
 }
 
 /// A frame that is being received into the arena.
@@ -76,6 +95,10 @@ pub struct Session {
     pub greeted: bool,
     /// Why it is not read from.
     pub held: Option<Held>,
+    /// Since when, but for credits.
+    pub held_since: Instant,
+    /// What has held it back since its last write.
+    pub pressure: Pressure,
     /// Closed as soon as everything is sent.
     pub closing: bool,
     /// Closed for good; it only waits for the kernel to let go.
@@ -109,6 +132,8 @@ impl Session {
             id,
             greeted: false,
             held: None,
+            held_since: Instant::now(),
+            pressure: Pressure::NONE,
             closing: false,
             dead: false,
             receiving: false,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use engine::collection::Collection;
+use engine::collection::{Collection, memory_in_use};
 use engine::recovery::Progress;
 use engine::shard::ShardMetrics;
 use serde_json::json;
@@ -16,6 +16,7 @@ use crate::admin::{AdminSource, Readiness};
 pub struct ServerState {
     started: Instant,
     shards: Vec<Arc<ShardMetrics>>,
+    memory_budget: u64,
     serving: AtomicBool,
     serving_after_us: AtomicU64,
     recovered_after_us: AtomicU64,
@@ -27,10 +28,11 @@ pub struct ServerState {
 
 impl ServerState {
     /// A server that does not serve yet.
-    pub fn new(shards: usize) -> ServerState {
+    pub fn new(shards: usize, memory_budget: u64) -> ServerState {
         ServerState {
             started: Instant::now(),
             shards: (0..shards).map(|_| Arc::default()).collect(),
+            memory_budget,
             serving: AtomicBool::new(false),
             serving_after_us: AtomicU64::new(0),
             recovered_after_us: AtomicU64::new(0),
@@ -93,7 +95,10 @@ impl ServerState {
                 serde_json::Value::Object(figures.collect())
             })
             .collect();
-        let mut collections: Vec<_> = collections.map(collection_json).collect();
+        let collections: Vec<_> = collections.collect();
+        let memory =
+            json!({ "in_use_bytes": memory_in_use(collections.iter().copied()), "budget_bytes": self.memory_budget });
+        let mut collections: Vec<_> = collections.into_iter().map(collection_json).collect();
         collections.sort_by_key(|collection| collection["id"].as_u64());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -101,6 +106,7 @@ impl ServerState {
             "uptime_ms": self.started.elapsed().as_millis() as u64,
             "serving_after_us": self.serving_after_us.load(Ordering::Relaxed),
             "recovery": self.recovery_json(),
+            "memory": memory,
             "resident_bytes": resident_bytes(),
             "collections": collections,
             "shards": shards,
@@ -194,6 +200,12 @@ impl AdminSource for ServerState {
         for (name, help, value) in [
             ("recovery_done_bytes", "Bytes of snapshot and log gone through since the start.", done),
             ("recovery_total_bytes", "Bytes of snapshot and log to go through at a start, at most.", total),
+            ("memory_in_use_bytes", "Memory of rows and graphs.", memory_in_use(&collections)),
+            (
+                "memory_budget_bytes",
+                "Memory of rows and graphs above which writes are refused; 0: none.",
+                self.memory_budget,
+            ),
             ("recovered", "One when every shard has all its rows.", u64::from(self.progress.is_complete())),
         ] {
             let _ = writeln!(

@@ -18,6 +18,7 @@ use engine::wal::{DiskConfig, DiskStorage, LogBuffers};
 use engine::{Error, Result};
 
 use super::ServerOptions;
+use super::backpressure::INDEX_LOOK;
 use super::context::Context;
 use super::reactor::Reactor;
 use super::replaying::Replaying;
@@ -177,6 +178,9 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
                 return Ok(());
             }
             sleep_max = sleep_max.min(Duration::from_millis(1));
+        }
+        if reactor.waits_for_index() {
+            sleep_max = sleep_max.min(INDEX_LOOK);
         }
         if !moved && !ran && !sleep_max.is_zero() {
             reactor.sleep(sleep_max)?;

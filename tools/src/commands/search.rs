@@ -101,6 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let reply = search(&collection, &target, &queries, &options)?;
     show(arguments, &reply, leave_out.as_deref());
+    if reply.is_recovering {
+        eprintln!("the server is replaying its log after a start: the newest rows may be missing");
+    }
     Ok(())
 }
 
@@ -249,7 +252,7 @@ fn json_results(reply: &SearchReply, query: usize, found: &[Found<'_>]) -> Value
         }
         Value::Object(object)
     };
-    json!({ "query": query, "results": found.iter().map(result).collect::<Vec<_>>(), "index_lag": reply.index_lag })
+    json!({ "query": query, "results": found.iter().map(result).collect::<Vec<_>>(), "index_lag": reply.index_lag, "recovering": reply.is_recovering })
 }
 
 /// Results for people.
