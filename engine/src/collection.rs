@@ -77,6 +77,11 @@ impl VectorIndex {
     }
 }
 
+/// Memory that these collections take, in bytes: what a memory budget is held against.
+pub fn memory_in_use<'a>(collections: impl IntoIterator<Item = &'a Arc<Collection>>) -> u64 {
+    collections.into_iter().map(|collection| collection.bytes_committed()).sum()
+}
+
 /// A collection, shared by all threads. Writers are held apart: one `RegionWriter` and one `Indexer` a shard.
 pub struct Collection {
     /// What it is.

@@ -1,7 +1,8 @@
 //! The control thread: creates and drops collections, writes snapshots, and watches that every shard turns.
 //!
 //! It is the last participant of the mesh and the only writer of the manifest. It does one thing at a time and may wait
-//! for the disk; a shard that asks for something goes on meanwhile.
+//! for the disk; a shard that asks for something goes on meanwhile. What is asked for before every shard has all its rows
+//! waits until then.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub struct Control {
     shards: Vec<Arc<ShardMetrics>>,
     requests: VecDeque<(usize, u64, ControlRequest)>,
     answers: Vec<(usize, Message)>,
+    /// Shards that have all their rows.
+    recovered: usize,
     watchdog: Watchdog,
     snapshot_due: Instant,
 }
@@ -68,6 +71,7 @@ impl Control {
             shards,
             requests: VecDeque::new(),
             answers: Vec::new(),
+            recovered: 0,
             watchdog,
             snapshot_due: Instant::now(),
         }
@@ -77,11 +81,17 @@ impl Control {
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Acquire) {
             self.listen(TICK);
+            if self.recovered < self.shards.len() {
+                continue;
+            }
             while let Some((from, ticket, request)) = self.requests.pop_front() {
                 let reply = self.serve(request);
                 self.send(from, Message::Reply { ticket, reply });
             }
             self.snapshot_if_due();
+        }
+        while let Some((from, ticket, _)) = self.requests.pop_front() {
+            self.send(from, Message::Reply { ticket, reply: Err(Error::Stopping) });
         }
         for shard in 0..self.shards.len() {
             self.send(shard, Message::Stop);
@@ -94,9 +104,10 @@ impl Control {
 
     /// Takes messages in, waiting for the first up to `timeout`; looks after the shards.
     fn listen(&mut self, timeout: Duration) {
-        let (requests, answers) = (&mut self.requests, &mut self.answers);
+        let (requests, answers, recovered) = (&mut self.requests, &mut self.answers, &mut self.recovered);
         let mut take = |from, message| match message {
             Message::Request { ticket, request } => requests.push_back((from, ticket, request)),
+            Message::Recovered => *recovered += 1,
             other => answers.push((from, other)),
         };
         if self.port.drain(limits::MESH_DRAIN_MAX, &mut take) == 0 && self.port.prepare_sleep() {

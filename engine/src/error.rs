@@ -214,12 +214,25 @@ pub enum Error {
         /// Directory of its log.
         path: PathBuf,
     },
+    /// The configured memory budget is used up; deletes, reads and searches go on.
+    #[error("{in_use} bytes of memory are in use and {needed} more are needed, the budget is {budget}")]
+    MemoryBudget {
+        /// Bytes of rows and graphs.
+        in_use: u64,
+        /// Bytes that the write would take.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+    },
     /// The log has as much unwritten as it may; append again after the next completion.
     #[error("shard {shard}: the log's backlog is full")]
     LogBusy {
         /// Shard index.
         shard: usize,
     },
+    /// The server stops before what was asked for could be begun.
+    #[error("the server stops")]
+    Stopping,
     /// The limit on locked memory is too small.
     #[error(
         "the limit on locked memory (memlock) is {limit} bytes, {needed} are needed: raise it with `ulimit -l`, \

@@ -37,7 +37,8 @@ probes! {
     request_answered(shard: usize, connection: u32, request: u64, opcode: u16, bytes: usize, is_error: bool);
     /// The reply to a write is in the output of its connection. Over several shards, `lsn` is the largest.
     write_acknowledged(shard: usize, connection: u32, request: u64, lsn: u64);
-    /// A connection is not read from for now: 0 no memory for its frame, 1 no room in the log, 2 out of credits.
+    /// A connection is not read from for now: 0 no memory for its frame, 1 no room in the log, 2 out of credits, 3 the log is replayed, 4 the
+    /// index is behind.
     session_held(shard: usize, connection: u32, why: u32);
     /// A connection that was held is looked at again.
     session_released(shard: usize, connection: u32);
@@ -53,12 +54,12 @@ probes! {
     /// An operation can be seen by readers.
     region_published(shard: usize, lsn: u64, rows: u32, replaced: u32);
 
-    /// The indexer begins a batch that ends below slot `end`; `backlog` rows were waiting.
-    index_batch_begin(shard: usize, collection: u32, vector: usize, end: u32, rows: u32, backlog: u32);
+    /// The indexer begins a batch that ends below ordinal `end`; `backlog` rows were waiting.
+    index_batch_begin(shard: usize, collection: u32, vector: usize, end: u64, rows: u64, backlog: u64);
     /// The rows of the batch are linked; so many owners were sent reverse edges.
-    index_batch_sent(shard: usize, collection: u32, vector: usize, end: u32, owners: usize);
-    /// All owners have answered: the graph holds all rows below slot `end`.
-    index_batch_end(shard: usize, collection: u32, vector: usize, end: u32);
+    index_batch_sent(shard: usize, collection: u32, vector: usize, end: u64, owners: usize);
+    /// All owners have answered: the graph holds all rows below ordinal `end`.
+    index_batch_end(shard: usize, collection: u32, vector: usize, end: u64);
 
     /// The task of a search runs for the first time.
     search_begin(shard: usize, connection: u32, request: u64, queries: usize, ef: usize);

@@ -1,5 +1,8 @@
 //! The admin plane: health, readiness and metrics over HTTP, on one thread of its own that no shard waits for.
 //!
+//! `/healthz` says that the process is alive, from its start on; `/readyz` that it serves and has all its rows, and until
+//! then, with status 503, how far it is.
+//!
 //! It only reads counters through [`AdminSource`]. Connections are few, short and bounded: one beyond
 //! [`CONNECTIONS_MAX`] is closed at once, and each is closed after [`CONNECTION_SECONDS_MAX`].
 
@@ -25,11 +28,13 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Lifetime of a connection, in seconds; a scraper connects anew.
 pub const CONNECTION_SECONDS_MAX: u64 = 60;
 
-/// Whether the server answers requests, and how far it is on the way there.
+/// Whether the server answers requests, and how far it is on the way to answering with all of its rows.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Readiness {
-    /// Requests are answered.
+    /// Requests are answered, and every row is there.
     pub ready: bool,
+    /// Requests are answered; reads may lack the newest rows, and writes wait.
+    pub serving: bool,
     /// Bytes of snapshots and WAL that are read back.
     pub done_bytes: u64,
     /// Bytes that there are to read back; 0 where that is not known yet.
@@ -209,7 +214,7 @@ mod tests {
     impl AdminSource for Fake {
         fn readiness(&self) -> Readiness {
             let ready = self.ready.load(Ordering::Relaxed);
-            Readiness { ready, done_bytes: 10, total_bytes: 40 }
+            Readiness { ready, serving: true, done_bytes: 10, total_bytes: 40 }
         }
 
         fn metrics(&self) -> String {
@@ -237,7 +242,7 @@ mod tests {
         assert!(request(admin.address(), "/healthz").starts_with("HTTP/1.1 200"));
         let waiting = request(admin.address(), "/readyz");
         assert!(waiting.starts_with("HTTP/1.1 503"), "{waiting}");
-        assert!(waiting.ends_with(r#"{"ready":false,"done_bytes":10,"total_bytes":40}"#), "{waiting}");
+        assert!(waiting.ends_with(r#"{"ready":false,"serving":true,"done_bytes":10,"total_bytes":40}"#), "{waiting}");
         source.ready.store(true, Ordering::Relaxed);
         assert!(request(admin.address(), "/readyz").starts_with("HTTP/1.1 200"));
         let metrics = request(admin.address(), "/metrics");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use net::client::{Client, ClientOptions};
 use net::server::{self, Addresses, ServerOptions};
@@ -37,6 +38,19 @@ pub fn connect_with(address: SocketAddr, connections_per_shard: usize) -> Client
     Client::connect(&address.to_string(), options).expect("the server welcomes a client")
 }
 
+/// Waits until the server has all its rows; false when it has ended.
+fn wait_recovered(address: SocketAddr, mut is_ended: impl FnMut() -> bool) -> bool {
+    loop {
+        let options = ClientOptions { name: "test".into(), ..ClientOptions::default() };
+        let asked = Client::connect(&address.to_string(), options).and_then(|client| client.is_recovering());
+        match asked {
+            Ok(false) => return true,
+            Err(_) if is_ended() => return false,
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
 /// A server on a thread of this process. Dropping it stops it in an orderly way.
 pub struct Server {
     stop: Arc<AtomicBool>,
@@ -50,8 +64,19 @@ impl Server {
         Server::try_start(options(data, shards)).expect("the server starts")
     }
 
-    /// Starts a server; returns once it is ready, or the error that it ended with.
+    /// Starts a server; returns once it has all its rows, or the error that it ended with.
     pub fn try_start(options: ServerOptions) -> engine::Result<Server> {
+        let mut server = Server::try_start_recovering(options)?;
+        let is_ended = || server.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        if wait_recovered(server.addresses.listen, is_ended) {
+            return Ok(server);
+        }
+        let thread = server.thread.take().expect("not joined yet");
+        Err(thread.join().expect("the server does not panic").expect_err("nobody stopped it"))
+    }
+
+    /// Starts a server; returns once it serves, which is before it has all its rows, or the error that it ended with.
+    pub fn try_start_recovering(options: ServerOptions) -> engine::Result<Server> {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, told) = mpsc::channel();
         let stop_server = stop.clone();
@@ -112,13 +137,24 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the process; returns once clients can connect.
+    /// Starts the process; returns once it has all its rows.
     pub fn start(data: &Path, shards: usize) -> Process {
         Process::spawn(command(data, shards))
     }
 
-    /// Starts the process of a command made by [`command`]; returns once clients can connect.
-    pub fn spawn(mut command: Command) -> Process {
+    /// Starts the process of a command made by [`command`]; returns once it has all its rows.
+    pub fn spawn(command: Command) -> Process {
+        let mut process = Process::spawn_recovering(command);
+        let child = &mut process.child;
+        assert!(
+            wait_recovered(process.address, || child.try_wait().is_ok_and(|ended| ended.is_some())),
+            "it has ended"
+        );
+        process
+    }
+
+    /// Starts the process of a command made by [`command`]; returns once it serves, which is before it has all its rows.
+    pub fn spawn_recovering(mut command: Command) -> Process {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary can be run");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
@@ -150,6 +186,11 @@ impl Process {
     /// Where it logs to, if its command asked for a pipe.
     pub fn take_stderr(&mut self) -> ChildStderr {
         self.child.stderr.take().expect("piped, and not taken before")
+    }
+
+    /// Waits until it ends by itself; returns the exit status.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it can be waited for")
     }
 
     /// `kill -9`: returns once the process is gone.
@@ -186,10 +227,15 @@ impl Drop for Process {
     }
 }
 
-/// The command line of a server process; logs errors only.
+/// The command line of a server process on a free port; logs errors only.
 pub fn command(data: &Path, shards: usize) -> Command {
+    command_on(data, shards, 0)
+}
+
+/// As [`command`], on a port that is known before the server runs.
+pub fn command_on(data: &Path, shards: usize, port: u16) -> Command {
     let mut command = Command::new(program());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "off"]);
+    command.args(["serve", "--admin", "off", "--listen"]).arg(format!("127.0.0.1:{port}"));
     command.arg("--data").arg(data).arg("--shards").arg(shards.to_string());
     command.env("RUST_LOG", "error").env_remove("BROADHEAD_CONFIG").stdin(Stdio::null());
     command

@@ -27,6 +27,10 @@ pub struct Settings {
     pub admin: Option<String>,
     /// Number of shards.
     pub shards: Option<usize>,
+    /// Bytes of rows and graphs above which writes are refused.
+    pub memory_budget: Option<u64>,
+    /// Rows that may wait for the indexer.
+    pub index_lag_max: Option<u64>,
 }
 
 /// The server's configuration, complete and checked.
@@ -40,6 +44,10 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Number of shards; none: one per core.
     pub shards: Option<usize>,
+    /// Bytes of rows and graphs above which writes are refused; 0: no limit, none: a part of the memory there is.
+    pub memory_budget: Option<u64>,
+    /// Rows that may wait for the indexer; none: any number.
+    pub index_lag_max: Option<u64>,
 }
 
 impl Settings {
@@ -57,12 +65,14 @@ impl Settings {
             listen: self.listen.or(other.listen),
             admin: self.admin.or(other.admin),
             shards: self.shards.or(other.shards),
+            memory_budget: self.memory_budget.or(other.memory_budget),
+            index_lag_max: self.index_lag_max.or(other.index_lag_max),
         }
     }
 
     /// Fills in the defaults and checks everything.
     pub fn resolve(self) -> Result<Config> {
-        let data = self.data.ok_or(ConfigProblem::NoData)?;
+        let data = self.data.clone().ok_or(ConfigProblem::NoData)?;
         let listen = address("listen", self.listen.as_deref().unwrap_or(LISTEN_DEFAULT))?;
         let admin = match self.admin.as_deref().unwrap_or(ADMIN_DEFAULT) {
             ADMIN_OFF => None,
@@ -73,7 +83,8 @@ impl Settings {
         {
             return Err(ConfigProblem::Shards { value, limit: SHARDS_MAX }.into());
         }
-        Ok(Config { data, listen, admin, shards: self.shards })
+        let Settings { shards, memory_budget, index_lag_max, .. } = self;
+        Ok(Config { data, listen, admin, shards, memory_budget, index_lag_max })
     }
 }
 
@@ -87,7 +98,7 @@ mod tests {
     use super::*;
 
     fn settings(data: &str, listen: Option<&str>, shards: Option<usize>) -> Settings {
-        Settings { data: Some(data.into()), listen: listen.map(str::to_owned), admin: None, shards }
+        Settings { data: Some(data.into()), listen: listen.map(str::to_owned), shards, ..Settings::default() }
     }
 
     #[test]
@@ -105,11 +116,18 @@ mod tests {
     fn files_are_read_and_unknown_keys_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("broadhead.toml");
-        std::fs::write(&path, "data = \"/d\"\nadmin = \"off\"\nshards = 2\n").unwrap();
+        std::fs::write(&path, "data = \"/d\"\nadmin = \"off\"\nshards = 2\nindex_lag_max = 7\n").unwrap();
         let config = Settings::from_file(&path).unwrap().resolve().unwrap();
         assert_eq!(
             config,
-            Config { data: "/d".into(), listen: LISTEN_DEFAULT.parse().unwrap(), admin: None, shards: Some(2) }
+            Config {
+                data: "/d".into(),
+                listen: LISTEN_DEFAULT.parse().unwrap(),
+                admin: None,
+                shards: Some(2),
+                memory_budget: None,
+                index_lag_max: Some(7),
+            }
         );
         std::fs::write(&path, "dta = \"/d\"\n").unwrap();
         let error = Settings::from_file(&path).unwrap_err().to_string();

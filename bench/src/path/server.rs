@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use net::client::{Client, ClientOptions, Collection};
 use net::server::ServerOptions;
@@ -16,6 +16,7 @@ use super::load;
 /// Flag that makes the program of the benchmarks a server.
 const SERVE: &str = "--serve";
 const LISTENING: &str = "listening on ";
+const RECOVERY_MAX: Duration = Duration::from_secs(600);
 
 /// A server that is ready. It ends when this is dropped, and when this process ends for whatever reason.
 pub struct Server {
@@ -29,7 +30,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program` on `data` and waits until it is ready.
+    /// Starts `program` on `data` and waits until it has all its rows.
     pub fn start(program: &Path, data: &Path) -> Server {
         let started = Instant::now();
         let mut command = Command::new(program);
@@ -42,6 +43,7 @@ impl Server {
             panic!("the server did not start: {:?}, {line:?}", child.wait());
         };
         let client = Client::connect(address, ClientOptions::default()).expect("a connection");
+        assert!(client.wait_recovered(RECOVERY_MAX).expect("an answer"), "recovery takes too long");
         let address = address.to_owned();
         Server { child, _alive: alive, address, client, started_s: started.elapsed().as_secs_f64() }
     }

@@ -228,13 +228,7 @@ impl GraphLoader {
     }
 
     /// Takes a node off `rest`; None when it makes no sense. Stores it if its row `exists`.
-    fn decode_node(
-        &mut self,
-        shard: usize,
-        slot: u32,
-        exists: &impl Fn(u32) -> bool,
-        rest: &mut &[u8],
-    ) -> Option<()> {
+    fn decode_node(&mut self, shard: usize, slot: u32, exists: &impl Fn(u32) -> bool, rest: &mut &[u8]) -> Option<()> {
         let graph = &self.graph;
         let state = usize::from(take(rest, 1)?[0]);
         if state == 0 {

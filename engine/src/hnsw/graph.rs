@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fe
 
 use crossbeam_utils::CachePadded;
 
-use super::{BLOCK_ROWS, GraphParams};
 use super::links::Span;
+use super::{BLOCK_ROWS, GraphParams};
 use crate::error::Result;
 
 /// Rows of links that get huge pages at a time.

@@ -250,7 +250,8 @@ impl Target {
         let (kept, has_up) = if layer == 0 { graph.kept(row) } else { (0, false) };
         debug_assert!(kept <= rows.len());
         let changed_from = rows.len();
-        let mut list = Target { row, layer, rows, max: graph.degree_max(layer), kept, has_up, kept_before: kept, changed_from };
+        let mut list =
+            Target { row, layer, rows, max: graph.degree_max(layer), kept, has_up, kept_before: kept, changed_from };
         if list.rows.iter().any(|&row| graph.is_leaving(row)) {
             list.purge(graph);
         }

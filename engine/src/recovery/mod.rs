@@ -2,18 +2,23 @@
 //!
 //! 1. [`open`] locks the directory, reads the manifest, and does what the table in `decision` says. Data written by another
 //!    number of shards is brought home first: `rehome`.
-//! 2. [`recover_shard`] runs on each shard's thread: snapshot, then the log behind it, record by record through the same
-//!    `stage` and `publish` as live operations. Rows are readable from then on.
-//! 3. [`load_graphs`] puts the graphs of the snapshot back. Rows that they do not hold are indexed behind.
+//! 2. [`load_shard`] runs on each shard's thread: its part of the snapshot.
+//! 3. [`load_graphs`] puts the graphs of the snapshot back, once every shard has its rows. From here on rows are served.
+//! 4. Each shard goes through its log behind the snapshot, in the steps of [`LogTail`] and beside what it serves, record by
+//!    record through the same `stage` and `publish` as live operations. It takes operations when it is through. Rows that
+//!    no graph holds are indexed behind.
 
 mod decision;
+mod log_tail;
+mod progress;
 mod rehome;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use decision::{Action, DataState, ManifestState, ShardCount, SnapshotState, decide};
+pub use log_tail::LogTail;
+pub use progress::Progress;
 
 use crate::collection::Collection;
 use crate::error::{Error, Result};
@@ -21,38 +26,9 @@ use crate::hnsw::Indexer;
 use crate::manifest::{DirectoryLock, FILE_NAME, Manifest, create_directory};
 use crate::shard::{Member, Operation, Partition};
 use crate::snapshot;
-use crate::wal::{self, Resume, Storage};
 
 /// Turns a log record's payload into an operation. Whoever wrote the payload knows how.
 pub type Decode = for<'a> fn(&'a [u8]) -> Result<Operation<'a>>;
-
-/// How far recovery is, in bytes of snapshot and log. Any thread may look.
-#[derive(Debug, Default)]
-pub struct Progress {
-    done: AtomicU64,
-    total: AtomicU64,
-    shards_done: AtomicUsize,
-}
-
-impl Progress {
-    /// Bytes read so far, and bytes in all.
-    pub fn bytes(&self) -> (u64, u64) {
-        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
-    }
-
-    /// Counts a shard that has its rows back; returns how many have.
-    pub fn shard_done(&self) -> usize {
-        self.shards_done.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn add(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn expect(&self, bytes: u64) {
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
 
 /// A data directory that is ready to be recovered from.
 #[derive(Debug)]
@@ -71,7 +47,9 @@ pub fn open(data: &Path, shards: usize, decode: Decode, progress: &Progress) -> 
     let lock = DirectoryLock::take(data)?;
     let (manifest, refusal) = match Manifest::read(data) {
         Ok(manifest) => (manifest, None),
-        Err(error @ (Error::Damaged { .. } | Error::NewerFormat { .. } | Error::OlderFormat { .. })) => (None, Some(error)),
+        Err(error @ (Error::Damaged { .. } | Error::NewerFormat { .. } | Error::OlderFormat { .. })) => {
+            (None, Some(error))
+        }
         Err(error) => return Err(error),
     };
     let path = || data.join(FILE_NAME);
@@ -98,7 +76,7 @@ pub fn open(data: &Path, shards: usize, decode: Decode, progress: &Progress) -> 
     };
     remove_rubbish(data, &manifest)?;
     let collections = collections_of(&manifest, shards)?;
-    progress.expect(bytes_to_read(data, &manifest));
+    progress.expect(snapshot_bytes(&manifest));
     Ok(Opened { data: data.to_path_buf(), manifest, collections, _lock: lock })
 }
 
@@ -172,31 +150,13 @@ fn is_named(path: &Path, prefix: &str) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
 }
 
-fn bytes_to_read(data: &Path, manifest: &Manifest) -> u64 {
-    let snapshot = manifest.snapshot.iter().flat_map(|entry| &entry.collections).flat_map(|entry| &entry.files);
-    let logs = (0..manifest.shards).map(|shard| {
-        let files = children(&manifest.shard_directory(data, shard)).unwrap_or_default();
-        files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum::<u64>()
-    });
-    snapshot.map(|file| file.bytes).sum::<u64>() + logs.sum::<u64>()
+fn snapshot_bytes(manifest: &Manifest) -> u64 {
+    let files = manifest.snapshot.iter().flat_map(|entry| &entry.collections).flat_map(|entry| &entry.files);
+    files.map(|file| file.bytes).sum()
 }
 
-/// A shard with its rows back.
-pub struct RecoveredShard {
-    /// Rows.
-    pub partition: Partition,
-    /// Where the log goes on.
-    pub resume: Resume,
-}
-
-/// Brings the rows of one shard back: its part of the snapshot, then its log.
-pub fn recover_shard<S: Storage>(
-    opened: &Opened,
-    shard: usize,
-    storage: &mut S,
-    decode: Decode,
-    progress: &Progress,
-) -> Result<RecoveredShard> {
+/// Brings the rows of one shard back that are in the snapshot. Those of the log behind it are still to come: [`LogTail`].
+pub fn load_shard(opened: &Opened, shard: usize, progress: &Progress) -> Result<Partition> {
     let Opened { data, manifest, collections, .. } = opened;
     let mut partition = Partition::new(shard);
     for collection in collections {
@@ -212,13 +172,7 @@ pub fn recover_shard<S: Storage>(
         };
         partition.install(member);
     }
-    let from = manifest.snapshot.as_ref().map_or(0, |snapshot| snapshot.lsn[shard]) + 1;
-    let resume = wal::replay(storage, from, &mut |lsn, payload| {
-        progress.add(payload.len() as u64);
-        let applied = decode(payload).and_then(|operation| apply(&mut partition, operation));
-        applied.map_err(|cause| Error::Unreplayable { shard, lsn, cause: Box::new(cause) })
-    })?;
-    Ok(RecoveredShard { partition, resume })
+    Ok(partition)
 }
 
 /// Applies an operation of the log as if it came now. One on a collection that was dropped later does nothing.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Decode, Progress, apply, collections_of};
+use super::{Decode, Progress, apply, collections_of, snapshot_bytes};
 use crate::batch::BatchView;
 use crate::collection::Collection;
 use crate::error::{Error, Result};
@@ -20,7 +20,10 @@ use crate::schema::Schema;
 use crate::shard::{Member, Operation, Partition};
 use crate::snapshot::{self, Point};
 use crate::uring::Ring;
-use crate::wal::{self, DiskConfig, DiskStorage};
+use crate::wal::{DiskConfig, DiskStorage, Replay};
+
+/// Bytes of log between two looks at the progress.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// Rows of the new shards while they come together.
 struct Homes {
@@ -42,17 +45,26 @@ pub fn rehome(data: &Path, old: &Manifest, shards: usize, decode: Decode, progre
             partition.install(Member::new(collection.clone(), shard));
         }
     }
+    progress.expect(snapshot_bytes(old));
     let ring = Rc::new(RefCell::new(Ring::new(8)?));
     for shard in 0..old.shards {
         homes.load(data, old, shard, progress)?;
         let config = DiskConfig::new(old.shard_directory(data, shard), shard);
         let mut storage = DiskStorage::open(config, ring.clone())?;
         let from = old.snapshot.as_ref().map_or(0, |snapshot| snapshot.lsn[shard]) + 1;
-        wal::replay(&mut storage, from, &mut |lsn, payload| {
-            progress.add(payload.len() as u64);
+        let mut replay = Replay::begin(&mut storage, from)?;
+        progress.expect(replay.total_bytes(&storage));
+        let mut sink = |lsn, payload: &[u8]| {
             let applied = decode(payload).and_then(|operation| homes.apply(operation));
             applied.map_err(|cause| Error::Unreplayable { shard, lsn, cause: Box::new(cause) })
-        })?;
+        };
+        let (mut passed, mut is_over) = (0, false);
+        while !is_over {
+            is_over = replay.step(&mut storage, STEP_BYTES, &mut sink)?.is_some();
+            progress.add(replay.passed_bytes() - passed);
+            passed = replay.passed_bytes();
+        }
+        progress.add(replay.total_bytes(&storage).saturating_sub(passed));
     }
     let mut manifest = Manifest { generation: old.generation + 1, shards, snapshot: None, ..old.clone() };
     // A generation of this number that no manifest named was cut off half-way.

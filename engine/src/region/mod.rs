@@ -37,9 +37,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+pub use chunks::{CHUNK_ROWS, Run};
 pub(crate) use column::check_vector;
 pub use column::{RowEncoder, check_vectors};
-pub use chunks::{CHUNK_ROWS, Run};
 pub use pins::Pin;
 pub use span::SealedRows;
 pub use view::View;

@@ -145,7 +145,11 @@ mod tests {
         let mut held = pins.pin();
         for _ in 0..4 {
             let _ = pins.expired(retired);
-            held = { let next = pins.pin(); drop(held); next };
+            held = {
+                let next = pins.pin();
+                drop(held);
+                next
+            };
         }
         assert!(pins.expired(retired).is_some());
         drop(held);

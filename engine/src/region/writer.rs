@@ -439,7 +439,8 @@ impl RegionWriter {
         let mut committed = region.ended.commit(shard, slots);
         for (column, storage) in self.columns.iter_mut().zip(&region.columns) {
             committed = committed.and_then(|()| column.span().commit(slots));
-            committed = committed.and_then(|()| storage.nulls.as_ref().map_or(Ok(()), |nulls| nulls.commit(shard, slots)));
+            committed =
+                committed.and_then(|()| storage.nulls.as_ref().map_or(Ok(()), |nulls| nulls.commit(shard, slots)));
         }
         for codes in self.codes.iter_mut().flatten() {
             committed = committed.and_then(|()| codes.span.commit(slots));

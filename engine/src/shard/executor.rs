@@ -17,6 +17,8 @@ use async_task::Runnable;
 
 /// While there is something to serve, indexing gets one part in so many of the time.
 pub const INDEX_SHARE: u32 = 5;
+/// The same while the shard replays its log, and writers wait for the end of that.
+pub const INDEX_SHARE_REPLAYING: u32 = 25;
 /// How long a task runs before it lets others run.
 const SLICE: Duration = Duration::from_micros(500);
 /// Times are halved when they have grown to this, so that the past is forgotten.
@@ -150,16 +152,17 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Runs what is ready: every serving task once, and indexing if it is its turn. `turn_time` is what the data plane has
-    /// just used, and `is_busy` says whether it moved anything. False when no task ran.
-    pub fn run(&mut self, is_busy: bool, turn_time: Duration) -> bool {
+    /// Runs what is ready: every serving task once, and indexing if it is its turn, with one part in `index_share` of the
+    /// time. `turn_time` is what the data plane has just used, and `is_busy` says whether it moved anything. False when no
+    /// task ran.
+    pub fn run(&mut self, is_busy: bool, turn_time: Duration, index_share: u32) -> bool {
         fire_timers();
         let began = Instant::now();
         let served = run_ready(Class::Serve, usize::MAX);
         let now = Instant::now();
         if is_busy || served {
             self.serve_time += turn_time + (now - began);
-            if self.index_time * INDEX_SHARE > self.serve_time + self.index_time {
+            if self.index_time * index_share > self.serve_time + self.index_time {
                 return served;
             }
         } else {
@@ -248,7 +251,7 @@ mod tests {
     fn run_all(executor: &mut Executor) {
         while let Some(wait) = executor.may_sleep() {
             std::thread::sleep(wait);
-            executor.run(false, Duration::ZERO);
+            executor.run(false, Duration::ZERO, INDEX_SHARE);
         }
     }
 
@@ -301,7 +304,7 @@ mod tests {
             });
         }
         for _ in 0..2_000 {
-            executor.run(true, Duration::ZERO);
+            executor.run(true, Duration::ZERO, INDEX_SHARE);
         }
         // A thread that is taken off its core in the middle blurs the shares; the order of magnitude stays.
         let share = indexed.get() as f64 / (served.get() + indexed.get()) as f64;

@@ -69,6 +69,8 @@ pub enum Message {
     Forwarded {
         /// Number that the receiver knows it by.
         ticket: u64,
+        /// What held it back.
+        pressure: super::Pressure,
         /// What became of it.
         result: Result<(super::Outcome, Lsn), Error>,
     },
@@ -103,6 +105,8 @@ pub enum Message {
     },
     /// Go on indexing; with an LSN, the log up to it is no longer needed.
     SnapshotEnd(Option<Lsn>),
+    /// The sender, a shard, has all the rows of its log and takes operations. Said once, to the control thread.
+    Recovered,
     /// Say that you are alive.
     Heartbeat,
     /// Take no more connections and requests, finish what waits, and leave.

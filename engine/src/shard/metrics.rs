@@ -95,6 +95,16 @@ counters! {
     wal_writes: "counter",
     /// One when a failed write has made the shard read-only.
     poisoned: "gauge",
-    /// Times a connection waited for buffer memory or the log.
+    /// Times a connection was held back for want of room somewhere.
     backpressure: "counter",
+    /// Time connections were held back because the log had no room, in microseconds.
+    held_disk_us: "counter",
+    /// Time connections were held back because all buffers were in use, in microseconds.
+    held_buffers_us: "counter",
+    /// Time connections were held back because too many rows waited for the indexer, in microseconds.
+    held_index_lag_us: "counter",
+    /// Time connections were held back because the log was being replayed, in microseconds.
+    held_recovery_us: "counter",
+    /// Writes refused because the memory budget was used up.
+    refused_for_memory: "counter",
 }

@@ -4,6 +4,9 @@
 //! operation → stage (check, fill in above the published length) → log → durable, in LSN order → publish → outcome
 //! ```
 //!
+//! A shard begins without a log, while the log of the run before is replayed into its partition: it is read from then, and
+//! takes no operation before [`Shard::open_log`].
+//!
 //! A shard knows nothing of sockets or wire bytes. Whoever drives it hands in operations with a ticket of its own, calls
 //! [`Shard::advance`] once a turn and gets the tickets back, in LSN order, with what became of them.
 
@@ -12,6 +15,7 @@ pub mod indexing;
 pub mod message;
 pub mod metrics;
 pub mod partition;
+pub mod pressure;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +30,7 @@ use crate::wal::{Lsn, Payload, Storage, Wal};
 pub use message::Message;
 pub use metrics::ShardMetrics;
 pub use partition::{Member, Operation, Outcome, Partition, Staged};
+pub use pressure::Pressure;
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +70,8 @@ pub enum Admission<T> {
 pub struct Shard<S: Storage, T> {
     /// Rows. Shared with the indexing task of the same thread.
     pub partition: Rc<RefCell<Partition>>,
-    wal: Wal<S>,
+    /// `None` until it is opened.
+    wal: Option<Wal<S>>,
     waiting: VecDeque<Waiting<T>>,
     published_lsn: Lsn,
     totals: Totals,
@@ -91,16 +97,22 @@ impl Totals {
 }
 
 impl<S: Storage, T> Shard<S, T> {
-    /// A shard over recovered rows and a log that goes on behind them.
-    pub fn new(partition: Rc<RefCell<Partition>>, wal: Wal<S>) -> Shard<S, T> {
-        let published_lsn = wal.durable_lsn();
-        Shard { partition, wal, waiting: VecDeque::new(), published_lsn, totals: Totals::default() }
+    /// A shard whose log is not open yet.
+    pub fn new(partition: Rc<RefCell<Partition>>) -> Shard<S, T> {
+        Shard { partition, wal: None, waiting: VecDeque::new(), published_lsn: 0, totals: Totals::default() }
+    }
+
+    /// Takes operations from now on: the partition holds everything that `wal` goes on behind.
+    pub fn open_log(&mut self, wal: Wal<S>) {
+        assert!(self.wal.is_none(), "a log is opened once");
+        self.published_lsn = wal.durable_lsn();
+        self.wal = Some(wal);
     }
 
     /// True when the log takes a payload of `len` bytes now. When not, hold the operation back and try after the next
     /// [`Shard::advance`].
     pub fn has_room(&self, len: usize) -> bool {
-        self.wal.can_append(len)
+        self.wal.as_ref().is_some_and(|wal| wal.can_append(len))
     }
 
     /// Checks an operation, fills its rows in and puts its record into the log.
@@ -114,7 +126,8 @@ impl<S: Storage, T> Shard<S, T> {
         ack: Ack,
         ticket: T,
     ) -> Result<Admission<T>> {
-        let lsn = match self.wal.append(payload, crc) {
+        let appended = self.wal.as_mut().expect("the caller saw that there is room").append(payload, crc);
+        let lsn = match appended {
             Ok(lsn) => lsn,
             Err(error) => {
                 self.partition.borrow_mut().unstage(staged);
@@ -146,12 +159,13 @@ impl<S: Storage, T> Shard<S, T> {
     /// True when something moved.
     pub fn advance(&mut self, mut done: impl FnMut(Done<T>)) -> Result<bool> {
         // A poisoned log says so to everybody who waits, below; it does not end the shard, which goes on reading.
-        let mut moved = match self.wal.pump() {
+        let Some(wal) = &mut self.wal else { return Ok(false) };
+        let mut moved = match wal.pump() {
             Ok(moved) => moved,
             Err(Error::Poisoned { .. }) => false,
             Err(error) => return Err(error),
         };
-        let durable = self.wal.durable_lsn();
+        let (durable, is_poisoned) = (wal.durable_lsn(), wal.poisoned().is_some());
         let mut partition = self.partition.borrow_mut();
         while self.waiting.front().is_some_and(|waiting| waiting.lsn <= durable) {
             let Waiting { lsn, staged, ticket } = self.waiting.pop_front().expect("checked");
@@ -165,7 +179,7 @@ impl<S: Storage, T> Shard<S, T> {
             moved = true;
         }
         drop(partition);
-        if self.wal.poisoned().is_some() {
+        if is_poisoned {
             moved |= self.fail_waiting(done);
         }
         Ok(moved)
@@ -186,13 +200,13 @@ impl<S: Storage, T> Shard<S, T> {
 
     /// The failure that made the shard read-only.
     pub fn poisoned(&self) -> Option<Error> {
-        let cause = self.wal.poisoned()?.to_string();
+        let cause = self.wal.as_ref()?.poisoned()?.to_string();
         Some(Error::Poisoned { shard: self.partition.borrow().shard(), cause })
     }
 
     /// Why operations are refused now, whatever they are: the log is poisoned, or the disk has no room for its next segment.
     pub fn refusal(&self) -> Option<Error> {
-        self.poisoned().or_else(|| self.wal.disk_full())
+        self.poisoned().or_else(|| self.wal.as_ref()?.disk_full())
     }
 
     /// LSN of the newest operation that is visible.
@@ -207,16 +221,16 @@ impl<S: Storage, T> Shard<S, T> {
 
     /// True when nothing waits for the disk.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.wal.is_idle()
+        self.waiting.is_empty() && self.wal.as_ref().is_none_or(Wal::is_idle)
     }
 
-    /// The log, for its completions and its figures.
-    pub fn wal(&self) -> &Wal<S> {
-        &self.wal
+    /// The log, for its figures; `None` until it is opened.
+    pub fn wal(&self) -> Option<&Wal<S>> {
+        self.wal.as_ref()
     }
 
     /// The log, to hand completions in or to free segments.
-    pub fn wal_mut(&mut self) -> &mut Wal<S> {
-        &mut self.wal
+    pub fn wal_mut(&mut self) -> Option<&mut Wal<S>> {
+        self.wal.as_mut()
     }
 }

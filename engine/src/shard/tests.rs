@@ -148,7 +148,9 @@ fn check(seed: u64) {
             ..Faults::default()
         });
         let wal = Wal::open(storage, &arena, &resume.unwrap()).unwrap();
-        client.run(&mut rng, &mut Shard::new(partition, wal), &schema);
+        let mut shard = Shard::new(partition);
+        shard.open_log(wal);
+        client.run(&mut rng, &mut shard, &schema);
         disk.crash(if rng.random_bool(0.5) { Crash::Kill } else { Crash::PowerLoss });
     }
 }

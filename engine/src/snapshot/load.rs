@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::file::SummedReader;
 use super::chunk::{ChunkRecord, RECORD_BYTES};
+use super::file::SummedReader;
 use super::{chunks_name, graph_name, region_name};
 use crate::batch::{self, BatchView};
 use crate::collection::Collection;

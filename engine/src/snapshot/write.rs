@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::file::SummedWriter;
 use super::chunk::{CHUNK_ROWS, ChunkRecord};
+use super::file::SummedWriter;
 use super::{chunks_name, graph_name, region_name};
 use crate::batch;
 use crate::collection::Collection;

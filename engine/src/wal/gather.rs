@@ -1,8 +1,10 @@
 //! The group that small records are gathered in, and the buffers for it.
 
+use super::segment::SEGMENT_HEADER_BYTES;
 use super::{HEADROOM, SECTOR_BYTES};
 use crate::buffers::{Arena, Buffer};
 use crate::error::Error;
+use crate::limits::WAL_GROUP_BYTES_MAX;
 
 /// Records start at multiples of this.
 const RECORD_ALIGN: usize = 64;
@@ -50,14 +52,32 @@ impl OpenGroup {
     }
 }
 
-/// Takes buffers from the arena for good.
-pub(super) fn pool(arena: &Arena, count: usize, bytes: usize) -> Result<Vec<Buffer>, Error> {
-    let take = || {
-        arena.take(bytes).ok_or(Error::LimitExceeded {
-            what: "bytes of log buffers",
-            value: bytes as u64,
-            limit: arena.free_bytes() as u64,
+/// Buffers for gathered records: one filling, the others in flight.
+const GATHER_BUFFERS: usize = 4;
+/// Buffers for header blocks: segments begun and not durable.
+const HEADER_BUFFERS: usize = 2;
+
+/// The memory that a log works with, 4.2 MiB. Taken before clients are served, it is there when the log is opened.
+pub struct LogBuffers {
+    pub(super) gather: Vec<Buffer>,
+    pub(super) headers: Vec<Buffer>,
+}
+
+impl LogBuffers {
+    /// Takes them from the arena for good.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] when the arena has not that much.
+    pub fn take(arena: &Arena) -> Result<LogBuffers, Error> {
+        let pool = |count: usize, bytes: usize| (0..count).map(|_| take(arena, bytes)).collect::<Result<_, _>>();
+        Ok(LogBuffers {
+            gather: pool(GATHER_BUFFERS, WAL_GROUP_BYTES_MAX)?,
+            headers: pool(HEADER_BUFFERS, SEGMENT_HEADER_BYTES)?,
         })
-    };
-    (0..count).map(|_| take()).collect()
+    }
+}
+
+fn take(arena: &Arena, bytes: usize) -> Result<Buffer, Error> {
+    let (value, limit) = (bytes as u64, arena.free_bytes() as u64);
+    arena.take(bytes).ok_or(Error::LimitExceeded { what: "bytes of log buffers", value, limit })
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::gather::{OpenGroup, pool};
+use super::gather::{LogBuffers, OpenGroup};
 use super::group::{Content, Group, WriteQueue};
 use super::record::{RecordFields, RecordHeader};
 use super::replay::Resume;
@@ -16,10 +16,8 @@ use crate::error::Error;
 use crate::limits::{WAL_BACKLOG_BYTES_MAX, WAL_GROUP_BYTES_MAX, WAL_RECORD_BYTES_MAX, WAL_WRITES_IN_FLIGHT_MAX};
 use crate::probes;
 
-/// Buffers for gathered records: one filling, the others in flight.
-const GATHER_BUFFERS: usize = 4;
-/// Buffers for header blocks: segments begun and not durable.
-const HEADER_BUFFERS: usize = 2;
+/// Stands for the segment being written before there is one; numbers begin with 1.
+const NO_SEGMENT: u64 = 0;
 /// A group keeps gathering while this many writes are in flight.
 const GATHER_WRITES: usize = 2;
 
@@ -36,7 +34,8 @@ pub struct Wal<S: Storage> {
     pub(super) open_group: Option<OpenGroup>,
     gather_pool: Vec<Buffer>,
     header_pool: Vec<Buffer>,
-    /// Segment being written and where its next group goes. The open group is at that place.
+    /// Segment being written and where its next group goes. The open group is at that place. Before the first segment,
+    /// the place is the end of none.
     segment: u64,
     offset: u64,
     pub(super) next_lsn: Lsn,
@@ -51,29 +50,28 @@ pub struct Wal<S: Storage> {
 }
 
 impl<S: Storage> Wal<S> {
-    /// Begins a run behind what [`super::replay`] found: prepares the first segment, waiting for it, and takes buffers
-    /// of 4.2 MiB from the arena for good.
+    /// Begins a run behind what [`super::Replay`] found. Does not wait for the first segment: nothing can be appended
+    /// before `pump` has found it ready.
     ///
     /// # Errors
-    /// [`Error::DiskFull`], [`Error::Io`], or [`Error::LimitExceeded`] when the arena has not that much.
-    pub fn open(mut storage: S, arena: &Arena, resume: &Resume) -> Result<Wal<S>, Error> {
+    /// [`Error::Io`].
+    pub fn begin(mut storage: S, buffers: LogBuffers, resume: &Resume) -> Result<Wal<S>, Error> {
         assert!(storage.segment_bytes().is_multiple_of(SECTOR_BYTES as u64));
-        let gather_pool = pool(arena, GATHER_BUFFERS, WAL_GROUP_BYTES_MAX)?;
-        let header_pool = pool(arena, HEADER_BUFFERS, SEGMENT_HEADER_BYTES)?;
         // A killed run's last writes may be in the disk's cache; what this run builds on must not vanish from under it.
         for live in resume.live.iter().rev().take(WAL_WRITES_IN_FLIGHT_MAX) {
             storage.sync(live.number)?;
         }
-        let supply = Supply::open(&mut storage, resume)?;
-        let mut wal = Wal {
+        let supply = Supply::open(&mut storage, resume);
+        let offset = storage.segment_bytes();
+        Ok(Wal {
             storage,
             supply,
             queue: WriteQueue::new(),
             open_group: None,
-            gather_pool,
-            header_pool,
-            segment: 0,
-            offset: 0,
+            gather_pool: buffers.gather,
+            header_pool: buffers.headers,
+            segment: NO_SEGMENT,
+            offset,
             next_lsn: resume.next_lsn,
             previous_checksum: resume.previous_checksum,
             epoch: resume.epoch + 1,
@@ -82,7 +80,16 @@ impl<S: Storage> Wal<S> {
             durable_segment: None,
             failure: None,
             metrics: Metrics::default(),
-        };
+        })
+    }
+
+    /// As [`Wal::begin`], with buffers from `arena`, and waits for the first segment.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`], [`Error::Io`], or [`Error::LimitExceeded`] when the arena has not that much.
+    pub fn open(storage: S, arena: &Arena, resume: &Resume) -> Result<Wal<S>, Error> {
+        let mut wal = Wal::begin(storage, LogBuffers::take(arena)?, resume)?;
+        wal.supply.wait(&mut wal.storage)?;
         wal.begin_segment();
         Ok(wal)
     }
@@ -165,6 +172,9 @@ impl<S: Storage> Wal<S> {
         }
         if let Some(error) = self.poison_error() {
             return Err(error);
+        }
+        if self.segment == NO_SEGMENT && self.supply.has_ready() {
+            self.begin_segment();
         }
         moved |= self.issue();
         if self.queue.is_all_issued() && self.queue.in_flight() < GATHER_WRITES {

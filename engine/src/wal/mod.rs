@@ -21,7 +21,7 @@
 //! - the first failed write poisons the log: nothing is retried, nothing is appended, `durable_lsn` stands still. A
 //!   disk without room for another segment does not: the log is full, and goes on once there is room.
 //!
-//! Deliberately absent: a timer for group commit, what a payload means, and any read path but [`replay`].
+//! Deliberately absent: a timer for group commit, what a payload means, and any read path but [`Replay`].
 
 mod catalog;
 mod disk;
@@ -39,11 +39,13 @@ mod storage;
 mod supply;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub use disk::{DiskConfig, DiskStorage, TOKEN_TAG_MASK, TOKEN_WAL};
+pub use gather::LogBuffers;
 pub use log::Wal;
 pub use record::{RECORD_HEADER_BYTES, RecordHeader};
-pub use replay::{LiveSegment, RecordSink, Resume, replay};
+pub use replay::{LiveSegment, RecordSink, Replay, Resume, replay};
 pub use segment::{SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentHeader};
 pub use simulated::{Crash, Faults, SimDisk, SimStorage};
 pub use status::Metrics;

@@ -14,13 +14,15 @@ pub(super) struct Window {
     /// Position of the first byte of `bytes`.
     start: u64,
     bytes: Vec<u8>,
+    /// Of them so many, from the first on, were read.
+    filled: usize,
     at_end: bool,
     advised: u64,
 }
 
 impl Window {
     pub(super) fn new() -> Window {
-        Window { segment: 0, start: 0, bytes: Vec::new(), at_end: false, advised: 0 }
+        Window { segment: 0, start: 0, bytes: Vec::new(), filled: 0, at_end: false, advised: 0 }
     }
 
     /// `len` bytes of a segment, or fewer at its end. Cheap for positions that ascend.
@@ -34,38 +36,38 @@ impl Window {
         if segment != self.segment || offset < self.start {
             self.segment = segment;
             self.start = offset;
-            self.bytes.clear();
+            self.filled = 0;
             self.at_end = false;
             self.advised = offset;
         }
-        let missing = offset + len as u64 > self.start + self.bytes.len() as u64;
+        let missing = offset + len as u64 > self.start + self.filled as u64;
         if missing && !self.at_end {
             self.slide(storage, offset, len)?;
         }
-        let from = ((offset - self.start) as usize).min(self.bytes.len());
-        let to = (from + len).min(self.bytes.len());
+        let from = ((offset - self.start) as usize).min(self.filled);
+        let to = (from + len).min(self.filled);
         Ok(&self.bytes[from..to])
     }
 
     fn slide<S: Storage>(&mut self, storage: &mut S, offset: u64, len: usize) -> Result<(), Error> {
-        let passed = ((offset - self.start) as usize).min(self.bytes.len());
+        let passed = ((offset - self.start) as usize).min(self.filled);
         storage.advise(self.segment, self.start, passed as u64, false);
-        self.bytes.drain(..passed);
+        self.bytes.copy_within(passed..self.filled, 0);
         self.start = offset;
-        let kept = self.bytes.len();
+        let kept = self.filled - passed;
         let wanted = len.max(CHUNK_BYTES);
         self.advised = self.advised.max(offset + kept as u64);
         let ahead = offset + wanted as u64 + AHEAD_BYTES;
         storage.advise(self.segment, self.advised, ahead - self.advised, true);
         self.advised = ahead;
-        self.bytes.resize(wanted, 0);
-        let count = storage.read(self.segment, offset + kept as u64, &mut self.bytes[kept..])?;
-        self.bytes.truncate(kept + count);
-        self.at_end = self.bytes.len() < wanted;
-        if wanted == CHUNK_BYTES {
-            // What one large record needed is not kept for the small ones after it.
-            self.bytes.shrink_to(CHUNK_BYTES);
+        // What one large record needed is not kept for the small ones after it.
+        if self.bytes.len() > wanted {
+            self.bytes.truncate(wanted);
+            self.bytes.shrink_to_fit();
         }
+        self.bytes.resize(wanted, 0);
+        self.filled = kept + storage.read(self.segment, offset + kept as u64, &mut self.bytes[kept..])?;
+        self.at_end = self.filled < wanted;
         Ok(())
     }
 }

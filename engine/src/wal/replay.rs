@@ -1,4 +1,5 @@
-//! Reading the log back: the chain from one LSN to its end, and where the next run goes on.
+//! Reading the log back: the chain from one LSN to its end, and where the next run goes on. It is done in steps, so that
+//! whoever reads can do other things in between.
 //!
 //! | what is found at the next LSN | a later segment begins there | a witness says it was durable | outcome |
 //! |---|---|---|---|
@@ -17,6 +18,7 @@ use super::reader::Window;
 use super::record::{RECORD_HEADER_BYTES, RecordHeader};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::storage::Storage;
+use super::witness::Search;
 use super::{FIRST_LSN, Lsn, SECTOR_BYTES, crc32c};
 use crate::error::Error;
 
@@ -53,228 +55,286 @@ pub struct Resume {
 /// Takes one record of a replay: its LSN and its payload.
 pub type RecordSink<'a> = dyn FnMut(Lsn, &[u8]) -> Result<(), Error> + 'a;
 
-/// Hands every record from `from` on to `sink`, in order, and says where the log ends. Reads only.
-///
-/// Needs at most 8 MiB, of which the kernel's read-ahead is 6; for a record above 2 MiB that record's size takes the
-/// place of the other 2. `from` is at most one above the last record that was durable; 0 means the beginning.
+/// Hands every record from `from` on to `sink`, in order, and says where the log ends: a [`Replay`] in one go.
 ///
 /// # Errors
-/// [`Error::Damaged`] naming file and position, [`Error::NewerFormat`], [`Error::Io`], and whatever `sink` returns.
+/// As [`Replay::begin`] and [`Replay::step`].
 pub fn replay<S: Storage>(storage: &mut S, from: Lsn, sink: &mut RecordSink<'_>) -> Result<Resume, Error> {
-    let from = from.max(FIRST_LSN);
-    let mut replay = Replay { catalog: catalog(storage)?, storage, window: Window::new(), from };
-    let epoch = replay.catalog.iter().map(|entry| entry.epoch).max().unwrap_or(0);
-    let next_segment = replay.catalog.last().map_or(1, |entry| entry.number + 1);
-    let begins_at_or_before = |entry: &Entry| entry.header.is_some_and(|header| header.first_lsn <= from);
-    let Some(first) = replay.catalog.iter().rposition(begins_at_or_before) else {
-        replay.check_nothing_needed()?;
-        let discard = replay.catalog.iter().map(|entry| entry.number).collect();
-        return Ok(Resume { next_lsn: from, epoch, next_segment, discard, ..Resume::default() });
-    };
-    let (tail, chain, live) = replay.walk(first, sink)?;
-    replay.check_end(tail, &chain)?;
-    let (mut spares, mut discard) = (Vec::new(), Vec::new());
-    for (index, entry) in replay.catalog.iter().enumerate() {
-        if live.iter().all(|segment| segment.number != entry.number) {
-            let is_spare = index < first && entry.header.is_some();
-            if is_spare { &mut spares } else { &mut discard }.push(entry.number);
+    let mut replay = Replay::begin(storage, from)?;
+    loop {
+        if let Some(resume) = replay.step(storage, STEP_BYTES, sink)? {
+            return Ok(resume);
         }
     }
-    let (offset, _) = replay.place_of_next(tail, &chain)?;
-    let end = Some((replay.path(tail), offset));
-    let (next_lsn, previous_checksum) = (chain.lsn, chain.checksum);
-    Ok(Resume { next_lsn, epoch, previous_checksum, next_segment, live, spares, discard, end })
 }
+
+/// A step of a replay that nobody waits for.
+const STEP_BYTES: u64 = 4 << 20;
 
 /// The next record's place in the chain.
-struct Chain {
-    lsn: Lsn,
-    checksum: u32,
+#[derive(Clone, Copy)]
+pub(super) struct Chain {
+    pub lsn: Lsn,
+    pub checksum: u32,
     /// Where it would be in the current segment.
-    offset: u64,
+    pub offset: u64,
 }
 
-struct Replay<'a, S: Storage> {
-    storage: &'a mut S,
-    catalog: Vec<Entry>,
-    window: Window,
-    from: Lsn,
+/// A replay under way. It reads only, and every step is given the same storage.
+///
+/// Needs at most 8 MiB, of which the kernel's read-ahead is 6; for a record above 2 MiB that record's size takes the
+/// place of the other 2.
+pub struct Replay {
+    pub(super) catalog: Vec<Entry>,
+    pub(super) window: Window,
+    pub(super) from: Lsn,
+    pub(super) chain: Chain,
+    /// Segment in which the chain has arrived: its index in the catalog.
+    pub(super) tail: usize,
+    /// Index of the segment that the chain starts in.
+    first: usize,
+    /// LSN from which on later segments overrule the current one.
+    overruled: Lsn,
+    live: Vec<LiveSegment>,
+    state: State,
+    passed_bytes: u64,
 }
 
-impl<S: Storage> Replay<'_, S> {
-    /// Follows the chain from a segment to its end.
-    fn walk(&mut self, first: usize, sink: &mut RecordSink<'_>) -> Result<(usize, Chain, Vec<LiveSegment>), Error> {
-        let mut live = Vec::new();
-        let mut index = first;
-        let mut header = self.catalog[first].header.expect("the chain starts at a header");
-        let mut chain = Chain { lsn: header.first_lsn, checksum: header.previous_checksum, offset: 0 };
-        loop {
-            live.push(LiveSegment { number: header.segment, first_lsn: header.first_lsn });
-            chain.offset = SEGMENT_HEADER_BYTES as u64;
-            let later = self.catalog[index + 1..].iter().filter_map(|entry| entry.header);
-            let overruled = later.filter(|later| later.epoch > header.epoch).map(|later| later.first_lsn).min();
-            let end = overruled.unwrap_or(Lsn::MAX);
-            while chain.lsn < end && self.step(&header, &mut chain, sink)? {}
-            let Some(next) = self.next_segment(index, &header, &chain)? else {
-                return Ok((index, chain, live));
-            };
-            index = next;
-            header = self.catalog[index].header.expect("the next segment has a header");
+enum State {
+    /// Going along the chain.
+    Walking,
+    /// The chain has ended; looking for proof that it should not have.
+    Searching(Search),
+    /// The log holds nothing that is needed.
+    Empty,
+    /// A step has said where the log ends, or what is wrong with it.
+    Over,
+}
+
+impl Replay {
+    /// Looks at what there is. `from` is at most one above the last record that was durable; 0 means the beginning.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] naming file and position, [`Error::NewerFormat`], [`Error::Io`].
+    pub fn begin<S: Storage>(storage: &mut S, from: Lsn) -> Result<Replay, Error> {
+        let from = from.max(FIRST_LSN);
+        let catalog = catalog(storage)?;
+        let begins_at_or_before = |entry: &Entry| entry.header.is_some_and(|header| header.first_lsn <= from);
+        let first = catalog.iter().rposition(begins_at_or_before);
+        let mut replay = Replay {
+            catalog,
+            window: Window::new(),
+            from,
+            chain: Chain { lsn: from, checksum: 0, offset: 0 },
+            tail: 0,
+            first: first.unwrap_or(0),
+            overruled: Lsn::MAX,
+            live: Vec::new(),
+            state: State::Empty,
+            passed_bytes: 0,
+        };
+        match first {
+            Some(first) => {
+                let header = replay.header(first);
+                replay.chain = Chain { lsn: header.first_lsn, checksum: header.previous_checksum, offset: 0 };
+                replay.enter(first);
+                replay.state = State::Walking;
+            }
+            None => replay.check_nothing_needed(storage)?,
+        }
+        Ok(replay)
+    }
+
+    /// Reads on for about `bytes_max` bytes, and at least one record; each record goes to `sink`. Says where the log ends
+    /// once it is known; that was the last step then, as it is after an error.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] naming file and position, [`Error::Io`], and whatever `sink` returns.
+    pub fn step<S: Storage>(
+        &mut self,
+        storage: &mut S,
+        bytes_max: u64,
+        sink: &mut RecordSink<'_>,
+    ) -> Result<Option<Resume>, Error> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Walking => {
+                let has_ended = self.walk(storage, bytes_max, sink)?;
+                self.state = if has_ended { State::Searching(self.search_at_end()) } else { State::Walking };
+                Ok(None)
+            }
+            State::Searching(mut search) => {
+                let Some(is_proven) = self.search(storage, &mut search, bytes_max)? else {
+                    self.state = State::Searching(search);
+                    return Ok(None);
+                };
+                self.check_end(storage, is_proven)?;
+                self.resume(storage).map(Some)
+            }
+            State::Empty => {
+                let discard = self.catalog.iter().map(|entry| entry.number).collect();
+                let (epoch, next_segment) = (self.epoch(), self.next_number());
+                Ok(Some(Resume { next_lsn: self.from, epoch, next_segment, discard, ..Resume::default() }))
+            }
+            State::Over => panic!("a replay that is over was asked to go on"),
         }
     }
 
-    /// Reads the record at the chain's end, if it is one.
-    fn step(&mut self, segment: &SegmentHeader, chain: &mut Chain, sink: &mut RecordSink<'_>) -> Result<bool, Error> {
-        let next_group = chain.offset.next_multiple_of(SECTOR_BYTES as u64);
-        let mut found = self.record_at(segment, chain, chain.offset)?;
-        let mut offset = chain.offset;
-        if found.is_none() && next_group != chain.offset {
-            found = self.record_at(segment, chain, next_group)?;
+    /// Bytes of the log that lie behind: those of records, whether needed or not.
+    pub fn passed_bytes(&self) -> u64 {
+        self.passed_bytes
+    }
+
+    /// Bytes of the log to go through, at most.
+    pub fn total_bytes<S: Storage>(&self, storage: &S) -> u64 {
+        let begun = self.catalog[self.first.min(self.catalog.len())..].iter().filter(|entry| entry.header.is_some());
+        begun.count() as u64 * storage.segment_bytes()
+    }
+
+    /// Follows the chain. True when it has ended.
+    fn walk<S: Storage>(&mut self, storage: &mut S, bytes_max: u64, sink: &mut RecordSink<'_>) -> Result<bool, Error> {
+        let end = self.passed_bytes + bytes_max;
+        while self.passed_bytes < end {
+            let bytes = if self.chain.lsn < self.overruled { self.record(storage, sink)? } else { 0 };
+            self.passed_bytes += bytes;
+            if bytes == 0 {
+                let Some(next) = self.next_segment(storage)? else { return Ok(true) };
+                self.enter(next);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Goes on in another segment.
+    fn enter(&mut self, index: usize) {
+        let header = self.header(index);
+        let later = self.catalog[index + 1..].iter().filter_map(|entry| entry.header);
+        let overruling = later.filter(|later| later.epoch > header.epoch).map(|later| later.first_lsn).min();
+        self.overruled = overruling.unwrap_or(Lsn::MAX);
+        self.live.push(LiveSegment { number: header.segment, first_lsn: header.first_lsn });
+        self.tail = index;
+        self.chain.offset = SEGMENT_HEADER_BYTES as u64;
+    }
+
+    /// Reads the record at the chain's end, if it is one: the bytes that it takes, or 0.
+    fn record<S: Storage>(&mut self, storage: &mut S, sink: &mut RecordSink<'_>) -> Result<u64, Error> {
+        let segment = self.header(self.tail);
+        let next_group = self.chain.offset.next_multiple_of(SECTOR_BYTES as u64);
+        let mut offset = self.chain.offset;
+        let mut found = self.record_at(storage, &segment, offset)?;
+        if found.is_none() && next_group != offset {
+            found = self.record_at(storage, &segment, next_group)?;
             offset = next_group;
         }
         let Some(record) = found else {
-            return Ok(false);
+            return Ok(0);
         };
         let payload_offset = offset + RECORD_HEADER_BYTES as u64;
         let len = record.payload_bytes as usize;
-        if payload_offset + len as u64 > self.storage.segment_bytes() {
-            return Ok(false);
+        if payload_offset + len as u64 > storage.segment_bytes() {
+            return Ok(0);
         }
-        if chain.lsn >= self.from {
-            let payload = self.window.read(self.storage, segment.segment, payload_offset, len)?;
+        if self.chain.lsn >= self.from {
+            let payload = self.window.read(storage, segment.segment, payload_offset, len)?;
             if payload.len() != len || crc32c(payload) != record.payload_crc {
-                chain.offset = offset;
-                return Ok(false);
+                self.chain.offset = offset;
+                return Ok(0);
             }
-            sink(chain.lsn, payload)?;
+            sink(self.chain.lsn, payload)?;
         }
-        chain.lsn += 1;
-        chain.checksum = record.checksum;
-        chain.offset = (payload_offset + len as u64).next_multiple_of(RECORD_HEADER_BYTES as u64);
-        Ok(true)
+        let before = self.chain.offset;
+        self.chain.lsn += 1;
+        self.chain.checksum = record.checksum;
+        self.chain.offset = (payload_offset + len as u64).next_multiple_of(RECORD_HEADER_BYTES as u64);
+        Ok(self.chain.offset - before)
     }
 
-    fn record_at(
+    fn record_at<S: Storage>(
         &mut self,
+        storage: &mut S,
         segment: &SegmentHeader,
-        chain: &Chain,
         offset: u64,
     ) -> Result<Option<RecordHeader>, Error> {
-        let bytes = self.window.read(self.storage, segment.segment, offset, RECORD_HEADER_BYTES)?;
+        let bytes = self.window.read(storage, segment.segment, offset, RECORD_HEADER_BYTES)?;
         if bytes.len() < RECORD_HEADER_BYTES {
             return Ok(None);
         }
         Ok(RecordHeader::decode(bytes).filter(|record| {
-            record.lsn == chain.lsn
-                && record.previous_checksum == chain.checksum
+            record.lsn == self.chain.lsn
+                && record.previous_checksum == self.chain.checksum
                 && record.segment == segment.segment
                 && record.epoch == segment.epoch
                 && record.salt == segment.salt
         }))
     }
 
-    /// The segment in which the chain goes on behind `index`.
-    fn next_segment(&self, index: usize, header: &SegmentHeader, chain: &Chain) -> Result<Option<usize>, Error> {
-        for next in index + 1..self.catalog.len() {
+    /// The segment in which the chain goes on.
+    fn next_segment<S: Storage>(&self, storage: &S) -> Result<Option<usize>, Error> {
+        let epoch = self.header(self.tail).epoch;
+        for next in self.tail + 1..self.catalog.len() {
             let Some(candidate) = self.catalog[next].header else {
                 continue;
             };
-            if candidate.first_lsn != chain.lsn || candidate.epoch < header.epoch {
+            if candidate.first_lsn != self.chain.lsn || candidate.epoch < epoch {
                 continue;
             }
-            if candidate.previous_checksum == chain.checksum {
+            if candidate.previous_checksum == self.chain.checksum {
                 return Ok(Some(next));
             }
-            if candidate.epoch > header.epoch {
-                return Err(self.damaged(next, 0, "its header does not continue the record before it"));
+            if candidate.epoch > epoch {
+                return Err(self.damaged(storage, next, 0, "its header does not continue the record before it"));
             }
         }
         Ok(None)
     }
 
-    /// Refuses a log whose chain ends before a record that must be there.
-    fn check_end(&mut self, tail: usize, chain: &Chain) -> Result<(), Error> {
-        let is_proven = chain.lsn < self.from || self.has_witness(tail, chain)?;
-        if !is_proven {
-            return Ok(());
-        }
-        let (offset, is_record) = self.place_of_next(tail, chain)?;
-        match self.catalog[tail..].iter().position(|entry| entry.is_broken) {
-            Some(later) if !is_record => Err(self.damaged(tail + later, 0, "its header block is damaged")),
-            _ => Err(self.damaged(tail, offset, "a record that was durable is damaged or missing")),
-        }
-    }
-
-    /// With no segment to start from, there must be nothing that was durable at or after `from`.
-    fn check_nothing_needed(&mut self) -> Result<(), Error> {
-        if self.catalog.is_empty() {
-            if self.from > FIRST_LSN {
-                tracing::warn!(from = self.from, shard = self.storage.shard(), "the log is empty: starting a new one");
-            }
-            return Ok(());
-        }
-        let chain = Chain { lsn: self.from, checksum: 0, offset: 0 };
-        if self.from == FIRST_LSN && !self.has_witness(0, &chain)? {
-            return Ok(());
-        }
-        match self.catalog.iter().position(|entry| entry.is_broken) {
-            Some(broken) => Err(self.damaged(broken, 0, "its header block is damaged")),
-            None => Err(self.damaged(0, 0, "the segments before it are missing")),
-        }
-    }
-
-    /// Whether anything behind the chain's end says that its next record was durable.
-    fn has_witness(&mut self, tail: usize, chain: &Chain) -> Result<bool, Error> {
-        for index in tail..self.catalog.len() {
-            let Entry { number, header, is_broken, .. } = self.catalog[index];
-            if header.is_some_and(|header| header.commit_lsn >= chain.lsn && (index > tail || chain.offset == 0)) {
-                return Ok(true);
-            }
-            if header.is_none() && !is_broken {
-                continue;
-            }
-            // Every group was written at a multiple of the sector; a witness within the broken group cannot be, as
-            // its records were appended before any of them was durable.
-            let start = if index == tail { chain.offset } else { SEGMENT_HEADER_BYTES as u64 };
-            let mut offset = start.next_multiple_of(SECTOR_BYTES as u64);
-            while offset < self.storage.segment_bytes() {
-                let bytes = self.window.read(self.storage, number, offset, RECORD_HEADER_BYTES)?;
-                if bytes.len() < RECORD_HEADER_BYTES {
-                    break;
-                }
-                let of_this_life = |record: &RecordHeader| {
-                    record.segment == number
-                        && header.is_none_or(|header| header.salt == record.salt && header.epoch == record.epoch)
-                };
-                if RecordHeader::decode(bytes)
-                    .is_some_and(|record| of_this_life(&record) && record.commit_lsn >= chain.lsn)
-                {
-                    return Ok(true);
-                }
-                offset += SECTOR_BYTES as u64;
+    /// Where the next run goes on, once the whole chain is known.
+    fn resume<S: Storage>(&mut self, storage: &mut S) -> Result<Resume, Error> {
+        let (mut spares, mut discard) = (Vec::new(), Vec::new());
+        for (index, entry) in self.catalog.iter().enumerate() {
+            if self.live.iter().all(|segment| segment.number != entry.number) {
+                let is_spare = index < self.first && entry.header.is_some();
+                if is_spare { &mut spares } else { &mut discard }.push(entry.number);
             }
         }
-        Ok(false)
+        let (offset, _) = self.place_of_next(storage)?;
+        Ok(Resume {
+            next_lsn: self.chain.lsn,
+            epoch: self.epoch(),
+            previous_checksum: self.chain.checksum,
+            next_segment: self.next_number(),
+            live: std::mem::take(&mut self.live),
+            spares,
+            discard,
+            end: Some((storage.path(self.catalog[self.tail].number), offset)),
+        })
     }
 
     /// Where the record at the chain's end is or should be, and whether its header says that it is that.
-    fn place_of_next(&mut self, tail: usize, chain: &Chain) -> Result<(u64, bool), Error> {
-        let number = self.catalog[tail].number;
-        let bytes = self.window.read(self.storage, number, chain.offset, RECORD_HEADER_BYTES)?;
+    pub(super) fn place_of_next<S: Storage>(&mut self, storage: &mut S) -> Result<(u64, bool), Error> {
+        let (number, Chain { lsn, offset, .. }) = (self.catalog[self.tail].number, self.chain);
+        let bytes = self.window.read(storage, number, offset, RECORD_HEADER_BYTES)?;
         if bytes.iter().all(|byte| *byte == 0) {
             // Padding: the record would have begun a group.
-            return Ok((chain.offset.next_multiple_of(SECTOR_BYTES as u64), false));
+            return Ok((offset.next_multiple_of(SECTOR_BYTES as u64), false));
         }
-        let is_record =
-            RecordHeader::decode(bytes).is_some_and(|record| record.lsn == chain.lsn && record.segment == number);
-        Ok((chain.offset, is_record))
+        let is_record = RecordHeader::decode(bytes).is_some_and(|record| record.lsn == lsn && record.segment == number);
+        Ok((offset, is_record))
     }
 
-    fn path(&self, index: usize) -> PathBuf {
-        self.storage.path(self.catalog[index].number)
+    fn header(&self, index: usize) -> SegmentHeader {
+        self.catalog[index].header.expect("the chain goes from header to header")
     }
 
-    fn damaged(&self, index: usize, offset: u64, problem: &'static str) -> Error {
-        Error::Damaged { path: self.path(index), offset, problem }
+    fn epoch(&self) -> u32 {
+        self.catalog.iter().map(|entry| entry.epoch).max().unwrap_or(0)
+    }
+
+    /// Number for the next segment, above any that is on disk.
+    fn next_number(&self) -> u64 {
+        self.catalog.last().map_or(1, |entry| entry.number + 1)
+    }
+
+    pub(super) fn damaged<S: Storage>(&self, storage: &S, index: usize, offset: u64, problem: &'static str) -> Error {
+        Error::Damaged { path: storage.path(self.catalog[index].number), offset, problem }
     }
 }

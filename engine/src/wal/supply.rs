@@ -31,8 +31,8 @@ struct Live {
 }
 
 impl Supply {
-    /// Takes over what an earlier run left, removes what is of no use and prepares the first segment, waiting for it.
-    pub(super) fn open<S: Storage>(storage: &mut S, resume: &Resume) -> Result<Supply, Error> {
+    /// Takes over what an earlier run left, removes what is of no use and starts to prepare the first segment.
+    pub(super) fn open<S: Storage>(storage: &mut S, resume: &Resume) -> Supply {
         for segment in &resume.discard {
             storage.remove(*segment);
         }
@@ -49,17 +49,22 @@ impl Supply {
         };
         supply.trim(storage);
         supply.prepare(storage);
+        supply
+    }
+
+    /// Waits for the segment that is being prepared.
+    pub(super) fn wait<S: Storage>(&mut self, storage: &mut S) -> Result<(), Error> {
         let prepared = storage.prepared(true).expect("a preparation that was started ends");
         let number = prepared.segment;
-        supply.take_note(storage, prepared).map_err(|failure| match failure {
+        self.take_note(storage, prepared).map_err(|failure| match failure {
             Failure::Prepare { path, source } => Error::Io { operation: "prepare", path, source },
             other => unreachable!("preparing wrote nothing: {other}"),
         })?;
-        if supply.full {
+        if self.full {
             return Err(Error::DiskFull { shard: storage.shard(), path: storage.path(number) });
         }
-        supply.prepare(storage);
-        Ok(supply)
+        self.prepare(storage);
+        Ok(())
     }
 
     /// Takes note of ended preparations and starts the next. Whether something happened.

@@ -9,6 +9,7 @@ use engine::batch::BatchView;
 use engine::limits::IDS_MAX;
 use engine::placement::home;
 use engine::schema::{IdKind, IdRef, Schema};
+use engine::shard::Pressure;
 
 use super::connection::{Body, Reply, Ticket};
 use super::pool::Pool;
@@ -37,6 +38,8 @@ pub struct WriteReport {
     pub inserted: u64,
     /// Rows that replaced one of the same id, in the collection or earlier in the batch.
     pub replaced: u64,
+    /// What held it back on the server: where this goes on, writing faster brings nothing.
+    pub pressure: Pressure,
 }
 
 /// What a delete did.
@@ -44,6 +47,8 @@ pub struct WriteReport {
 pub struct DeleteReport {
     /// Rows that were there and are gone.
     pub deleted: u64,
+    /// What held it back on the server.
+    pub pressure: Pressure,
 }
 
 /// A batch that was checked, cut by home shard and encoded: what is left is to send it, any number of times.
@@ -220,7 +225,12 @@ impl Collection {
             let body = Body { bytes: &part.message, crc: part.crc };
             tickets.push(self.pool.send_prepared(Some(part.shard), header, body)?);
         }
-        Ok(Pending::new(tickets, |replies| sum_written(&replies)))
+        let pool = self.pool.clone();
+        Ok(Pending::new(tickets, move |replies| {
+            let report = sum_written(&replies)?;
+            pool.count_pressure(report.pressure);
+            Ok(report)
+        }))
     }
 
     /// Deletes the rows of these ids; ids that are not there are no error.
@@ -244,11 +254,15 @@ impl Collection {
             let body = Body { bytes: &body, crc: header.body_crc };
             tickets.push(self.pool.send_prepared(Some(shard), header, body)?);
         }
-        Ok(Pending::new(tickets, |replies| {
+        let pool = self.pool.clone();
+        Ok(Pending::new(tickets, move |replies| {
             let mut report = DeleteReport::default();
             for reply in &replies {
-                report.deleted += u64::from(Deleted::decode(&reply.body)?.deleted);
+                let part = Deleted::decode(&reply.body)?;
+                report.deleted += u64::from(part.deleted);
+                report.pressure = report.pressure | part.pressure;
             }
+            pool.count_pressure(report.pressure);
             Ok(report)
         }))
     }
@@ -304,6 +318,7 @@ fn sum_written(replies: &[Reply]) -> Result<WriteReport> {
         report.rows += u64::from(part.rows);
         report.inserted += u64::from(part.inserted);
         report.replaced += u64::from(part.replaced);
+        report.pressure = report.pressure | part.pressure;
     }
     Ok(report)
 }

@@ -26,6 +26,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Reply {
     /// Its body.
     pub body: Vec<u8>,
+    /// The server had not yet all its rows back.
+    pub is_recovering: bool,
     /// When its last byte was read.
     pub at: Instant,
 }
@@ -268,7 +270,7 @@ impl Shared {
         } else if header.status != 0 {
             Err(remote(header, &body))
         } else {
-            Ok(Reply { body, at: Instant::now() })
+            Ok(Reply { body, is_recovering: header.is_recovering(), at: Instant::now() })
         };
         request.slot.fill(reply);
         Ok(())

@@ -40,7 +40,11 @@ use crate::codec::{self, Create, FrameError, Opcode};
 pub use crate::codec::{IndexStatus, SnapshotDone};
 use crate::error::{Error, Result};
 use connection::Reply;
+pub use engine::shard::Pressure;
 use pool::Pool;
+
+/// How often a wait for the server's recovery looks.
+const RECOVERY_STEP: Duration = Duration::from_millis(2);
 
 /// How a client works.
 #[derive(Debug, Clone)]
@@ -262,6 +266,28 @@ impl Client {
             return Err(Error::UnexpectedReply { problem: "the ping came back changed" });
         }
         Ok(start.elapsed())
+    }
+
+    /// Writes and deletes of this client that the server held back, as far as they were waited for: how many for each reason.
+    pub fn held_writes(&self) -> [(Pressure, u64); Pressure::ALL.len()] {
+        self.pool.held()
+    }
+
+    /// Whether the server was started just now and has not yet all its rows back: reads may lack the newest, writes wait.
+    pub fn is_recovering(&self) -> Result<bool> {
+        Ok(self.call(Opcode::Ping, 0, |_| ())?.is_recovering)
+    }
+
+    /// Waits until the server has all its rows, or until the time is over: false then.
+    pub fn wait_recovered(&self, timeout: Duration) -> Result<bool> {
+        let start = Instant::now();
+        while self.is_recovering()? {
+            if start.elapsed() >= timeout {
+                return Ok(false);
+            }
+            std::thread::sleep(RECOVERY_STEP);
+        }
+        Ok(true)
     }
 
     fn call(&self, opcode: Opcode, collection: u32, body: impl FnOnce(&mut Vec<u8>)) -> Result<Reply> {

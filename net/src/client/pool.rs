@@ -1,8 +1,10 @@
 //! The connections of a client: by shard, opened when needed, replaced when broken.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use engine::shard::Pressure;
 
 use super::connection::{Body, Connection, Ticket};
 use super::{ClientOptions, ServerInfo};
@@ -20,6 +22,8 @@ pub(super) struct Pool {
     layout: RwLock<Arc<Layout>>,
     /// Counts the requests that any shard may serve.
     turn: AtomicUsize,
+    /// Writes and deletes that were held back, for each reason of [`Pressure::ALL`].
+    held: [AtomicU64; Pressure::ALL.len()],
 }
 
 /// What holds as long as the server keeps its number of shards.
@@ -45,6 +49,18 @@ impl Layout {
 }
 
 impl Pool {
+    /// Counts a write or delete by what held it back.
+    pub fn count_pressure(&self, pressure: Pressure) {
+        for ((reason, _), count) in Pressure::ALL.into_iter().zip(&self.held) {
+            count.fetch_add(u64::from(pressure.contains(reason)), Ordering::Relaxed);
+        }
+    }
+
+    /// Writes and deletes that were held back so far, by reason.
+    pub fn held(&self) -> [(Pressure, u64); Pressure::ALL.len()] {
+        std::array::from_fn(|index| (Pressure::ALL[index].0, self.held[index].load(Ordering::Relaxed)))
+    }
+
     /// Connects to the first address of the name that answers.
     pub fn connect(name: &str, mut options: ClientOptions) -> Result<Pool> {
         options.connections_per_shard = options.connections_per_shard.max(1);
@@ -56,7 +72,7 @@ impl Pool {
                     let mut layout = Layout::new(server, options.connections_per_shard);
                     layout.shards[shard].places[0] = Mutex::new(Some(Arc::new(connection)));
                     let layout = RwLock::new(Arc::new(layout));
-                    return Ok(Pool { address, options, layout, turn: AtomicUsize::new(0) });
+                    return Ok(Pool { address, options, layout, turn: AtomicUsize::new(0), held: Default::default() });
                 }
                 Err(error) => failure = error,
             }

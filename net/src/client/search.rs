@@ -63,6 +63,9 @@ pub struct SearchReply {
     pub hits: Vec<Vec<Hit>>,
     /// Live rows that the graph did not hold yet; they were scanned, so nothing is missing.
     pub index_lag: u64,
+    /// The server had just been started and not yet all its rows back: the newest may be missing, and those that they
+    /// replaced or that were deleted may be there.
+    pub is_recovering: bool,
     /// The asked columns, a row for each hit, query by query; none when no columns were asked for.
     pub columns: Option<RecordBatch>,
 }
@@ -99,6 +102,7 @@ impl Collection {
         let schema = chosen.map(|chosen| chosen.schema);
         Ok(Pending::new(vec![ticket], move |mut replies| {
             let reply = replies.pop().expect("one part");
+            let is_recovering = reply.is_recovering;
             let found = Found::decode(&reply.body)?;
             if found.counts().len() != queries as usize {
                 return Err(Error::UnexpectedReply { problem: "not a result for each query" });
@@ -109,7 +113,7 @@ impl Collection {
             if columns.as_ref().is_some_and(|columns| columns.num_rows() != total) {
                 return Err(Error::UnexpectedReply { problem: "not a row for each hit" });
             }
-            Ok(SearchReply { hits, index_lag, columns })
+            Ok(SearchReply { hits, index_lag, is_recovering, columns })
         }))
     }
 }

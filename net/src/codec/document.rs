@@ -7,6 +7,7 @@ use engine::ids::IdsView;
 use engine::limits::*;
 use engine::placement::{hash, home};
 use engine::schema::{IdKind, IdRef};
+use engine::shard::Pressure;
 
 use super::*;
 
@@ -58,7 +59,9 @@ fn examples() {
         panic!("not a DELETE of u64 ids")
     };
     assert!(ids.iter().eq([1, 2].map(IdRef::U64)));
-    assert_shown(&frame(request.reply(), |body| Deleted { deleted: 1, lsn: 4_096 }.encode(body)));
+    assert_shown(&frame(request.reply(), |body| {
+        Deleted { deleted: 1, pressure: Pressure::NONE, lsn: 4_096 }.encode(body)
+    }));
     let mut error = Vec::new();
     encode_error(Some(&request), Status::UnknownCollection, "unknown collection `5`", &mut error);
     assert_shown(&error);

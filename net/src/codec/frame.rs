@@ -23,7 +23,7 @@ pub fn seal_frame(frame: &mut [u8], mut header: Header) {
 /// Appends an error reply: to `request`, or to the connection as a whole (request id 0) when the request is not known.
 pub fn encode_error(request: Option<&Header>, status: Status, message: &str, out: &mut Vec<u8>) {
     let mut header = request.map_or_else(Header::default, Header::reply);
-    header.flags = flags::REPLY;
+    header.flags |= flags::REPLY;
     header.status = status.code();
     encode_frame(header, out, |body| body.extend_from_slice(cut(message, ERROR_MESSAGE_BYTES_MAX).as_bytes()));
 }

@@ -27,8 +27,10 @@ pub mod flags {
     pub const REPLY: u32 = 1 << 0;
     /// A write or delete is acknowledged when it is accepted in order, before the disk has it.
     pub const ACK_MEMORY: u32 = 1 << 1;
+    /// In a reply: the server had not yet all its rows back when the request was begun.
+    pub const RECOVERING: u32 = 1 << 2;
     /// Every bit that has a meaning; the others must be zero.
-    pub const KNOWN: u32 = REPLY | ACK_MEMORY;
+    pub const KNOWN: u32 = REPLY | ACK_MEMORY | RECOVERING;
 }
 
 const CHECKED_BYTES: usize = 60;
@@ -181,7 +183,7 @@ impl Header {
     pub fn reply(&self) -> Self {
         Self {
             opcode: self.opcode,
-            flags: flags::REPLY,
+            flags: flags::REPLY | (self.flags & flags::RECOVERING),
             request_id: self.request_id,
             collection: self.collection,
             ..Self::default()
@@ -196,6 +198,12 @@ impl Header {
     /// Whether the writer is content with acceptance in order, see [`flags::ACK_MEMORY`].
     pub fn acknowledges_from_memory(&self) -> bool {
         self.flags & flags::ACK_MEMORY != 0
+    }
+
+    /// Whether the server was still recovering when it began with the request, see [`flags::RECOVERING`]. The server notes it
+    /// in the request's header, so that the reply has it from there.
+    pub fn is_recovering(&self) -> bool {
+        self.flags & flags::RECOVERING != 0
     }
 
     /// Sets length and checksum for this body.
@@ -248,7 +256,8 @@ impl Header {
             fingerprint: u64_at(bytes, 40),
             body_crc: u32_at(bytes, 56),
         };
-        if header.flags & !flags::KNOWN != 0 {
+        let is_misplaced = header.is_recovering() && !header.is_reply();
+        if header.flags & !flags::KNOWN != 0 || is_misplaced {
             return Err(FrameError::ReservedBits { field: "flags" });
         }
         if u32_at(bytes, 36) != 0 || u64_at(bytes, 48) != 0 {
@@ -308,6 +317,9 @@ mod tests {
         assert!(reply.is_reply() && !sample().is_reply());
         assert!(sample().acknowledges_from_memory() && !reply.acknowledges_from_memory());
         assert_eq!(Header::decode(&reply.encode()), Ok(reply));
+        let noted = Header { flags: flags::ACK_MEMORY | flags::RECOVERING, ..sample() };
+        assert!(!reply.is_recovering() && noted.reply().is_recovering());
+        assert_eq!(Header::decode(&noted.reply().encode()), Ok(noted.reply()));
     }
 
     /// The check value of CRC-32C in the catalogue of parametrised CRC algorithms (reveng).
@@ -339,7 +351,8 @@ mod tests {
             let mut bytes = sample().encode();
             bytes[byte] |= 1 << bit;
             let flags = u32_at(&bytes, 8);
-            let expected_bad = flags & !flags::KNOWN != 0;
+            let expected_bad =
+                flags & !flags::KNOWN != 0 || flags & flags::RECOVERING != 0 && flags & flags::REPLY == 0;
             assert_eq!(Header::decode(&resealed(bytes)).is_err(), expected_bad, "byte {byte} bit {bit}");
         }
         for byte in (36..40).chain(48..56) {

@@ -7,6 +7,7 @@
 use engine::ids::IdsView;
 use engine::limits::IDS_MAX;
 use engine::schema::{IdKind, IdRef};
+use engine::shard::Pressure;
 
 use super::fields::{MESSAGE_ALIGNMENT, Reader, Writer, packed_u32s};
 use super::header::FrameError;
@@ -21,6 +22,8 @@ pub struct Written {
     pub inserted: u32,
     /// Rows that replaced one of the same id, in the collection or earlier in the batch.
     pub replaced: u32,
+    /// What held the write back.
+    pub pressure: Pressure,
     /// Log sequence number of the write in the log of the shard that serves the connection.
     pub lsn: u64,
 }
@@ -28,7 +31,7 @@ pub struct Written {
 impl Written {
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        Writer::new(out).u32(self.rows).u32(self.inserted).u32(self.replaced).u32(0).u64(self.lsn);
+        Writer::new(out).u32(self.rows).u32(self.inserted).u32(self.replaced).u32(self.pressure.bits()).u64(self.lsn);
     }
 
     /// Reads the body.
@@ -37,10 +40,10 @@ impl Written {
         let rows = reader.u32("rows")?;
         let inserted = reader.u32("inserted rows")?;
         let replaced = reader.u32("replaced rows")?;
-        reader.zeros(4, "reserved")?;
+        let pressure = read_pressure(&mut reader)?;
         let lsn = reader.u64("lsn")?;
         reader.finish()?;
-        Ok(Self { rows, inserted, replaced, lsn })
+        Ok(Self { rows, inserted, replaced, pressure, lsn })
     }
 }
 
@@ -49,6 +52,8 @@ impl Written {
 pub struct Deleted {
     /// Rows that were there and are gone.
     pub deleted: u32,
+    /// What held the delete back.
+    pub pressure: Pressure,
     /// Log sequence number of the delete in the log of the shard that serves the connection.
     pub lsn: u64,
 }
@@ -56,18 +61,23 @@ pub struct Deleted {
 impl Deleted {
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        Writer::new(out).u32(self.deleted).u32(0).u64(self.lsn);
+        Writer::new(out).u32(self.deleted).u32(self.pressure.bits()).u64(self.lsn);
     }
 
     /// Reads the body.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
         let mut reader = Reader::new(body);
         let deleted = reader.u32("deleted rows")?;
-        reader.zeros(4, "reserved")?;
+        let pressure = read_pressure(&mut reader)?;
         let lsn = reader.u64("lsn")?;
         reader.finish()?;
-        Ok(Self { deleted, lsn })
+        Ok(Self { deleted, pressure, lsn })
     }
+}
+
+fn read_pressure(reader: &mut Reader<'_>) -> Result<Pressure, FrameError> {
+    let problem = "a bit without a meaning is set";
+    Pressure::from_bits(reader.u32("pressure")?).ok_or(FrameError::Field { field: "pressure", problem })
 }
 
 /// Reads the body of DELETE, one block of ids.

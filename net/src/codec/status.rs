@@ -69,6 +69,8 @@ pub enum Status {
     OutOfMemory = 207,
     /// The disk has no room for the log; reads go on.
     DiskFull = 208,
+    /// The memory budget is used up; deletes, reads and searches go on.
+    MemoryBudget = 209,
 
     /// More in flight than the server takes; try again later.
     Overloaded = 300,
@@ -89,7 +91,7 @@ pub enum Status {
 
 impl Status {
     /// Every code of this version.
-    pub const ALL: [Status; 37] = [
+    pub const ALL: [Status; 38] = [
         Self::BadMagic,
         Self::UnsupportedVersion,
         Self::HeaderChecksum,
@@ -121,6 +123,7 @@ impl Status {
         Self::MemlockTooSmall,
         Self::OutOfMemory,
         Self::DiskFull,
+        Self::MemoryBudget,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::Timeout,
@@ -167,7 +170,9 @@ impl From<&engine::Error> for Status {
             Error::MemlockTooSmall { .. } => Self::MemlockTooSmall,
             Error::OutOfMemory { .. } => Self::OutOfMemory,
             Error::DiskFull { .. } => Self::DiskFull,
+            Error::MemoryBudget { .. } => Self::MemoryBudget,
             Error::LogBusy { .. } => Self::Overloaded,
+            Error::Stopping => Self::ShuttingDown,
             _ => Self::Internal,
         }
     }

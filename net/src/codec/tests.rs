@@ -2,6 +2,7 @@
 
 use engine::ids::IdsView;
 use engine::schema::{IdKind, IdRef};
+use engine::shard::Pressure;
 use kernels::ElementKind;
 use proptest::prelude::*;
 
@@ -162,9 +163,10 @@ fn unknown_opcodes_and_replies_are_no_requests() {
 
 #[test]
 fn replies_read_back() {
-    let written = Written { rows: 5, inserted: 3, replaced: 2, lsn: 77 };
+    let written =
+        Written { rows: 5, inserted: 3, replaced: 2, pressure: Pressure::DISK | Pressure::INDEX_LAG, lsn: 77 };
     assert_eq!(Written::decode(&body(|out| written.encode(out))), Ok(written));
-    let deleted = Deleted { deleted: 5, lsn: 78 };
+    let deleted = Deleted { deleted: 5, pressure: Pressure::BUFFERS, lsn: 78 };
     assert_eq!(Deleted::decode(&body(|out| deleted.encode(out))), Ok(deleted));
     let index = IndexStatus { indexed: 5, rows: 6, done: true };
     assert_eq!(IndexStatus::decode(&body(|out| index.encode(out))), Ok(index));

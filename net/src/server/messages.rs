@@ -57,7 +57,7 @@ impl Reactor {
                 self.welcome(slot, &header);
             }
             Message::Forward { ticket, frame } => self.forwarded_in(from, ticket, frame),
-            Message::Forwarded { ticket, result } => self.forwarded_back(ticket, result),
+            Message::Forwarded { ticket, pressure, result } => self.forwarded_back(ticket, pressure, result),
             Message::Install(collection) => self.install(collection, from),
             Message::Remove(collection) => {
                 self.shard.partition.borrow_mut().remove(collection);
@@ -73,13 +73,13 @@ impl Reactor {
             Message::SnapshotEnd(lsn) => {
                 self.context.indexing.borrow_mut().pause(false);
                 self.context.index_wake();
-                if let Some(lsn) = lsn {
-                    self.shard.wal_mut().release_before(lsn + 1);
+                if let Some((lsn, wal)) = lsn.zip(self.shard.wal_mut()) {
+                    wal.release_before(lsn + 1);
                 }
             }
             Message::Heartbeat => self.heartbeat(),
             Message::Stop => self.stop(),
-            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } => {
+            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } | Message::Recovered => {
                 unreachable!("a message for the control thread")
             }
         }
@@ -91,8 +91,8 @@ impl Reactor {
         self.arena.trim();
         // Readers that held dead rows up may have gone.
         self.context.index_wake();
-        if self.shard.wal().is_full() {
-            self.shard.wal_mut().retry_full();
+        if let Some(wal) = self.shard.wal_mut().filter(|wal| wal.is_full()) {
+            wal.retry_full();
         }
         for slot in 0..self.sessions.len() {
             if self.sessions[slot].as_mut().is_some_and(Session::is_too_slow) {

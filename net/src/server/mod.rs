@@ -10,12 +10,15 @@
 //! sleeps in one place, and whatever ends its sleep is a completion there. There is one listening port: the first shard
 //! accepts, and a connection that asks for another shard in its HELLO is passed there as it is.
 
+mod backpressure;
 mod connections;
 mod context;
 mod disk;
 mod mailbox;
+mod memory;
 mod messages;
 mod reactor;
+mod replaying;
 mod requests;
 mod session;
 mod state;
@@ -65,6 +68,11 @@ pub struct ServerOptions {
     pub peer_timeout: Duration,
     /// How often each shard has to show that it turns; `None`: never.
     pub heartbeat: Option<Duration>,
+    /// Bytes of rows and graphs above which writes are refused; 0: no limit; `None`: a part of the memory that the machine or
+    /// the control group has.
+    pub memory_budget: Option<u64>,
+    /// Rows that may wait for the indexer; above, writers wait for it. `None`: they never do.
+    pub index_lag_max: Option<u64>,
     /// Bytes of log that set off a snapshot; 0: never.
     pub snapshot_wal_bytes: u64,
     /// Bind each shard to a core.
@@ -83,6 +91,8 @@ impl Default for ServerOptions {
             connections_max: limits::CONNECTIONS_MAX,
             peer_timeout: Duration::from_secs(60),
             heartbeat: Some(Duration::from_secs(1)),
+            memory_budget: None,
+            index_lag_max: None,
             snapshot_wal_bytes: 4 << 30,
             pin: true,
         }
@@ -98,8 +108,9 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// Runs a server until `stop` is set. `ready` is called once rows are readable and clients are served.
-pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Addresses)) -> engine::Result<()> {
+/// Runs a server until `stop` is set. `serving` is called once clients are served: with the rows of the snapshot, while the
+/// log behind it is replayed. Damage that is found there ends the server.
+pub fn run(mut options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOnce(Addresses)) -> engine::Result<()> {
     let started = Instant::now();
     let shards = shard_count(options.shards)?;
     raise_descriptor_limit();
@@ -109,7 +120,8 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
         listen: local(&listener, options.listen),
         admin: admin_listener.as_ref().map(|listener| local(listener, options.listen)),
     };
-    let state = Arc::new(ServerState::new(shards));
+    let memory_budget = *options.memory_budget.get_or_insert_with(memory::default_budget);
+    let state = Arc::new(ServerState::new(shards, memory_budget));
     let admin = admin_listener.map(|listener| admin::spawn(listener, state.clone())).transpose();
     let _admin = admin.map_err(|source| engine::Error::System { operation: "serve HTTP", source })?;
 
@@ -132,15 +144,12 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
         threads.push((thread, start_sender));
     }
     drop(prepared_sender);
-    // Every shard brings its rows back by itself; the graphs, which lead from shard to shard, wait for all of them.
+    // Every shard loads its rows by itself; the graphs, which lead from shard to shard, wait for all of them.
     let mut failure = None;
-    for Prepared { shard, result } in prepared.iter() {
+    for Prepared { shard, result } in prepared.iter().take(shards) {
         if let Err(error) = result {
             tracing::error!(shard, %error, "recovery failed");
             failure.get_or_insert(error);
-        }
-        if state.progress.shard_done() == shards {
-            break;
         }
     }
     if let Some(error) = failure {
@@ -167,9 +176,9 @@ pub fn run(options: ServerOptions, stop: Arc<AtomicBool>, ready: impl FnOnce(Add
     let stop_control = stop.clone();
     let control = std::thread::Builder::new().name("control".into()).spawn(move || control.run(&stop_control));
     let control = control.map_err(|source| engine::Error::System { operation: "start a thread", source })?;
-    state.set_ready();
-    tracing::info!(shards, took_ms = started.elapsed().as_millis() as u64, listen = %addresses.listen, "ready");
-    ready(addresses);
+    state.set_serving();
+    tracing::info!(shards, took_ms = started.elapsed().as_millis() as u64, listen = %addresses.listen, "serving");
+    serving(addresses);
 
     let mut result = Ok(());
     let mut disk_seen: Option<Instant> = None;

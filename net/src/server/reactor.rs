@@ -2,7 +2,7 @@
 //!
 //! A turn reaps completions, takes messages from the mesh, lets the shard publish what became durable, sends what tasks
 //! left in the mailbox, works on sessions that have bytes, and submits. Nothing in it waits. Parts of it are in
-//! `connections`, `messages`, `requests` and `writes`.
+//! `connections`, `messages`, `replaying`, `requests` and `writes`.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,11 +14,13 @@ use engine::mesh::Port;
 use engine::probes;
 use engine::shard::{Done, Message, Shard};
 use engine::uring::{Completion, Memory, Op};
-use engine::wal::{DiskStorage, TOKEN_WAL};
+use engine::wal::{DiskStorage, TOKEN_WAL, Wal};
 
 use super::ServerOptions;
 use super::context::Context;
 use super::mailbox::Reply;
+use super::memory::MemoryBudget;
+use super::replaying::Replaying;
 use super::session::{Held, Next, Session, SessionId};
 use super::writes::{Forwards, Ticket};
 use crate::codec::{self, Header, Status};
@@ -40,6 +42,8 @@ pub(super) const SLOT_BITS: u32 = 24;
 pub struct Reactor {
     pub(super) context: Rc<Context>,
     pub(super) shard: Shard<DiskStorage, Ticket>,
+    /// `None` once the shard has all its rows.
+    pub(super) replaying: Option<Replaying>,
     pub(super) arena: Arena,
     pub(super) forwards: Forwards,
     pub(super) port: Port<Message>,
@@ -57,8 +61,10 @@ pub struct Reactor {
     /// Sessions that may have something to be worked on, received, sent or closed.
     pub(super) active: VecDeque<u32>,
     pub(super) is_active: Vec<bool>,
-    /// Sessions that wait for memory or for the log.
+    /// Sessions that wait for anything but credits.
     pub(super) held: Vec<u32>,
+    pub(super) memory: MemoryBudget,
+    pub(super) index_lag_max: Option<u64>,
     // These three are empty between two turns; they keep their memory.
     pub(super) completions: Vec<Completion>,
     pub(super) messages: Vec<(usize, Message)>,
@@ -76,6 +82,7 @@ impl Reactor {
     pub fn new(
         context: Rc<Context>,
         shard: Shard<DiskStorage, Ticket>,
+        replaying: Replaying,
         arena: Arena,
         port: Port<Message>,
         listener: Option<OwnedFd>,
@@ -89,6 +96,7 @@ impl Reactor {
             bell_count: Some(Memory::Heap(vec![0; size_of::<u64>()].into_boxed_slice())),
             context,
             shard,
+            replaying: Some(replaying),
             arena,
             forwards: Forwards::default(),
             port,
@@ -103,6 +111,8 @@ impl Reactor {
             active: VecDeque::new(),
             is_active: Vec::new(),
             held: Vec::new(),
+            memory: MemoryBudget::new(options.memory_budget.unwrap_or(0)),
+            index_lag_max: options.index_lag_max,
             completions: Vec::with_capacity(REAP_MAX),
             messages: Vec::new(),
             done: Vec::new(),
@@ -121,6 +131,7 @@ impl Reactor {
         self.listen_to_bell();
         let mut moved = self.reap();
         moved |= self.take_messages();
+        moved |= self.replay()?;
         moved |= self.advance_shard()?;
         moved |= self.empty_mailbox();
         self.retry_forwards();
@@ -162,7 +173,7 @@ impl Reactor {
     /// To be called once everything is finished: begins to write down that all of the log was durable by now, so that damage
     /// to its last record is told from a torn tail. False when there is nothing more to wait for.
     pub fn seal(&mut self) -> bool {
-        !std::mem::replace(&mut self.sealed, true) && self.shard.wal_mut().seal()
+        !std::mem::replace(&mut self.sealed, true) && self.shard.wal_mut().is_some_and(Wal::seal)
     }
 
     /// True while a record is on its way to the disk.
@@ -183,7 +194,10 @@ impl Reactor {
         let moved = !completions.is_empty();
         for completion in completions.drain(..) {
             match completion.token & TAG {
-                TOKEN_WAL => self.shard.wal_mut().storage_mut().complete(completion),
+                TOKEN_WAL => {
+                    let wal = self.shard.wal_mut().expect("it has written");
+                    wal.storage_mut().complete(completion);
+                }
                 TOKEN_ACCEPT => self.accepted(completion),
                 TOKEN_RECEIVE => self.received(completion),
                 TOKEN_SEND => self.sent(completion),
@@ -280,7 +294,7 @@ impl Reactor {
             }
             if session.is_out_of_credits() {
                 session.held = Some(Held::Credits);
-                probes::session_held(self.context.index, slot, Held::Credits as u32);
+                probes::session_held(self.context.index, slot, Held::Credits.number());
                 break;
             }
             if frame == FRAMES_MAX {
@@ -294,7 +308,7 @@ impl Reactor {
                 }
                 Next::More => break,
                 Next::NoMemory => {
-                    self.hold(slot, Held::Memory);
+                    self.hold(slot, Held::Buffers);
                     break;
                 }
                 Next::Broken(error) => {
@@ -307,31 +321,6 @@ impl Reactor {
         }
         self.start_io(slot);
         moved
-    }
-
-    pub(super) fn hold(&mut self, slot: u32, why: Held) {
-        let session = self.sessions[slot as usize].as_mut().expect("open");
-        session.held = Some(why);
-        probes::session_held(self.context.index, slot, why as u32);
-        self.context.metrics.backpressure.add(1);
-        self.held.push(slot);
-    }
-
-    /// Lets sessions that waited for memory or the log try again.
-    fn release_held(&mut self) {
-        // A log that refuses everything has no room either; who waits for it is to be told.
-        let may_go_on =
-            |shard: &Shard<DiskStorage, Ticket>| shard.has_room(codec::HEADER_BYTES) || shard.refusal().is_some();
-        if self.held.is_empty() || !may_go_on(&self.shard) {
-            return;
-        }
-        for slot in std::mem::take(&mut self.held) {
-            if let Some(session) = self.sessions[slot as usize].as_mut() {
-                session.held = None;
-                probes::session_released(self.context.index, slot);
-                self.activate(slot);
-            }
-        }
     }
 
     fn start_io(&mut self, slot: u32) {
@@ -416,7 +405,7 @@ impl Reactor {
         metrics.rows_written.set(totals.rows);
         metrics.rows_replaced.set(totals.replaced);
         metrics.rows_deleted.set(totals.deleted);
-        let wal = self.shard.wal();
+        let Some(wal) = self.shard.wal() else { return Ok(moved) };
         metrics.wal_bytes.set(wal.size_bytes());
         metrics.wal_live_bytes.set(wal.live_bytes());
         metrics.wal_appended_bytes.set(wal.metrics().payload_bytes);

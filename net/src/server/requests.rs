@@ -13,7 +13,7 @@ use super::reactor::Reactor;
 use super::session::{Frame, SessionId};
 use super::tasks;
 use super::writes::Refusal;
-use crate::codec::{self, HEADER_BYTES, Header, Hello, Opcode, Request, Status, Welcome};
+use crate::codec::{self, HEADER_BYTES, Header, Hello, Opcode, Request, Status, Welcome, flags};
 
 /// What is to be done with a request whose bytes have been looked at.
 enum Plan {
@@ -54,7 +54,11 @@ impl Reactor {
         }
     }
 
-    fn other_frame(&mut self, slot: u32, header: Header) {
+    fn other_frame(&mut self, slot: u32, mut header: Header) {
+        // Noted before anything is read: what comes later into the shards may be missed.
+        if !self.context.server.progress.is_complete() {
+            header.flags |= flags::RECOVERING;
+        }
         let session = self.sessions[slot as usize].as_mut().expect("open");
         session.begin(&header);
         let id = session.id;

@@ -5,9 +5,11 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use engine::buffers::{Arena, Buffer};
 use engine::limits;
+use engine::shard::Pressure;
 use engine::uring::{Memory, Op};
 use engine::wal::HEADROOM;
 
@@ -32,15 +34,42 @@ pub struct SessionId {
 }
 
 /// Why no more is read from a session for now.
-/// The numbers are those of the probe `session_held`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// The arena has no room for its frame.
-    Memory = 0,
+    Buffers,
     /// The log has no room for its operation.
-    Log = 1,
+    Log,
+    /// The log is being replayed.
+    Recovery,
+    /// Too many rows of this collection wait for the indexer.
+    IndexLag(u32),
     /// Too many of its requests are being worked on, or too many bytes of replies wait for it.
-    Credits = 2,
+    Credits,
+}
+
+impl Held {
+    /// What tracers are told.
+    pub fn number(self) -> u32 {
+        match self {
+            Held::Buffers => 0,
+            Held::Log => 1,
+            Held::Credits => 2,
+            Held::Recovery => 3,
+            Held::IndexLag(_) => 4,
+        }
+    }
+
+    /// What a client is told.
+    pub fn pressure(self) -> Pressure {
+        match self {
+            Held::Buffers => Pressure::BUFFERS,
+            Held::Log => Pressure::DISK,
+            Held::Recovery => Pressure::RECOVERY,
+            Held::IndexLag(_) => Pressure::INDEX_LAG,
+            Held::Credits => Pressure::NONE,
+        }
+    }
 }
 
 /// A frame that is being received into the arena.
@@ -80,6 +109,10 @@ pub struct Session {
     pub greeted: bool,
     /// Why it is not read from.
     pub held: Option<Held>,
+    /// Since when, but for credits.
+    pub held_since: Instant,
+    /// What has held it back since its last write.
+    pub pressure: Pressure,
     /// Closed as soon as everything is sent.
     pub closing: bool,
     /// Closed for good; it only waits for the kernel to let go.
@@ -119,6 +152,8 @@ impl Session {
             id,
             greeted: false,
             held: None,
+            held_since: Instant::now(),
+            pressure: Pressure::NONE,
             closing: false,
             dead: false,
             receiving: false,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use engine::collection::Collection;
+use engine::collection::{Collection, memory_in_use};
 use engine::recovery::Progress;
 use engine::shard::ShardMetrics;
 use serde_json::json;
@@ -16,25 +16,29 @@ use crate::admin::{AdminSource, Readiness};
 pub struct ServerState {
     started: Instant,
     shards: Vec<Arc<ShardMetrics>>,
-    ready: AtomicBool,
-    ready_after_us: AtomicU64,
     disk_bytes: AtomicU64,
+    memory_budget: u64,
+    serving: AtomicBool,
+    serving_after_us: AtomicU64,
+    recovered_after_us: AtomicU64,
     /// What recovery has done so far.
-    pub progress: Progress,
+    pub progress: Arc<Progress>,
     /// For the admin plane alone; shards and the control thread know their collections themselves.
     collections: Mutex<Vec<std::sync::Weak<Collection>>>,
 }
 
 impl ServerState {
-    /// A server that is not ready yet.
-    pub fn new(shards: usize) -> ServerState {
+    /// A server that does not serve yet.
+    pub fn new(shards: usize, memory_budget: u64) -> ServerState {
         ServerState {
             started: Instant::now(),
             shards: (0..shards).map(|_| Arc::default()).collect(),
-            ready: AtomicBool::new(false),
-            ready_after_us: AtomicU64::new(0),
             disk_bytes: AtomicU64::new(0),
-            progress: Progress::default(),
+            memory_budget,
+            serving: AtomicBool::new(false),
+            serving_after_us: AtomicU64::new(0),
+            recovered_after_us: AtomicU64::new(0),
+            progress: Arc::new(Progress::new(shards)),
             collections: Mutex::default(),
         }
     }
@@ -54,10 +58,24 @@ impl ServerState {
         self.shards.iter().map(|shard| shard.connections.get() as usize).sum()
     }
 
-    /// Rows are readable from now on.
-    pub fn set_ready(&self) {
-        self.ready_after_us.store(self.started.elapsed().as_micros() as u64, Ordering::Relaxed);
-        self.ready.store(true, Ordering::Release);
+    /// Clients are served from now on, with the rows that are there so far.
+    pub fn set_serving(&self) {
+        self.serving_after_us.store(self.elapsed_us(), Ordering::Relaxed);
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// Counts a shard that has all its rows; true for the last.
+    pub fn shard_recovered(&self) -> bool {
+        self.progress.shard_done();
+        let is_last = self.progress.is_complete();
+        if is_last {
+            self.recovered_after_us.store(self.elapsed_us(), Ordering::Relaxed);
+        }
+        is_last
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
     }
 
     /// The data directory takes so much on disk.
@@ -84,17 +102,35 @@ impl ServerState {
                 serde_json::Value::Object(figures.collect())
             })
             .collect();
-        let mut collections: Vec<_> = collections.map(collection_json).collect();
+        let collections: Vec<_> = collections.collect();
+        let memory =
+            json!({ "in_use_bytes": memory_in_use(collections.iter().copied()), "budget_bytes": self.memory_budget });
+        let mut collections: Vec<_> = collections.into_iter().map(collection_json).collect();
         collections.sort_by_key(|collection| collection["id"].as_u64());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "isa": format!("{:?}", kernels::detect().isa()),
             "uptime_ms": self.started.elapsed().as_millis() as u64,
-            "ready_after_us": self.ready_after_us.load(Ordering::Relaxed),
+            "serving_after_us": self.serving_after_us.load(Ordering::Relaxed),
+            "recovery": self.recovery_json(),
+            "memory": memory,
             "resident_bytes": resident_bytes(),
             "disk_bytes": self.disk_bytes.load(Ordering::Relaxed),
             "collections": collections,
             "shards": shards,
+        })
+    }
+
+    fn recovery_json(&self) -> serde_json::Value {
+        let (done_bytes, total_bytes) = self.progress.bytes();
+        let (shards_done, shards) = self.progress.shards();
+        json!({
+            "complete": self.progress.is_complete(),
+            "complete_after_us": self.recovered_after_us.load(Ordering::Relaxed),
+            "shards_done": shards_done,
+            "shards": shards,
+            "done_bytes": done_bytes,
+            "total_bytes": total_bytes,
         })
     }
 }
@@ -133,8 +169,9 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
 
 impl AdminSource for ServerState {
     fn readiness(&self) -> Readiness {
-        let (done, total) = self.progress.bytes();
-        Readiness { ready: self.ready.load(Ordering::Acquire), done_bytes: done, total_bytes: total }
+        let (done_bytes, total_bytes) = self.progress.bytes();
+        let serving = self.serving.load(Ordering::Acquire);
+        Readiness { ready: serving && self.progress.is_complete(), serving, done_bytes, total_bytes }
     }
 
     fn metrics(&self) -> String {
@@ -166,12 +203,20 @@ impl AdminSource for ServerState {
                 let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));
             }
         }
-        let disk_bytes = self.disk_bytes.load(Ordering::Relaxed);
-        let figures = [
+        let (done, total) = self.progress.bytes();
+        for (name, help, value) in [
             ("resident_bytes", "Memory resident.", resident_bytes()),
-            ("disk_bytes", "Disk space that the data directory takes.", disk_bytes),
-        ];
-        for (name, help, value) in figures {
+            ("disk_bytes", "Disk space that the data directory takes.", self.disk_bytes.load(Ordering::Relaxed)),
+            ("recovery_done_bytes", "Bytes of snapshot and log gone through since the start.", done),
+            ("recovery_total_bytes", "Bytes of snapshot and log to go through at a start, at most.", total),
+            ("memory_in_use_bytes", "Memory of rows and graphs.", memory_in_use(&collections)),
+            (
+                "memory_budget_bytes",
+                "Memory of rows and graphs above which writes are refused; 0: none.",
+                self.memory_budget,
+            ),
+            ("recovered", "One when every shard has all its rows.", u64::from(self.progress.is_complete())),
+        ] {
             let _ = writeln!(
                 text,
                 "# HELP broadhead_{name} {help}\n# TYPE broadhead_{name} gauge\nbroadhead_{name} {value}"

@@ -1,4 +1,4 @@
-//! The thread of one shard: brings its rows back, then turns until the server stops.
+//! The thread of one shard: loads its part of the snapshot, then turns until the server stops, replaying its log at first.
 
 use std::cell::RefCell;
 use std::net::TcpListener;
@@ -11,16 +11,18 @@ use engine::buffers::Arena;
 use engine::hnsw::Indexer;
 use engine::mesh::Port;
 use engine::probes;
-use engine::recovery::{self, Opened, RecoveredShard};
-use engine::shard::executor::{self, Class, Executor};
+use engine::recovery::{self, LogTail, Opened};
+use engine::shard::executor::{self, Class, Executor, INDEX_SHARE, INDEX_SHARE_REPLAYING};
 use engine::shard::{Message, Shard};
 use engine::uring::Ring;
-use engine::wal::{DiskConfig, DiskStorage, Wal};
+use engine::wal::{DiskConfig, DiskStorage, LogBuffers};
 use engine::{Error, Result};
 
 use super::ServerOptions;
+use super::backpressure::INDEX_LOOK;
 use super::context::Context;
 use super::reactor::Reactor;
+use super::replaying::Replaying;
 use super::state::ServerState;
 use super::writes::operation_of;
 
@@ -42,7 +44,7 @@ pub struct ShardOptions {
     pub server: ServerOptions,
 }
 
-/// What a shard says when it has its rows back, or not.
+/// What a shard says when it has the rows of the snapshot, or not.
 pub struct Prepared {
     /// Its index.
     pub shard: usize,
@@ -53,7 +55,7 @@ pub struct Prepared {
 /// Indexers of one shard: for each collection, in the order of [`Opened::collections`], one a vector column.
 pub type ShardIndexers = Vec<Vec<Indexer>>;
 
-/// Starts the thread of a shard. It recovers, says so on `prepared`, waits for its indexers on `start`, then serves.
+/// Starts the thread of a shard. It loads, says so on `prepared`, waits for its indexers on `start`, then serves.
 pub fn spawn(
     options: ShardOptions,
     port: Port<Message>,
@@ -132,15 +134,14 @@ fn build(
     let directory = opened.manifest.shard_directory(&opened.data, options.index);
     let doorbell = port.doorbell();
     let config = DiskConfig::new(directory, options.index).wake(move || doorbell.ring());
-    let mut storage = DiskStorage::open(config, ring.clone())?;
-    let recovered = recovery::recover_shard(opened, options.index, &mut storage, operation_of, &state.progress)?;
-    let RecoveredShard { partition, resume } = recovered;
-    let wal = Wal::open(storage, &arena, &resume)?;
-    let partition = Rc::new(RefCell::new(partition));
-    let shard = Shard::new(partition.clone(), wal);
+    let storage = DiskStorage::open(config, ring.clone())?;
+    let partition = Rc::new(RefCell::new(recovery::load_shard(opened, options.index, &state.progress)?));
+    let tail = LogTail::begin(opened, storage, operation_of, state.progress.clone())?;
+    let replaying = Replaying { tail, buffers: LogBuffers::take(&arena)? };
+    let shard = Shard::new(partition.clone());
     let context = Rc::new(Context::new(options.index, options.shards, ring, partition, state.clone()));
     let listener = listener.map(Into::into);
-    let reactor = Reactor::new(context.clone(), shard, arena, port, listener, &options.server)?;
+    let reactor = Reactor::new(context.clone(), shard, replaying, arena, port, listener, &options.server)?;
     Ok((reactor, context))
 }
 
@@ -171,7 +172,8 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
         let began = Instant::now();
         let moved = reactor.turn()?;
         probes::turn_tasks(context.index, moved);
-        let ran = executor.run(moved, began.elapsed());
+        let index_share = if reactor.is_replaying() { INDEX_SHARE_REPLAYING } else { INDEX_SHARE };
+        let ran = executor.run(moved, began.elapsed(), index_share);
         probes::turn_end(context.index, ran);
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
@@ -180,6 +182,9 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
                 return Ok(());
             }
             sleep_max = sleep_max.min(Duration::from_millis(1));
+        }
+        if reactor.waits_for_index() {
+            sleep_max = sleep_max.min(INDEX_LOOK);
         }
         if !moved && !ran && !sleep_max.is_zero() {
             reactor.sleep(sleep_max)?;

@@ -7,11 +7,12 @@ use std::collections::{HashMap, VecDeque};
 
 use engine::batch::BatchView;
 use engine::buffers::Buffer;
+use engine::collection::memory_in_use;
 use engine::ids::IdList;
 use engine::placement;
 use engine::probes;
 use engine::region;
-use engine::shard::{Ack, Admission, Message, Operation, Outcome, Staged};
+use engine::shard::{Ack, Admission, Message, Operation, Outcome, Pressure, Staged};
 use engine::wal::{HEADROOM, Lsn, Payload};
 
 use super::reactor::Reactor;
@@ -29,6 +30,8 @@ pub enum Ticket {
         session: SessionId,
         /// The request.
         header: Header,
+        /// What held it back.
+        pressure: Pressure,
     },
     /// A shard that forwarded a part to us.
     Peer {
@@ -36,7 +39,17 @@ pub enum Ticket {
         from: usize,
         /// Its number for it.
         ticket: u64,
+        /// What held it back here.
+        pressure: Pressure,
     },
+}
+
+/// A part of an operation that another shard forwarded, before there was room for it.
+struct Forwarded {
+    from: usize,
+    ticket: u64,
+    frame: Box<[u8]>,
+    pressure: Pressure,
 }
 
 /// A request whose parts are on their way on several shards.
@@ -44,6 +57,7 @@ struct Scattered {
     session: SessionId,
     header: Header,
     missing: usize,
+    pressure: Pressure,
     outcome: Outcome,
     lsn: Lsn,
     error: Option<engine::Error>,
@@ -53,7 +67,7 @@ struct Scattered {
 #[derive(Default)]
 pub struct Forwards {
     waiting: HashMap<u64, Scattered>,
-    inbox: VecDeque<(usize, u64, Box<[u8]>)>,
+    inbox: VecDeque<Forwarded>,
     last_ticket: u64,
 }
 
@@ -112,6 +126,11 @@ fn operation<'a>(header: &Header, body: &'a [u8]) -> Result<Operation<'a>, codec
     }
 }
 
+/// Whether a frame writes rows; otherwise it deletes some.
+fn is_write(header: &Header) -> bool {
+    header.opcode == Opcode::Write.code()
+}
+
 fn ack_of(header: &Header) -> Ack {
     if header.acknowledges_from_memory() { Ack::Memory } else { Ack::Durable }
 }
@@ -121,23 +140,29 @@ impl Reactor {
     pub(super) fn write_frame(&mut self, slot: u32, header: Header) {
         let frame_bytes = HEADER_BYTES + header.body_len as usize;
         let refusal = self.shard.refusal();
-        if refusal.is_none() && !self.shard.has_room(frame_bytes) {
-            return self.hold(slot, Held::Log);
+        if refusal.is_none()
+            && let Some(why) = self.has_to_wait(&header, frame_bytes)
+        {
+            return self.hold(slot, why);
         }
+        let admitted = refusal.map_or_else(|| self.admit(&header, frame_bytes), Err);
         let session = self.session_mut(slot);
         session.begin(&header);
         let id = session.id;
-        if let Some(error) = refusal {
-            self.drop_frame(slot, &header);
-            return self.refuse(id, &header, Status::from(&error), &error.to_string());
-        }
-        let ticket = Ticket::Client { session: id, header };
+        let pressure = match admitted {
+            Ok(memory) => std::mem::take(&mut session.pressure) | memory,
+            Err(error) => {
+                self.drop_frame(slot, &header);
+                return self.refuse(id, &header, Status::from(&error), &error.to_string());
+            }
+        };
+        let ticket = Ticket::Client { session: id, header, pressure };
         // The arms differ in who owns the bytes while they are staged; what happens to them is the same.
         let session = self.sessions[slot as usize].as_mut().expect("open");
         let admitted = match session.frame(&header) {
             Frame::Small(frame) => match stage(&mut self.shard, &header, frame) {
                 Ok((staged, crc)) => self.shard.submit(staged, Payload::Copy(frame), crc, ack_of(&header), ticket),
-                Err(refusal) => return self.refuse_or_scatter(slot, id, header, None, refusal),
+                Err(refusal) => return self.refuse_or_scatter(slot, ticket, None, refusal),
             },
             Frame::Large(buffer, len) => match stage(&mut self.shard, &header, &buffer[HEADROOM..HEADROOM + len]) {
                 Ok((staged, crc)) if len <= COPY_BYTES_MAX => {
@@ -148,7 +173,7 @@ impl Reactor {
                     self.shard.submit(staged, Payload::Whole { buffer, len }, crc, ack_of(&header), ticket)
                 }
                 Err(refusal) => {
-                    return self.refuse_or_scatter(slot, id, header, Some((buffer, len)), refusal);
+                    return self.refuse_or_scatter(slot, ticket, Some((buffer, len)), refusal);
                 }
             },
         };
@@ -162,6 +187,27 @@ impl Reactor {
         }
     }
 
+    /// What a write or delete has to wait for.
+    fn has_to_wait(&self, header: &Header, frame_bytes: usize) -> Option<Held> {
+        if self.is_replaying() {
+            return Some(Held::Recovery);
+        }
+        if is_write(header) && self.is_index_behind(header.collection) {
+            return Some(Held::IndexLag(header.collection));
+        }
+        (!self.shard.has_room(frame_bytes)).then_some(Held::Log)
+    }
+
+    /// Checks a write against the memory budget; deletes take none.
+    fn admit(&mut self, header: &Header, frame_bytes: usize) -> engine::Result<Pressure> {
+        if !is_write(header) {
+            return Ok(Pressure::NONE);
+        }
+        let collections = &self.context.collections;
+        let admitted = self.memory.admit(frame_bytes as u64, || memory_in_use(collections.borrow().values()));
+        admitted.inspect_err(|_| self.context.metrics.refused_for_memory.add(1))
+    }
+
     fn drop_frame(&mut self, slot: u32, header: &Header) {
         let session = self.session_mut(slot);
         drop(session.frame(header));
@@ -169,14 +215,8 @@ impl Reactor {
     }
 
     /// A frame that could not be staged here: split it if its rows live elsewhere, refuse it otherwise.
-    fn refuse_or_scatter(
-        &mut self,
-        slot: u32,
-        id: SessionId,
-        header: Header,
-        large: Option<(Buffer, usize)>,
-        refusal: Refusal,
-    ) {
+    fn refuse_or_scatter(&mut self, slot: u32, ticket: Ticket, large: Option<(Buffer, usize)>, refusal: Refusal) {
+        let Ticket::Client { session: id, header, pressure } = ticket else { unreachable!("a client's frame") };
         let small: Option<Box<[u8]>> = match (&large, &refusal) {
             (None, Refusal::Engine(engine::Error::Misplaced { .. })) => match self.session_mut(slot).frame(&header) {
                 Frame::Small(frame) => Some(frame.into()),
@@ -192,7 +232,7 @@ impl Reactor {
                     (None, Some((buffer, len))) => &buffer[HEADROOM..HEADROOM + len],
                     (None, None) => unreachable!("copied above"),
                 };
-                match self.scatter(id, &header, frame) {
+                match self.scatter(id, &header, pressure, frame) {
                     Ok(()) => return,
                     Err(refusal) => refusal,
                 }
@@ -204,7 +244,13 @@ impl Reactor {
     }
 
     /// Sends each part of an operation to the shard where its rows live.
-    fn scatter(&mut self, session: SessionId, header: &Header, frame: &[u8]) -> Result<(), Refusal> {
+    fn scatter(
+        &mut self,
+        session: SessionId,
+        header: &Header,
+        pressure: Pressure,
+        frame: &[u8],
+    ) -> Result<(), Refusal> {
         let shards = self.context.shards;
         let collection = self.context.collection(header.collection)?;
         let schema = &collection.spec.schema;
@@ -235,7 +281,7 @@ impl Reactor {
         let ticket = self.forwards.last_ticket;
         let missing = parts.len();
         let scattered =
-            Scattered { session, header: *header, missing, outcome: Outcome::default(), lsn: 0, error: None };
+            Scattered { session, header: *header, missing, pressure, outcome: Outcome::default(), lsn: 0, error: None };
         self.forwards.waiting.insert(ticket, scattered);
         for (home, mut frame) in parts {
             self.copied_bytes += frame.len() as u64;
@@ -252,26 +298,34 @@ impl Reactor {
 
     /// A part of an operation has come in whose rows live here.
     pub(super) fn forwarded_in(&mut self, from: usize, ticket: u64, frame: Box<[u8]>) {
-        self.forwards.inbox.push_back((from, ticket, frame));
+        self.forwards.inbox.push_back(Forwarded { from, ticket, frame, pressure: Pressure::NONE });
     }
 
     /// Works on forwarded parts as long as the log has room.
     pub(super) fn retry_forwards(&mut self) {
-        while let Some((from, ticket, frame)) = self.forwards.inbox.pop_front() {
-            if let Some(error) = self.shard.refusal() {
-                self.finish_write(Ticket::Peer { from, ticket }, Err(error));
+        while let Some(Forwarded { from, ticket, frame, pressure }) = self.forwards.inbox.pop_front() {
+            // A shard that stops while it replays takes nothing any more.
+            let stops = self.stopping && self.replaying.is_some();
+            if let Some(error) = self.shard.refusal().or(stops.then_some(engine::Error::Stopping)) {
+                self.finish_write(Ticket::Peer { from, ticket, pressure }, Err(error));
                 continue;
             }
             let buffer = if frame.len() > COPY_BYTES_MAX { self.arena.take(HEADROOM + frame.len()) } else { None };
             let no_memory = frame.len() > COPY_BYTES_MAX && buffer.is_none();
             if no_memory || !self.shard.has_room(frame.len()) {
-                self.forwards.inbox.push_front((from, ticket, frame));
+                let why = match (self.is_replaying(), no_memory) {
+                    (true, _) => Held::Recovery,
+                    (false, true) => Held::Buffers,
+                    (false, false) => Held::Log,
+                };
+                let pressure = pressure | why.pressure();
+                self.forwards.inbox.push_front(Forwarded { from, ticket, frame, pressure });
                 return;
             }
             let head = frame.first_chunk::<HEADER_BYTES>().expect("made by a peer");
             let header = Header::decode(head).expect("made by a peer");
             let staged = stage(&mut self.shard, &header, &frame);
-            let peer = Ticket::Peer { from, ticket };
+            let peer = Ticket::Peer { from, ticket, pressure };
             let admitted = match (staged, buffer) {
                 (Ok((staged, crc)), Some(mut buffer)) => {
                     buffer[HEADROOM..HEADROOM + frame.len()].copy_from_slice(&frame);
@@ -290,15 +344,16 @@ impl Reactor {
                 Ok(Admission::Acknowledged(peer, rows, lsn)) => {
                     self.finish_write(peer, Ok((accepted(&header, rows), lsn)));
                 }
-                Err(error) => self.finish_write(Ticket::Peer { from, ticket }, Err(error)),
+                Err(error) => self.finish_write(Ticket::Peer { from, ticket, pressure }, Err(error)),
             }
         }
     }
 
     /// A part of one of our operations is done.
-    pub(super) fn forwarded_back(&mut self, ticket: u64, result: engine::Result<(Outcome, Lsn)>) {
+    pub(super) fn forwarded_back(&mut self, ticket: u64, pressure: Pressure, result: engine::Result<(Outcome, Lsn)>) {
         let scattered = self.forwards.waiting.get_mut(&ticket).expect("answered once a part");
         scattered.missing -= 1;
+        scattered.pressure = scattered.pressure | pressure;
         match result {
             Ok((outcome, lsn)) => {
                 scattered.outcome.rows += outcome.rows;
@@ -311,30 +366,36 @@ impl Reactor {
         if scattered.missing > 0 {
             return;
         }
-        let Scattered { session, header, outcome, lsn, error, .. } =
+        let Scattered { session, header, pressure, outcome, lsn, error, .. } =
             self.forwards.waiting.remove(&ticket).expect("present");
         let result = error.map_or(Ok((outcome, lsn)), Err);
-        self.answer_write(session, &header, result);
+        self.answer_write(session, &header, pressure, result);
     }
 
     /// Tells whoever waits what became of an operation.
     pub(super) fn finish_write(&mut self, ticket: Ticket, result: engine::Result<(Outcome, Lsn)>) {
         match ticket {
-            Ticket::Peer { from, ticket } => {
+            Ticket::Peer { from, ticket, pressure } => {
                 if from == self.context.index {
-                    self.forwarded_back(ticket, result);
+                    self.forwarded_back(ticket, pressure, result);
                 } else {
-                    self.post(from, Message::Forwarded { ticket, result });
+                    self.post(from, Message::Forwarded { ticket, pressure, result });
                 }
             }
-            Ticket::Client { session, header } => self.answer_write(session, &header, result),
+            Ticket::Client { session, header, pressure } => self.answer_write(session, &header, pressure, result),
         }
     }
 
-    fn answer_write(&mut self, session: SessionId, header: &Header, result: engine::Result<(Outcome, Lsn)>) {
+    fn answer_write(
+        &mut self,
+        session: SessionId,
+        header: &Header,
+        pressure: Pressure,
+        result: engine::Result<(Outcome, Lsn)>,
+    ) {
         match result {
             Ok((outcome, lsn)) => {
-                self.reply_with(session, header, false, |output| written(header, outcome, lsn, output));
+                self.reply_with(session, header, false, |output| written(header, outcome, pressure, lsn, output));
                 probes::write_acknowledged(self.context.index, session.slot, header.request_id, lsn);
             }
             Err(error) => self.refuse(session, header, Status::from(&error), &error.to_string()),
@@ -356,21 +417,21 @@ fn stage(
 
 /// What is known of an operation that is acknowledged before it is published: how many rows or ids it names.
 fn accepted(header: &Header, count: u32) -> Outcome {
-    if header.opcode == Opcode::Delete.code() {
+    if !is_write(header) {
         Outcome { deleted: count, ..Outcome::default() }
     } else {
         Outcome { rows: count, ..Outcome::default() }
     }
 }
 
-fn written(header: &Header, outcome: Outcome, lsn: Lsn, output: &mut Vec<u8>) {
-    let is_delete = header.opcode == Opcode::Delete.code();
+fn written(header: &Header, outcome: Outcome, pressure: Pressure, lsn: Lsn, output: &mut Vec<u8>) {
+    let is_delete = !is_write(header);
     codec::encode_frame(header.reply(), output, |body| {
         if is_delete {
-            Deleted { deleted: outcome.deleted, lsn }.encode(body);
+            Deleted { deleted: outcome.deleted, pressure, lsn }.encode(body);
         } else {
             let Outcome { rows, replaced, .. } = outcome;
-            Written { rows, inserted: rows - replaced, replaced, lsn }.encode(body);
+            Written { rows, inserted: rows - replaced, replaced, pressure, lsn }.encode(body);
         }
     });
 }

@@ -101,6 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let reply = search(&collection, &target, &queries, &options)?;
     show(arguments, &reply, leave_out.as_deref());
+    if reply.is_recovering {
+        eprintln!("the server is replaying its log after a start: the newest rows may be missing");
+    }
     Ok(())
 }
 
@@ -253,7 +256,7 @@ fn json_results(reply: &SearchReply, query: usize, found: &[Found<'_>]) -> Value
         }
         Value::Object(object)
     };
-    json!({ "query": query, "results": found.iter().map(result).collect::<Vec<_>>(), "index_lag": reply.index_lag })
+    json!({ "query": query, "results": found.iter().map(result).collect::<Vec<_>>(), "index_lag": reply.index_lag, "recovering": reply.is_recovering })
 }
 
 /// Results for people.
@@ -300,7 +303,7 @@ mod tests {
     fn results_keep_their_place_and_leave_out_the_row_itself() {
         let hit = |id: u64, distance: f32| net::client::Hit { id: Id::U64(id), distance };
         let hits = vec![vec![hit(7, 0.0), hit(1, 0.5), hit(2, 0.6)], vec![hit(3, 0.1)]];
-        let reply = SearchReply { hits, index_lag: 0, columns: None };
+        let reply = SearchReply { hits, index_lag: 0, is_recovering: false, columns: None };
         let found = results(&reply, 2, Some("7"));
         assert_eq!(found[0], [(1, &Id::U64(1), 0.5), (2, &Id::U64(2), 0.6)]);
         assert_eq!(found[1], [(3, &Id::U64(3), 0.1)]);

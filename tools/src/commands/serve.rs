@@ -25,7 +25,14 @@ pub struct Arguments {
     /// Number of shards, each a thread on a core of its own [default: one per core]
     #[arg(long, env = "BROADHEAD_SHARDS", value_name = "N")]
     shards: Option<usize>,
-    /// Configuration file in TOML: data, listen, admin, shards.
+    /// Bytes of rows and graphs above which writes are refused; 0 for no limit [default: 80 % of the memory of the machine or
+    /// control group]
+    #[arg(long, env = "BROADHEAD_MEMORY_BUDGET", value_name = "BYTES")]
+    memory_budget: Option<u64>,
+    /// Rows of a collection that may wait for the indexer; writers are slowed down above [default: any number]
+    #[arg(long, env = "BROADHEAD_INDEX_LAG_MAX", value_name = "ROWS")]
+    index_lag_max: Option<u64>,
+    /// Configuration file in TOML: data, listen, admin, shards, memory_budget, index_lag_max.
     #[arg(long, env = "BROADHEAD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the port for clients to this file once it is open.
@@ -40,7 +47,8 @@ impl Arguments {
             Some(path) => Settings::from_file(path)?,
             None => Settings::default(),
         };
-        let flags = Settings { data: self.data, listen: self.listen, admin: self.admin, shards: self.shards };
+        let Arguments { data, listen, admin, shards, memory_budget, index_lag_max, .. } = self;
+        let flags = Settings { data, listen, admin, shards, memory_budget, index_lag_max };
         flags.or(file).resolve()
     }
 }
@@ -61,6 +69,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         listen: config.listen,
         admin: config.admin,
         shards: config.shards.unwrap_or(0),
+        memory_budget: config.memory_budget,
+        index_lag_max: config.index_lag_max,
         ..ServerOptions::default()
     };
     let mut announced = Ok(());

@@ -129,7 +129,8 @@ impl Data {
     /// Schema of the batches.
     pub fn schema(&self) -> SchemaRef {
         let vector = Field::new(VECTOR_NAME, self.element.column_type(self.dimension), false);
-        let vector = vector.with_metadata([(ROLE, "vector"), (METRIC, self.metric.name()), (ELEMENT, self.element.name())]);
+        let vector =
+            vector.with_metadata([(ROLE, "vector"), (METRIC, self.metric.name()), (ELEMENT, self.element.name())]);
         let id = Field::new(ID_NAME, DataType::UInt64, false).with_metadata([(ROLE, "id")]);
         Arc::new(Schema::new(vec![id, Field::new(ROUND_NAME, DataType::UInt32, false), vector]))
     }

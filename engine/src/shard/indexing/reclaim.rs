@@ -66,7 +66,8 @@ impl Indexing {
         let jobs = || self.jobs.iter().filter(|job| job.collection.spec.id == reclaim.collection);
         let nodes = jobs().map(|job| job.indexer.graph().nodes()).max().unwrap_or(0);
         let rows = reclaim.dead.len() as u64 * u64::from(crate::hnsw::BLOCK_ROWS);
-        let is_worth_it = reclaim.dead.len() >= (member.writer.chunks() / CHUNKS_PART).max(1) && rows * NODES_PART >= nodes;
+        let is_worth_it =
+            reclaim.dead.len() >= (member.writer.chunks() / CHUNKS_PART).max(1) && rows * NODES_PART >= nodes;
         if self.paused || !reclaim.leaving.is_empty() || reclaim.dead.is_empty() || !is_worth_it {
             return;
         }
@@ -122,8 +123,7 @@ impl Job {
     fn begin_sweep(&mut self, shard: usize, shards: usize, send: &mut impl FnMut(usize, Message)) {
         debug_assert!(self.own_sweep.is_none());
         self.batches += 1;
-        let batch =
-            EdgeBatch { collection: self.collection.spec.id, vector: self.vector as u16, number: self.batches };
+        let batch = EdgeBatch { collection: self.collection.spec.id, vector: self.vector as u16, number: self.batches };
         self.own_sweep = Some(OwnSweep { number: batch.number, answers_missing: shards });
         self.sweeps.push_back((shard, batch));
         for other in (0..shards).filter(|&other| other != shard) {

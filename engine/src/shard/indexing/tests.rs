@@ -104,7 +104,11 @@ impl Simulation {
         let view = region.view();
         let mut scratch = Scratch::default();
         let runs = (0..self.shards.len()).flat_map(|shard| {
-            region.runs(shard, 0..view.len(shard)).into_iter().flat_map(|run| run.slots()).map(move |slot| (shard, slot))
+            region
+                .runs(shard, 0..view.len(shard))
+                .into_iter()
+                .flat_map(|run| run.slots())
+                .map(move |slot| (shard, slot))
         });
         let missed = runs.filter(|&(shard, slot)| {
             let row = region.row(shard, slot);
@@ -162,7 +166,8 @@ fn dead_chunks_leave_the_graph_and_are_used_again() {
             let member = partition.member_mut(1).unwrap();
             (0..(ROWS / 2) as u32).for_each(|slot| member.writer.delete(slot));
         }
-        let ids = |shard| (0..FLOOD_IDS).filter(|id| crate::placement::home(IdRef::U64(*id), 2) == shard).collect::<Vec<_>>();
+        let ids =
+            |shard| (0..FLOOD_IDS).filter(|id| crate::placement::home(IdRef::U64(*id), 2) == shard).collect::<Vec<_>>();
         let mut ids = [0, 1].map(|shard| ids(shard).into_iter().cycle());
         for round in 0..250 {
             for (at, ids) in ids.iter_mut().enumerate() {

@@ -267,12 +267,16 @@ fn shard_script(terms: Terms) -> Script {
                     let view = BatchView::parse(&schema, &body).unwrap();
                     assert!((0..view.rows()).all(|row| home(view.id(row), terms.shards.into()) == usize::from(shard)));
                     let rows = view.rows() as u32;
-                    peer.answer(&request, |out| Written { rows, inserted: rows, replaced: 0, lsn: 1 }.encode(out));
+                    peer.answer(&request, |out| {
+                        Written { rows, inserted: rows, lsn: 1, ..Written::default() }.encode(out)
+                    });
                 }
                 Opcode::Delete => {
                     let ids = codec::rows::decode_delete(&body).unwrap();
                     assert!(ids.iter().all(|id| home(id, terms.shards.into()) == usize::from(shard)));
-                    peer.answer(&request, |out| Deleted { deleted: ids.len() as u32, lsn: 1 }.encode(out));
+                    peer.answer(&request, |out| {
+                        Deleted { deleted: ids.len() as u32, lsn: 1, ..Deleted::default() }.encode(out)
+                    });
                 }
                 Opcode::CreateCollection => {
                     let create = codec::Create::decode(&body).unwrap();
@@ -304,7 +308,7 @@ fn rows_and_deletes_go_to_their_home() {
     assert_eq!(client.server().shards, 3);
     let books = client.create_collection("books", schema().arrow(), CollectionOptions::default()).unwrap();
     let report = books.write(&batch(0..100), Ack::Durable).unwrap().wait().unwrap();
-    assert_eq!(report, WriteReport { rows: 100, inserted: 100, replaced: 0 });
+    assert_eq!(report, WriteReport { rows: 100, inserted: 100, ..WriteReport::default() });
     let ids = Ids::U64((0..50).collect());
     assert_eq!(books.delete(&ids, Ack::Durable).unwrap().wait().unwrap().deleted, 50);
     assert_eq!(fake.accepted.load(Ordering::SeqCst), 3, "one connection per shard");

@@ -1,0 +1,104 @@
+//! Writers that are held back or refused are told why: the memory budget, the limit on rows that wait for the indexer.
+
+use engine::shard::Pressure;
+use net::client::{Ack, Client, Collection, Ids};
+use net::codec::Status;
+use net::server::ServerOptions;
+use serde_json::Value;
+use tests::rows::{Content, batch, check_searchable, content, create};
+use tests::server::{Server, options};
+use tests::wait_until;
+
+const DIMENSION: usize = 64;
+const BATCH_ROWS: u64 = 1_000;
+
+fn rows(first: u64) -> Vec<(u64, u64)> {
+    (first..first + BATCH_ROWS).map(|id| (id, 1)).collect()
+}
+
+fn write(collection: &Collection, rows: &[(u64, u64)]) -> Result<Pressure, net::Error> {
+    Ok(collection.write(&batch(rows, DIMENSION), Ack::Durable)?.wait()?.pressure)
+}
+
+/// A counter, summed over the shards.
+fn counter(client: &Client, name: &str) -> u64 {
+    let stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+    let shards = stats["shards"].as_array().expect("a list");
+    shards.iter().map(|shard| shard[name].as_u64().expect("a number")).sum()
+}
+
+#[test]
+fn writes_beyond_the_memory_budget_are_refused_and_leave_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let budget = ServerOptions { memory_budget: Some(48 << 20), ..options(directory.path(), 1) };
+    let server = Server::try_start(budget).expect("the server starts");
+    let client = server.client();
+    let collection = create(&client, "rows", DIMENSION);
+    let (mut expected, mut seen, mut first) = (Content::new(), Pressure::NONE, 0);
+    let refused = loop {
+        match write(&collection, &rows(first)) {
+            Ok(pressure) => seen = seen | pressure,
+            Err(error) => break error,
+        }
+        expected.extend(rows(first));
+        first += BATCH_ROWS;
+        assert!(first * DIMENSION as u64 * 4 < 48 << 20, "more was taken than the budget allows");
+    };
+    assert_eq!(refused.status(), Some(Status::MemoryBudget), "{refused}");
+    assert!(!expected.is_empty() && seen.contains(Pressure::MEMORY), "no warning came: {seen:?}");
+    assert_eq!(counter(&client, "refused_for_memory"), 1);
+
+    // Everything else goes on.
+    assert!(content(&collection) == expected, "what was refused left a trace");
+    check_searchable(&collection, expected.iter().step_by(expected.len() / 5), DIMENSION);
+    let gone: Vec<u64> = (0..100).collect();
+    let deleted = collection.delete(&Ids::U64(gone.clone()), Ack::Durable).expect("good ids").wait();
+    assert_eq!(deleted.expect("it is done").deleted, 100);
+    expected.retain(|id, _| !gone.contains(id));
+    assert!(content(&collection) == expected);
+
+    // There is room again once a collection is gone.
+    client.drop_collection("rows").expect("it is there");
+    let other = create(&client, "other", DIMENSION);
+    wait_until("writes are taken again", || write(&other, &rows(0)).is_ok());
+    server.stop();
+}
+
+#[test]
+fn writers_are_slowed_down_to_the_indexer_and_told_so() {
+    const LAG_MAX: u64 = 2_000;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let limited = ServerOptions { index_lag_max: Some(LAG_MAX), ..options(directory.path(), 2) };
+    let server = Server::try_start(limited).expect("the server starts");
+    let client = server.client();
+    let collection = create(&client, "rows", DIMENSION);
+    let mut expected = Content::new();
+    for number in 0..12 {
+        let rows = rows(number * BATCH_ROWS);
+        write(&collection, &rows).expect("it is written");
+        expected.extend(rows);
+        let status = collection.index_status().expect("an answer");
+        let lag = status.rows - status.indexed;
+        assert!(lag <= LAG_MAX + BATCH_ROWS, "{lag} rows wait for the indexer after batch {number}");
+    }
+    let held = |wanted| client.held_writes().into_iter().find(|(reason, _)| *reason == wanted).map(|held| held.1);
+    assert!(held(Pressure::INDEX_LAG) >= Some(1), "{:?}", client.held_writes());
+    assert!(counter(&client, "held_index_lag_us") > 0);
+    // Deletes take no part in it.
+    let deleted = collection.delete(&Ids::U64(vec![5]), Ack::Durable).expect("good ids").wait().expect("it is done");
+    assert_eq!((deleted.deleted, deleted.pressure.contains(Pressure::INDEX_LAG)), (1, false));
+    expected.remove(&5);
+    assert!(content(&collection) == expected);
+    server.stop();
+}
+
+#[test]
+fn a_writer_that_nothing_holds_back_is_told_of_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let collection = create(&server.client(), "rows", DIMENSION);
+    // The very first segment of the log may have to be waited for.
+    write(&collection, &rows(0)).expect("it is written");
+    assert_eq!(write(&collection, &rows(0)).expect("it is written"), Pressure::NONE);
+    server.stop();
+}
