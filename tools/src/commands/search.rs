@@ -308,7 +308,8 @@ mod tests {
         assert_eq!(found[0], [(1, &Id::U64(1), 0.5), (2, &Id::U64(2), 0.6)]);
         assert_eq!(found[1], [(3, &Id::U64(3), 0.1)]);
         let json = json_results(&reply, 0, &found[0]).to_string();
-        assert_eq!(json, r#"{"index_lag":0,"query":0,"results":[{"distance":0.5,"id":1},{"distance":0.6,"id":2}]}"#);
+        let expected = r#"{"index_lag":0,"query":0,"recovering":false,"results":[{"distance":0.5,"id":1},{"distance":0.6,"id":2}]}"#;
+        assert_eq!(json, expected);
     }
 
     #[test]
