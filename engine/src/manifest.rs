@@ -187,7 +187,9 @@ impl Manifest {
 
 /// Makes the names in a directory durable.
 pub fn sync_directory(path: &Path) -> Result<()> {
-    let sync = || File::open(path)?.sync_all();
+    // The parent of a relative path of one name is the empty path.
+    let directory = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let sync = || File::open(directory)?.sync_all();
     sync().map_err(|source| Error::Io { operation: "sync", path: path.to_path_buf(), source })
 }
 
@@ -233,6 +235,12 @@ mod tests {
     fn sample() -> Manifest {
         let snapshot = SnapshotEntry { number: 3, lsn: vec![10, 20], collections: Vec::new() };
         Manifest { snapshot: Some(snapshot), ..Manifest::empty(2) }
+    }
+
+    #[test]
+    fn the_directory_of_a_bare_name_is_the_current_one() {
+        let parent = Path::new("data").parent().expect("it has one");
+        sync_directory(parent).expect("the current directory");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Arguments {
     /// How nearness is measured.
     #[arg(long, value_enum, default_value = "cosine")]
     pub metric: Metric,
-    /// Element type that vectors are stored as, for a new collection; numbers are rounded to it [default: the file's; of
+    /// Element type that vectors are stored as, for a new collection; numbers are rounded to it, not scaled [default: the file's; of
     /// f64 and of JSON, which is read as f32, it is f32]
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub element: Option<ElementType>,
