@@ -1,7 +1,6 @@
 //! Whole frames: header and body together.
 
-use crc_fast::{CrcAlgorithm, checksum_combine};
-
+use super::combine::combine;
 use super::header::{FrameError, HEADER_BYTES, Header, crc, flags};
 use super::status::Status;
 
@@ -42,7 +41,7 @@ pub fn check_body(header: &Header, body: &[u8]) -> Result<(), FrameError> {
 
 /// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.
 pub fn frame_crc(header: &[u8; HEADER_BYTES], body_crc: u32, body_len: u64) -> u32 {
-    checksum_combine(CrcAlgorithm::Crc32Iscsi, u64::from(crc(header)), u64::from(body_crc), body_len) as u32
+    combine(crc(header), body_crc, body_len)
 }
 
 /// Bytes of the message in an error reply; what is longer is cut.

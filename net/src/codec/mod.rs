@@ -11,6 +11,7 @@
 //! other languages is `net/PROTOCOL.md`.
 
 pub mod collection;
+mod combine;
 pub mod fields;
 pub mod frame;
 pub mod handshake;
@@ -22,6 +23,7 @@ pub mod search;
 pub mod status;
 
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
+pub(crate) use combine::combine;
 pub use frame::{check_body, encode_error, encode_frame, frame_crc, seal_frame};
 pub use handshake::{Hello, Welcome};
 pub(crate) use header::crc;
