@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crc_fast::{CrcAlgorithm, checksum_combine};
 use engine::batch::{BatchView, Values};
 use engine::schema::Schema;
 
@@ -52,7 +51,7 @@ impl<const COLUMNS: usize> RewritableWrite<COLUMNS> {
             let columns = part.message.get_disjoint_mut(place.columns.clone()).expect("columns do not overlap");
             fill(part.shard, place.rows, columns);
             let head_crc = codec::crc(&part.message[..place.tail]);
-            part.crc = combine(head_crc, place.tail_crc, part.message.len() - place.tail);
+            part.crc = codec::combine(head_crc, place.tail_crc, (part.message.len() - place.tail) as u64);
         }
     }
 }
@@ -70,10 +69,4 @@ impl<const COLUMNS: usize> Place<COLUMNS> {
         let tail = columns.iter().map(|column| column.end).max().unwrap_or(0);
         Ok(Place { rows: view.rows(), columns, tail, tail_crc: codec::crc(&part.message[tail..]) })
     }
-}
-
-fn combine(head_crc: u32, tail_crc: u32, tail_bytes: usize) -> u32 {
-    let combined =
-        checksum_combine(CrcAlgorithm::Crc32Iscsi, u64::from(head_crc), u64::from(tail_crc), tail_bytes as u64);
-    combined as u32
 }

@@ -151,7 +151,8 @@ impl Run<'_> {
             return false;
         }
         match self.load.until {
-            Until::Time(time) => due >= start + time,
+            // A load that is behind its schedule ends in time as well.
+            Until::Time(time) => due.max(Instant::now()) >= start + time,
             Until::Rows(rows) => self.claimed.fetch_add(self.load.batch_rows as u64, Ordering::Relaxed) >= rows,
         }
     }
