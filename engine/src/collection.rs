@@ -143,6 +143,11 @@ impl Collection {
         self.region.bytes_committed() + graphs.sum::<u64>()
     }
 
+    /// Bytes of the rows that a search can find, without their texts.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_rows() * self.region.row_bytes()
+    }
+
     /// Number of shards.
     pub fn shards(&self) -> usize {
         self.region.shards()

@@ -25,6 +25,10 @@ use crate::wal::Lsn;
 /// A shard that has not turned for this long is reported.
 pub const STALL: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(250);
+/// A snapshot is worth while when the log is one part in so many longer than the rows that live.
+const SNAPSHOT_SLACK: u64 = 2;
+/// Wait after a snapshot that failed.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// How the control thread works.
 #[derive(Clone, Debug)]
@@ -46,6 +50,7 @@ pub struct Control {
     shards: Vec<Arc<ShardMetrics>>,
     requests: VecDeque<(usize, u64, ControlRequest)>,
     answers: Vec<(usize, Message)>,
+    trims: Vec<(usize, Lsn)>,
     /// Shards that have all their rows.
     recovered: usize,
     watchdog: Watchdog,
@@ -71,6 +76,7 @@ impl Control {
             shards,
             requests: VecDeque::new(),
             answers: Vec::new(),
+            trims: Vec::new(),
             recovered: 0,
             watchdog,
             snapshot_due: Instant::now(),
@@ -88,6 +94,7 @@ impl Control {
                 let reply = self.serve(request);
                 self.send(from, Message::Reply { ticket, reply });
             }
+            self.trim_logs();
             self.snapshot_if_due();
         }
         while let Some((from, ticket, _)) = self.requests.pop_front() {
@@ -105,9 +112,11 @@ impl Control {
     /// Takes messages in, waiting for the first up to `timeout`; looks after the shards.
     fn listen(&mut self, timeout: Duration) {
         let (requests, answers, recovered) = (&mut self.requests, &mut self.answers, &mut self.recovered);
+        let trims = &mut self.trims;
         let mut take = |from, message| match message {
             Message::Request { ticket, request } => requests.push_back((from, ticket, request)),
             Message::Recovered => *recovered += 1,
+            Message::Trim(lsn) => trims.push((from, lsn)),
             other => answers.push((from, other)),
         };
         if self.port.drain(limits::MESH_DRAIN_MAX, &mut take) == 0 && self.port.prepare_sleep() {
@@ -262,17 +271,44 @@ impl Control {
         Ok(bytes)
     }
 
+    /// Writes down which parts of the logs are no longer needed; then they may go.
+    fn trim_logs(&mut self) {
+        if self.trims.is_empty() {
+            return;
+        }
+        let trims = std::mem::take(&mut self.trims);
+        let mut manifest = self.manifest.clone();
+        for &(shard, lsn) in &trims {
+            manifest.log_from[shard] = manifest.log_from[shard].max(lsn);
+        }
+        match manifest.write(&self.options.data) {
+            Ok(()) => self.manifest = manifest,
+            Err(error) => tracing::error!(%error, "the manifest could not be written; the log is kept"),
+        }
+        for (shard, _) in trims {
+            self.send(shard, Message::Trimmed(self.manifest.log_from[shard]));
+        }
+    }
+
     fn snapshot_if_due(&mut self) {
         let wal_bytes: u64 = self.shards.iter().map(|shard| shard.wal_live_bytes.get()).sum();
         let limit = self.options.snapshot_wal_bytes;
         if limit == 0 || wal_bytes < limit || Instant::now() < self.snapshot_due {
             return;
         }
-        if let Err(error) = self.snapshot() {
+        // A log that is hardly longer than what lives in it is as good as a snapshot.
+        let live_bytes: u64 = self.collections.iter().map(|collection| collection.live_bytes()).sum();
+        if wal_bytes < live_bytes + live_bytes / SNAPSHOT_SLACK {
+            return;
+        }
+        let started = Instant::now();
+        let written = self.snapshot();
+        if let Err(error) = &written {
             tracing::error!(%error, "the snapshot failed; the log is kept");
         }
-        // A snapshot that frees nothing, or fails, is not tried again at once.
-        self.snapshot_due = Instant::now() + Duration::from_secs(30);
+        // Snapshots take half of the time at most; one that failed is not tried again at once.
+        let pause = if written.is_ok() { started.elapsed() } else { RETRY };
+        self.snapshot_due = Instant::now() + pause;
     }
 }
 

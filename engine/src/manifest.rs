@@ -42,6 +42,8 @@ pub struct Manifest {
     pub collections: Vec<CollectionEntry>,
     /// Newest whole snapshot of this generation.
     pub snapshot: Option<SnapshotEntry>,
+    /// Per shard: all that the log before this LSN wrote has been replaced since, or is in the snapshot.
+    pub log_from: Vec<Lsn>,
 }
 
 /// One collection.
@@ -119,7 +121,7 @@ impl CollectionEntry {
 impl Manifest {
     /// The manifest of an empty directory.
     pub fn empty(shards: usize) -> Manifest {
-        Manifest { generation: 1, shards, next_collection: 1, collections: Vec::new(), snapshot: None }
+        Manifest { generation: 1, shards, next_collection: 1, collections: Vec::new(), snapshot: None, log_from: vec![0; shards] }
     }
 
     /// Reads the manifest of `data`; `None` when there is none.
@@ -167,6 +169,12 @@ impl Manifest {
         file.sync_all().map_err(io("sync", &beside))?;
         std::fs::rename(&beside, &path).map_err(io("rename", &beside))?;
         sync_directory(data)
+    }
+
+    /// First LSN of a shard's log that a start needs.
+    pub fn replay_from(&self, shard: usize) -> Lsn {
+        let snapshot = self.snapshot.as_ref().and_then(|snapshot| snapshot.lsn.get(shard)).copied().unwrap_or(0);
+        self.log_from.get(shard).copied().unwrap_or(0).max(snapshot + 1)
     }
 
     /// Directory of this generation.

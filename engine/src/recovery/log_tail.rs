@@ -23,7 +23,7 @@ impl<S: Storage> LogTail<S> {
     /// As [`Replay::begin`].
     pub fn begin(opened: &Opened, mut storage: S, decode: Decode, progress: Arc<Progress>) -> Result<LogTail<S>> {
         let shard = storage.shard();
-        let from: Lsn = opened.manifest.snapshot.as_ref().map_or(0, |snapshot| snapshot.lsn[shard]) + 1;
+        let from: Lsn = opened.manifest.replay_from(shard);
         let replay = Replay::begin(&mut storage, from)?;
         let total_bytes = replay.total_bytes(&storage);
         progress.expect(total_bytes);
@@ -39,7 +39,7 @@ impl<S: Storage> LogTail<S> {
         let (decode, shard) = (self.decode, self.storage.shard());
         let before = self.replay.passed_bytes();
         let resume = self.replay.step(&mut self.storage, bytes_max, &mut |lsn, payload| {
-            let applied = decode(payload).and_then(|operation| apply(partition, operation));
+            let applied = decode(payload).and_then(|operation| apply(partition, operation, lsn));
             applied.map_err(|cause| Error::Unreplayable { shard, lsn, cause: Box::new(cause) })
         })?;
         let passed = self.replay.passed_bytes();

@@ -26,6 +26,7 @@ use crate::hnsw::Indexer;
 use crate::manifest::{DirectoryLock, FILE_NAME, Manifest, create_directory};
 use crate::shard::{Member, Operation, Partition};
 use crate::snapshot;
+use crate::wal::Lsn;
 
 /// Turns a log record's payload into an operation. Whoever wrote the payload knows how.
 pub type Decode = for<'a> fn(&'a [u8]) -> Result<Operation<'a>>;
@@ -172,14 +173,17 @@ pub fn load_shard(opened: &Opened, shard: usize, progress: &Progress) -> Result<
         };
         partition.install(member);
     }
+    if manifest.snapshot.is_some() {
+        partition.has_snapshot();
+    }
     Ok(partition)
 }
 
 /// Applies an operation of the log as if it came now. One on a collection that was dropped later does nothing.
-fn apply(partition: &mut Partition, operation: Operation<'_>) -> Result<()> {
+fn apply(partition: &mut Partition, operation: Operation<'_>, lsn: Lsn) -> Result<()> {
     match partition.stage(operation) {
         Ok(staged) => {
-            partition.publish(staged);
+            partition.publish(staged, lsn);
             Ok(())
         }
         Err(Error::UnknownCollection { .. }) => Ok(()),

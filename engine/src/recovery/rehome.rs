@@ -51,7 +51,7 @@ pub fn rehome(data: &Path, old: &Manifest, shards: usize, decode: Decode, progre
         homes.load(data, old, shard, progress)?;
         let config = DiskConfig::new(old.shard_directory(data, shard), shard);
         let mut storage = DiskStorage::open(config, ring.clone())?;
-        let from = old.snapshot.as_ref().map_or(0, |snapshot| snapshot.lsn[shard]) + 1;
+        let from = old.replay_from(shard);
         let mut replay = Replay::begin(&mut storage, from)?;
         progress.expect(replay.total_bytes(&storage));
         let mut sink = |lsn, payload: &[u8]| {
@@ -66,7 +66,7 @@ pub fn rehome(data: &Path, old: &Manifest, shards: usize, decode: Decode, progre
         }
         progress.add(replay.total_bytes(&storage).saturating_sub(passed));
     }
-    let mut manifest = Manifest { generation: old.generation + 1, shards, snapshot: None, ..old.clone() };
+    let mut manifest = Manifest { generation: old.generation + 1, shards, snapshot: None, log_from: vec![0; shards], ..old.clone() };
     // A generation of this number that no manifest named was cut off half-way.
     let directory = manifest.generation_directory(data);
     if directory.exists() {
@@ -114,7 +114,7 @@ impl Homes {
                     let of_home = ids.iter().filter(|&id| placement::home(id, shards) == home);
                     let list = IdList::from_ids(schema.id_kind(), of_home);
                     if !list.view().is_empty() {
-                        apply(partition, Operation::Delete { collection, ids: list.view() })?;
+                        apply(partition, Operation::Delete { collection, ids: list.view() }, 0)?;
                     }
                 }
                 Ok(())
@@ -126,7 +126,7 @@ impl Homes {
         for part in batch.split(self.partitions.len(), 0)? {
             let fingerprint = schema.fingerprint();
             let operation = Operation::Write { collection, fingerprint, batch: &part.message };
-            apply(&mut self.partitions[part.shard], operation)?;
+            apply(&mut self.partitions[part.shard], operation, 0)?;
         }
         Ok(())
     }

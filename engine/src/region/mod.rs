@@ -281,6 +281,11 @@ impl Region {
         Error::OutOfMemory { what: "columns of a collection", bytes: self.bytes_committed(), source }
     }
 
+    /// Memory of a row, in bytes, without its text.
+    pub fn row_bytes(&self) -> u64 {
+        self.row_bytes
+    }
+
     /// Memory used, of all shards and columns, in bytes.
     pub fn bytes_committed(&self) -> u64 {
         self.memory.iter().map(|memory| memory.load(Ordering::Relaxed)).sum()

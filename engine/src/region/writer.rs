@@ -365,6 +365,11 @@ impl RegionWriter {
         !self.dead.is_empty()
     }
 
+    /// Whether no row lives that was among the ordinals of a chunk's number.
+    pub fn is_spent(&self, number: u64) -> bool {
+        self.order.get(&number).is_none_or(|&chunk| self.region.chunks.dead(self.shard, chunk) == CHUNK_ROWS)
+    }
+
     /// Chunks in use.
     pub fn chunks(&self) -> usize {
         self.order.len()

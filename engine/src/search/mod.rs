@@ -149,16 +149,12 @@ impl Search {
             &mut scratch.found,
         );
         probes::query_traversed(self.collection.spec.id, scratch.found.len());
-        // Codes order candidates nearly as the full vectors do: a few beyond k are enough.
-        let depth = (2 * self.request.k + 10).min(scratch.found.len());
+        let depth = rerank_depth(self.request.k).min(scratch.found.len());
         scratch.rows.clear();
         scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
         scratch.distances.resize(depth, 0.0);
         index.space.exact(vector, &scratch.rows, &mut scratch.distances);
-        let top = &mut self.tops[query];
-        for (&row, &distance) in scratch.rows.iter().zip(&scratch.distances) {
-            top.push(Hit { distance, row });
-        }
+        self.tops[query].push_all(&scratch.rows, &scratch.distances);
         probes::query_ranked(self.collection.spec.id, depth);
     }
 
@@ -178,6 +174,12 @@ impl Search {
     pub fn take_hits(&mut self) -> Vec<Vec<Hit>> {
         std::mem::take(&mut self.tops).into_iter().map(Top::into_sorted).collect()
     }
+}
+
+/// Candidates by codes that are ranked again by their full vectors. Codes order candidates nearly as the full vectors do: a few
+/// beyond `k` are enough.
+fn rerank_depth(k: usize) -> usize {
+    2 * k + 10
 }
 
 /// Memory that searches of one thread use again and again.

@@ -1,10 +1,14 @@
-//! The exact scan, in slices that any core may take.
+//! The scan of rows that no graph holds, in slices that any core may take.
+//!
+//! An exact search compares full vectors. Another one does as the graph does: it compares int8 codes, a quarter of the memory or
+//! less, and ranks the best of them again by their full vectors.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Hit, SearchRequest, Top};
+use super::{SearchRequest, Top};
+use crate::hnsw::Space;
 use crate::collection::Collection;
 use crate::limits;
 use crate::region::View;
@@ -14,7 +18,10 @@ pub struct ScanJob {
     collection: Arc<Collection>,
     request: SearchRequest,
     view: View,
-    slices: Vec<Range<u32>>,
+    /// Rows, and whether they have codes.
+    slices: Vec<(Range<u32>, bool)>,
+    /// The queries as codes; empty where codes are not compared.
+    codes: Vec<Vec<u8>>,
     next: AtomicUsize,
     /// Shard that waits for the scan.
     pub owner: usize,
@@ -32,15 +39,28 @@ impl ScanJob {
         owner: usize,
         ticket: u64,
     ) -> ScanJob {
+        let space = &collection.vectors[request.vector].space;
+        let uses_codes = !request.exact && space.uses_codes() && space.is_ready();
         let mut slices = Vec::new();
         for (shard, &start) in from.iter().enumerate() {
+            // Read after the view: what has codes now has a row in the view or behind it.
+            let coded = if uses_codes { collection.region.coded(request.vector, shard) } else { 0 };
             for run in collection.region.runs(shard, start..view.len(shard)) {
-                let (first, end) = (collection.region.row(shard, run.slot), run.slots().end - run.slot);
-                let starts = (0..end).step_by(limits::SCAN_SLICE_ROWS as usize);
-                slices.extend(starts.map(|at| first + at..first + end.min(at + limits::SCAN_SLICE_ROWS)));
+                let first = collection.region.row(shard, run.slot);
+                for at in (0..run.len).step_by(limits::SCAN_SLICE_ROWS as usize) {
+                    let end = run.len.min(at + limits::SCAN_SLICE_ROWS);
+                    slices.push((first + at..first + end, run.ordinal + u64::from(end) <= coded));
+                }
             }
         }
-        ScanJob { collection, request, view, slices, next: AtomicUsize::new(0), owner, ticket }
+        let bytes = request.queries.len() / request.count;
+        let encode = |query: &[u8]| {
+            let mut code = Vec::new();
+            space.encode_query(query, &mut code);
+            code
+        };
+        let codes = if uses_codes { request.queries.chunks_exact(bytes).map(encode).collect() } else { Vec::new() };
+        ScanJob { collection, request, view, slices, codes, next: AtomicUsize::new(0), owner, ticket }
     }
 
     /// Empty results to collect into.
@@ -51,29 +71,50 @@ impl ScanJob {
     /// Takes the next slice and scans it for every query. False when none is left.
     pub fn run_slice(&self, tops: &mut [Top], scratch: &mut ScanScratch) -> bool {
         // Relaxed: the slices were there before the job was shared, and taking one orders nothing else.
-        let Some(slice) = self.slices.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+        let Some((slice, has_codes)) = self.slices.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
             return false;
         };
         scratch.rows.clear();
         scratch.rows.extend(slice.clone().filter(|&row| self.collection.region.visible(&self.view, row)));
         scratch.distances.resize(scratch.rows.len(), 0.0);
         let space = &self.collection.vectors[self.request.vector].space;
-        let bytes = self.request.queries.len() / self.request.count;
-        for (query, top) in self.request.queries.chunks_exact(bytes).zip(tops) {
-            space.exact(query, &scratch.rows, &mut scratch.distances);
-            for (&row, &distance) in scratch.rows.iter().zip(&scratch.distances) {
-                if distance <= top.bound() {
-                    top.push(Hit { distance, row });
-                }
+        if *has_codes {
+            let depth = super::rerank_depth(self.request.k);
+            scratch.near.resize_with(self.request.count, || Top::new(depth));
+            for (code, near) in self.codes.iter().zip(&mut scratch.near) {
+                space.distances(code, &scratch.rows, &mut scratch.distances);
+                near.push_all(&scratch.rows, &scratch.distances);
             }
+            return true;
+        }
+        for (query, top) in self.queries().zip(tops) {
+            space.exact(query, &scratch.rows, &mut scratch.distances);
+            top.push_all(&scratch.rows, &scratch.distances);
         }
         true
+    }
+
+    /// Ranks what was found by codes by its full vectors. To be called once, when no slice is left.
+    pub fn rerank(&self, tops: &mut [Top], scratch: &mut ScanScratch) {
+        let space = &self.collection.vectors[self.request.vector].space;
+        for ((query, near), top) in self.queries().zip(scratch.near.drain(..)).zip(tops) {
+            scratch.rows.clear();
+            scratch.rows.extend(near.into_sorted().iter().map(|hit| hit.row));
+            scratch.distances.resize(scratch.rows.len(), 0.0);
+            space.exact(query, &scratch.rows, &mut scratch.distances);
+            top.push_all(&scratch.rows, &scratch.distances);
+        }
+    }
+
+    fn queries(&self) -> impl Iterator<Item = &[u8]> {
+        self.request.queries.chunks_exact(self.request.queries.len() / self.request.count)
     }
 
     /// Scans all slices that are left, here and now.
     pub fn run_all(&self) -> Vec<Top> {
         let (mut tops, mut scratch) = (self.tops(), ScanScratch::default());
         while self.run_slice(&mut tops, &mut scratch) {}
+        self.rerank(&mut tops, &mut scratch);
         tops
     }
 }
@@ -83,4 +124,6 @@ impl ScanJob {
 pub struct ScanScratch {
     rows: Vec<u32>,
     distances: Vec<f32>,
+    /// Per query: the nearest by their codes.
+    near: Vec<Top>,
 }

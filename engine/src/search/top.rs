@@ -58,6 +58,15 @@ impl Top {
         }
     }
 
+    /// Offers rows with their distances.
+    pub fn push_all(&mut self, rows: &[u32], distances: &[f32]) {
+        for (&row, &distance) in rows.iter().zip(distances) {
+            if distance <= self.bound() {
+                self.push(Hit { distance, row });
+            }
+        }
+    }
+
     /// Offers all hits of another. A row may be in both: it then has the same distance in both and counts once.
     pub fn merge(&mut self, other: Top) {
         let mut all: Vec<Hit> = self.heap.drain().chain(other.heap).collect();

@@ -107,6 +107,10 @@ pub enum Message {
     SnapshotEnd(Option<Lsn>),
     /// The sender, a shard, has all the rows of its log and takes operations. Said once, to the control thread.
     Recovered,
+    /// A shard's log before this LSN is no longer needed; the control thread writes that down and answers `Trimmed`.
+    Trim(Lsn),
+    /// The log before this LSN may go.
+    Trimmed(Lsn),
     /// Say that you are alive.
     Heartbeat,
     /// Take no more connections and requests, finish what waits, and leave.

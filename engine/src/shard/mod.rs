@@ -66,6 +66,9 @@ pub enum Admission<T> {
     Acknowledged(T, u32, Lsn),
 }
 
+/// Segments of log from which on it is looked at whether some can go; that costs a write of the manifest.
+const TRIM_SEGMENTS_MIN: u64 = 3;
+
 /// One shard over the storage `S`. `T` is the caller's ticket.
 pub struct Shard<S: Storage, T> {
     /// Rows. Shared with the indexing task of the same thread.
@@ -169,7 +172,7 @@ impl<S: Storage, T> Shard<S, T> {
         let mut partition = self.partition.borrow_mut();
         while self.waiting.front().is_some_and(|waiting| waiting.lsn <= durable) {
             let Waiting { lsn, staged, ticket } = self.waiting.pop_front().expect("checked");
-            let outcome = partition.publish(staged);
+            let outcome = partition.publish(staged, lsn);
             probes::region_published(partition.shard(), lsn, outcome.rows, outcome.replaced);
             self.published_lsn = lsn;
             self.totals.add(outcome);
@@ -212,6 +215,16 @@ impl<S: Storage, T> Shard<S, T> {
     /// LSN of the newest operation that is visible.
     pub fn published_lsn(&self) -> Lsn {
         self.published_lsn
+    }
+
+    /// Where the log can be cut off in front, if that frees some of its segments: everything before was replaced since.
+    pub fn trim_point(&mut self) -> Option<Lsn> {
+        let wal = self.wal.as_ref()?;
+        if wal.live_bytes() < TRIM_SEGMENTS_MIN * wal.segment_bytes() {
+            return None;
+        }
+        let needed = self.partition.borrow_mut().log_needed_from(self.published_lsn + 1);
+        (wal.releasable(needed) + 1 >= TRIM_SEGMENTS_MIN as usize).then_some(needed)
     }
 
     /// What was published since the start.

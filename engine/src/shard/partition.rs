@@ -4,6 +4,7 @@
 //! published length, where nobody sees them; it either takes all of the operation or leaves no trace. `publish` makes it
 //! visible, once its record is durable. What is staged and never published (the log failed) is never seen.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::ids::{IdList, IdMap, IdsView};
 use crate::placement;
-use crate::region::{RegionWriter, Run};
+use crate::region::{CHUNK_ROWS, RegionWriter, Run};
 use crate::schema::IdRef;
+use crate::wal::Lsn;
 
 /// What a log record asks for. The log's payload is turned into this by whoever wrote it (the wire codec).
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,8 @@ pub struct Member {
     /// Id to newest row.
     pub ids: IdMap,
     runs: Vec<Run>,
+    /// Chunk numbers of rows that the log holds, ascending, and the record that began each.
+    log_places: VecDeque<(u64, Lsn)>,
 }
 
 impl Member {
@@ -107,7 +111,7 @@ impl Member {
                 writer.set_encoder(vector, Arc::new(encoder.clone()));
             }
         }
-        Member { collection, writer, ids: IdMap::default(), runs: Vec::new() }
+        Member { collection, writer, ids: IdMap::default(), runs: Vec::new(), log_places: VecDeque::new() }
     }
 }
 
@@ -117,13 +121,26 @@ pub struct Partition {
     members: HashMap<u32, Member>,
     /// Collections that have chunks to reclaim.
     reclaimable: Vec<u32>,
+    /// There is a snapshot, which holds rows that the log does not.
+    has_snapshot: bool,
+    /// First record since the newest snapshot that deleted something, and the first since one was begun.
+    first_delete: Option<Lsn>,
+    next_delete: Option<Lsn>,
     filled_bytes: u64,
 }
 
 impl Partition {
     /// A shard without collections.
     pub fn new(shard: usize) -> Partition {
-        Partition { shard, members: HashMap::new(), reclaimable: Vec::new(), filled_bytes: 0 }
+        Partition {
+            shard,
+            members: HashMap::new(),
+            reclaimable: Vec::new(),
+            has_snapshot: false,
+            first_delete: None,
+            next_delete: None,
+            filled_bytes: 0,
+        }
     }
 
     /// Index of the shard.
@@ -211,19 +228,43 @@ impl Partition {
         }
     }
 
-    /// Makes a staged operation visible. Operations are published in the order in which they were staged.
-    pub fn publish(&mut self, staged: Staged) -> Outcome {
+    /// Makes a staged operation visible, whose record has this LSN. Operations are published in the order in which they were
+    /// staged.
+    pub fn publish(&mut self, staged: Staged, lsn: Lsn) -> Outcome {
         let Ok(member) = self.member_mut(staged.collection) else {
             return Outcome::default(); // dropped since
         };
         let outcome = match staged.change {
-            Change::Write(ordinals) => member.publish(ordinals),
+            Change::Write(ordinals) => member.publish(ordinals, lsn),
             Change::Delete(ids) => member.delete(ids.view()),
         };
         if member.writer.has_dead() && !self.reclaimable.contains(&staged.collection) {
             self.reclaimable.push(staged.collection);
         }
+        if outcome.deleted > 0 {
+            self.first_delete.get_or_insert(lsn);
+            self.next_delete.get_or_insert(lsn);
+        }
         outcome
+    }
+
+    /// First record of the log that a start needs, of those below `next`: what came before wrote only rows that were replaced or
+    /// deleted since. With a snapshot there, no delete is forgotten: the row may be in the snapshot.
+    pub fn log_needed_from(&mut self, next: Lsn) -> Lsn {
+        let needed = self.members.values_mut().filter_map(Member::log_needed_from).min();
+        let delete = self.first_delete.filter(|_| self.has_snapshot);
+        needed.into_iter().chain(delete).min().unwrap_or(next).min(next)
+    }
+
+    /// A snapshot of all that is published now is about to be written.
+    pub fn begin_snapshot(&mut self) {
+        self.next_delete = None;
+    }
+
+    /// The snapshot that was begun is there, or one was loaded.
+    pub fn has_snapshot(&mut self) {
+        self.has_snapshot = true;
+        self.first_delete = self.next_delete;
     }
 
     /// Collections in which chunks have died since the last call.
@@ -233,8 +274,8 @@ impl Partition {
 }
 
 impl Member {
-    fn publish(&mut self, ordinals: Range<u64>) -> Outcome {
-        let Member { writer, ids, runs, .. } = self;
+    fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {
+        let Member { writer, ids, runs, log_places, .. } = self;
         let mut replaced = 0;
         writer.runs(ordinals.clone(), runs);
         for run in runs.iter() {
@@ -247,7 +288,21 @@ impl Member {
             }
         }
         writer.publish(ordinals.end);
+        let chunk = u64::from(CHUNK_ROWS);
+        let known = log_places.back().map_or(0, |&(number, _)| number + 1);
+        log_places.extend((known.max(ordinals.start / chunk)..ordinals.end.div_ceil(chunk)).map(|number| (number, lsn)));
         Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced, deleted: 0 }
+    }
+
+    /// First record with a row that lives, as far as whole chunks are looked at; None where the log has none.
+    fn log_needed_from(&mut self) -> Option<Lsn> {
+        while let Some(&(number, lsn)) = self.log_places.front() {
+            if !self.writer.is_spent(number) {
+                return Some(lsn);
+            }
+            self.log_places.pop_front();
+        }
+        None
     }
 
     fn delete(&mut self, list: IdsView<'_>) -> Outcome {
@@ -264,7 +319,7 @@ impl Member {
 
     /// Takes in the ids of loaded rows. False where two that live have the same.
     pub fn index_ids(&mut self) -> bool {
-        let Member { collection, writer, ids, runs } = self;
+        let Member { collection, writer, ids, runs, .. } = self;
         writer.runs(0..writer.filled(), runs);
         let is_live = |slot: &u32| collection.region.is_live(collection.region.row(writer.shard(), *slot));
         let mut live = runs.iter().flat_map(Run::slots).filter(is_live);

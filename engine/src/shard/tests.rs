@@ -135,10 +135,10 @@ fn check(seed: u64) {
     for _ in 0..RUNS {
         let partition = partition(&schema);
         let mut storage = disk.storage();
-        let resume = replay(&mut storage, 0, &mut |_, payload| {
+        let resume = replay(&mut storage, 0, &mut |lsn, payload| {
             let mut partition = partition.borrow_mut();
             let staged = partition.stage(operation(&schema, payload))?;
-            partition.publish(staged);
+            partition.publish(staged, lsn);
             Ok(())
         });
         client.settle_on(&visible(&partition.borrow()));

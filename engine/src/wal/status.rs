@@ -65,6 +65,16 @@ impl<S: Storage> Wal<S> {
         self.supply.live_count() as u64 * self.storage.segment_bytes()
     }
 
+    /// Bytes of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.storage.segment_bytes()
+    }
+
+    /// Segments that [`Wal::release_before`] would let go.
+    pub fn releasable(&self, lsn: Lsn) -> usize {
+        self.supply.releasable(lsn.min(self.durable_lsn + 1))
+    }
+
     /// Bytes of all segments on disk.
     pub fn size_bytes(&self) -> u64 {
         self.supply.count() as u64 * self.storage.segment_bytes()

@@ -155,6 +155,12 @@ impl Supply {
         self.trim(storage);
     }
 
+    /// Segments that `release_before` would release.
+    pub(super) fn releasable(&self, lsn: Lsn) -> usize {
+        let goes = |next: &&Live| next.first_lsn <= lsn && next.header_durable;
+        self.live.iter().skip(1).take_while(goes).count()
+    }
+
     fn trim<S: Storage>(&mut self, storage: &mut S) {
         while self.spares.len() > WAL_SPARE_SEGMENTS_MAX {
             storage.remove(self.spares.pop().expect("more than the maximum"));

@@ -40,11 +40,16 @@ pub fn check_body(header: &Header, body: &[u8]) -> Result<(), FrameError> {
 
 /// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.
 pub fn frame_crc(header: &[u8; HEADER_BYTES], body_crc: u32, body_len: u64) -> u32 {
-    // What comes later moves a checksum by a power of x: that of the header is multiplied by x^(8 * body_len). Done with a
+    combine(crc(header), body_crc, body_len)
+}
+
+/// CRC-32C of two pieces, one behind the other, from those of each.
+pub(crate) fn combine(first_crc: u32, second_crc: u32, second_len: u64) -> u32 {
+    // What comes later moves a checksum by a power of x: that of the first is multiplied by x^(8 * second_len). Done with a
     // product for each bit of the length, as in zlib's `crc32_combine`: 1 µs, where matrices of bits take 100.
-    assert!(body_len < 1 << SHIFTS.len());
-    let shifts = SHIFTS.iter().enumerate().filter(|&(bit, _)| body_len >> bit & 1 == 1);
-    shifts.fold(crc(header), |moved, (_, &shift)| product(shift, moved)) ^ body_crc
+    assert!(second_len < 1 << SHIFTS.len());
+    let shifts = SHIFTS.iter().enumerate().filter(|&(bit, _)| second_len >> bit & 1 == 1);
+    shifts.fold(first_crc, |moved, (_, &shift)| product(shift, moved)) ^ second_crc
 }
 
 /// The polynomial of CRC-32C, reflected: bit 31 is the coefficient of x^0, as in everything below.

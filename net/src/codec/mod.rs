@@ -22,7 +22,7 @@ pub mod search;
 pub mod status;
 
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
-pub(crate) use combine::combine;
+pub(crate) use frame::combine;
 pub use frame::{check_body, encode_error, encode_frame, frame_crc, seal_frame};
 pub use handshake::{Hello, Welcome};
 pub(crate) use header::crc;

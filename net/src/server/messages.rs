@@ -73,13 +73,26 @@ impl Reactor {
             Message::SnapshotEnd(lsn) => {
                 self.context.indexing.borrow_mut().pause(false);
                 self.context.index_wake();
+                if lsn.is_some() {
+                    self.shard.partition.borrow_mut().has_snapshot();
+                }
                 if let Some((lsn, wal)) = lsn.zip(self.shard.wal_mut()) {
                     wal.release_before(lsn + 1);
                 }
             }
+            Message::Trimmed(lsn) => {
+                self.trimming = false;
+                if let Some(wal) = self.shard.wal_mut() {
+                    wal.release_before(lsn);
+                }
+            }
             Message::Heartbeat => self.heartbeat(),
             Message::Stop => self.stop(),
-            Message::Request { .. } | Message::Changed | Message::SnapshotReady { .. } | Message::Recovered => {
+            Message::Request { .. }
+            | Message::Changed
+            | Message::SnapshotReady { .. }
+            | Message::Recovered
+            | Message::Trim(_) => {
                 unreachable!("a message for the control thread")
             }
         }
@@ -149,7 +162,8 @@ impl Reactor {
     }
 
     fn snapshot_ready(&self) -> Message {
-        let partition = self.shard.partition.borrow();
+        let mut partition = self.shard.partition.borrow_mut();
+        partition.begin_snapshot();
         let shard = partition.shard();
         let length = |collection: &Arc<Collection>| (collection.spec.id, collection.region.published(shard));
         let published = partition.members().map(|member| length(&member.collection)).collect();

@@ -27,6 +27,8 @@ use crate::codec::{self, Header, Status};
 
 /// Completions taken in one turn.
 const REAP_MAX: usize = 256;
+/// Bytes appended to the log between two looks at whether its front can go.
+const TRIM_LOOK_BYTES: u64 = 16 << 20;
 /// Frames of one session worked on in one turn.
 const FRAMES_MAX: usize = 64;
 
@@ -71,6 +73,10 @@ pub struct Reactor {
     pub(super) done: Vec<Done<Ticket>>,
     /// Bytes of frames that the data plane has copied; see the metric of that name.
     pub(super) copied_bytes: u64,
+    /// The control thread was asked to let the front of the log go.
+    pub(super) trimming: bool,
+    /// Bytes appended to the log at which it is looked at whether its front can go.
+    trim_due: u64,
     pub(super) stopping: bool,
     pub(super) sealed: bool,
     pub(super) connections_max: usize,
@@ -117,6 +123,8 @@ impl Reactor {
             messages: Vec::new(),
             done: Vec::new(),
             copied_bytes: 0,
+            trimming: false,
+            trim_due: 0,
             stopping: false,
             sealed: false,
             connections_max: options.connections_max,
@@ -413,7 +421,21 @@ impl Reactor {
         metrics.filled_bytes.set(self.shard.partition.borrow().filled_bytes());
         metrics.copied_bytes.set(self.copied_bytes + wal.metrics().copied_bytes);
         metrics.poisoned.set(u64::from(wal.poisoned().is_some()));
+        self.trim_log();
         Ok(moved)
+    }
+
+    /// Asks for leave to let the front of the log go where nothing of it lives, after every so many bytes.
+    fn trim_log(&mut self) {
+        let appended = self.shard.wal().map_or(0, |wal| wal.metrics().payload_bytes);
+        if self.trimming || appended < self.trim_due {
+            return;
+        }
+        self.trim_due = appended + TRIM_LOOK_BYTES;
+        if let Some(lsn) = self.shard.trim_point() {
+            self.trimming = true;
+            self.post(self.context.control(), Message::Trim(lsn));
+        }
     }
 }
 

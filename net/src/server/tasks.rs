@@ -146,6 +146,7 @@ async fn run_slices(job: &ScanJob) -> Vec<engine::search::Top> {
     while job.run_slice(&mut tops, &mut scratch) {
         executor::yield_if_needed().await;
     }
+    job.rerank(&mut tops, &mut scratch);
     tops
 }
 

@@ -150,7 +150,7 @@ impl Simulation {
         let operation =
             crate::shard::Operation::Write { collection: 1, fingerprint: schema.fingerprint(), batch: &batch };
         let staged = partition.stage(operation).unwrap();
-        partition.publish(staged);
+        partition.publish(staged, 1);
     }
 }
 
