@@ -121,7 +121,14 @@ impl CollectionEntry {
 impl Manifest {
     /// The manifest of an empty directory.
     pub fn empty(shards: usize) -> Manifest {
-        Manifest { generation: 1, shards, next_collection: 1, collections: Vec::new(), snapshot: None, log_from: vec![0; shards] }
+        Manifest {
+            generation: 1,
+            shards,
+            next_collection: 1,
+            collections: Vec::new(),
+            snapshot: None,
+            log_from: vec![0; shards],
+        }
     }
 
     /// Reads the manifest of `data`; `None` when there is none.

@@ -60,7 +60,8 @@ fn stats(process: &Process) -> Value {
 /// Memory of the rows, and the log that a start would need, in bytes.
 fn sizes(process: &Process) -> (u64, u64) {
     let stats = stats(process);
-    let log: u64 = stats["shards"].as_array().expect("shards").iter().map(|s| s["wal_live_bytes"].as_u64().unwrap()).sum();
+    let log: u64 =
+        stats["shards"].as_array().expect("shards").iter().map(|s| s["wal_live_bytes"].as_u64().unwrap()).sum();
     (stats["collections"][0]["bytes_committed"].as_u64().expect("a number"), log)
 }
 
@@ -90,7 +91,7 @@ fn ids_written_round_and_round_need_no_more_than_they_are() {
     // What a snapshot holds and a delete took away does not come back, however far the log goes on.
     process.client().snapshot_all().expect("a snapshot");
     let deleted: Vec<u64> = (0..500).collect();
-    let report = collection.delete(Ids::U64(&deleted), Ack::Durable).expect("the server takes writes").wait();
+    let report = collection.delete(&Ids::U64(deleted.clone()), Ack::Durable).expect("the server takes writes").wait();
     assert_eq!(report.expect("the server takes writes").deleted, 500);
     deleted.iter().for_each(|id| drop(model.remove(id)));
     flood(&collection, 500, ROUNDS..ROUNDS + 12, &mut model);

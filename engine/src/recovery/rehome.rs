@@ -66,7 +66,8 @@ pub fn rehome(data: &Path, old: &Manifest, shards: usize, decode: Decode, progre
         }
         progress.add(replay.total_bytes(&storage).saturating_sub(passed));
     }
-    let mut manifest = Manifest { generation: old.generation + 1, shards, snapshot: None, log_from: vec![0; shards], ..old.clone() };
+    let mut manifest =
+        Manifest { generation: old.generation + 1, shards, snapshot: None, log_from: vec![0; shards], ..old.clone() };
     // A generation of this number that no manifest named was cut off half-way.
     let directory = manifest.generation_directory(data);
     if directory.exists() {

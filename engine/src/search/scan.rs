@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{SearchRequest, Top};
-use crate::hnsw::Space;
 use crate::collection::Collection;
+use crate::hnsw::Space;
 use crate::limits;
 use crate::region::View;
 

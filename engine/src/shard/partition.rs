@@ -290,7 +290,8 @@ impl Member {
         writer.publish(ordinals.end);
         let chunk = u64::from(CHUNK_ROWS);
         let known = log_places.back().map_or(0, |&(number, _)| number + 1);
-        log_places.extend((known.max(ordinals.start / chunk)..ordinals.end.div_ceil(chunk)).map(|number| (number, lsn)));
+        log_places
+            .extend((known.max(ordinals.start / chunk)..ordinals.end.div_ceil(chunk)).map(|number| (number, lsn)));
         Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced, deleted: 0 }
     }
 
