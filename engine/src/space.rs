@@ -89,7 +89,7 @@ impl VectorSpace {
         for shard in 0..region.shards() {
             let runs = region.runs(shard, 0..view.len(shard));
             let of_shard = runs.iter().flat_map(|run| run.slots()).map(|slot| region.row(shard, slot));
-            rows.extend(of_shard.take(each as usize));
+            rows.extend(of_shard.filter(|&row| region.visible(&view, row)).take(each as usize));
         }
         encoder.train(rows.into_iter().map(|row| vectors.get(row)))
     }

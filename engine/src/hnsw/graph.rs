@@ -142,6 +142,11 @@ impl Graph {
         self.states[row as usize].load(Ordering::Acquire) != ABSENT
     }
 
+    /// True when the row is in the graph and is not about to be taken out.
+    pub fn stays(&self, row: u32) -> bool {
+        self.contains(row) && !self.is_leaving(row)
+    }
+
     /// Links of a node on a layer, for checks and diagnostics; empty above its level.
     pub fn links(&self, row: u32, layer: usize) -> Vec<u32> {
         let mut rows = Vec::new();

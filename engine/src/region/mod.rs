@@ -181,7 +181,7 @@ impl Region {
     }
 
     /// Where the rows of a range of ordinals lie, in their order. Ordinals whose chunk is gone are left out: nothing in them
-    /// was alive.
+    /// was alive. Of the others, what a view sees may be read while the view is held; a chunk of dead rows may go at any moment.
     pub fn runs(&self, shard: usize, ordinals: Range<u64>) -> Vec<Run> {
         self.chunks.runs(shard, ordinals)
     }

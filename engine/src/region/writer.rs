@@ -311,9 +311,8 @@ impl RegionWriter {
 
     /// Chunks all of whose rows have died since the last call. They stay in use until they are retired.
     pub fn take_dead(&mut self) -> Vec<u32> {
-        let dead = std::mem::take(&mut self.dead);
-        let is_dead = |chunk: &u32| self.region.chunks.dead(self.shard, *chunk) == CHUNK_ROWS;
-        dead.into_iter().filter(is_dead).collect()
+        let Self { region, shard, dead, .. } = self;
+        dead.drain(..).filter(|&chunk| region.chunks.dead(*shard, chunk) == CHUNK_ROWS).collect()
     }
 
     /// Takes a dead chunk out of use. Nothing leads new readers to its rows any more.

@@ -269,7 +269,7 @@ impl Partition {
 
     /// Collections in which chunks have died since the last call.
     pub fn take_reclaimable(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.reclaimable)
+        self.reclaimable.drain(..).collect()
     }
 }
 

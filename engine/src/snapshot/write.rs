@@ -75,7 +75,7 @@ fn write_region(directory: &Path, collection: &Arc<Collection>, shard: usize, en
         for (offset, slot) in run.slots().enumerate() {
             let row = region.row(shard, slot);
             let is_live = region.visible(&view, row);
-            if is_live || collection.vectors.iter().any(|index| index.graph().contains(row)) {
+            if is_live || collection.vectors.iter().any(|index| index.graph().stays(row)) {
                 record.set(offset, !is_live);
                 present.push(row);
             }
