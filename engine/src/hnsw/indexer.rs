@@ -342,7 +342,7 @@ fn edges_of_new_node<S: Space + ?Sized>(
     let mut edges = Vec::with_capacity(params.m * 2);
     for layer in (0..=level.min(entry.0)).rev() {
         if layer == 0
-            && let Some(newest) = newest.filter(|&newest| !graph.is_leaving(newest))
+            && let Some(newest) = newest.filter(|&newest| graph.stays(newest))
         {
             lists.starts.push((space.distance(query, space.row(newest)), newest));
         }

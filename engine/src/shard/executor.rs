@@ -21,6 +21,9 @@ pub const INDEX_SHARE: u32 = 5;
 pub const INDEX_SHARE_REPLAYING: u32 = 25;
 /// How long a task runs before it lets others run.
 const SLICE: Duration = Duration::from_micros(500);
+/// A thread that has served counts as serving for this long: the next request of a client that waits for each answer comes
+/// within it, and is not to find the thread in the middle of an insertion.
+const GRACE: Duration = Duration::from_millis(1);
 /// Times are halved when they have grown to this, so that the past is forgotten.
 const MEMORY: Duration = Duration::from_millis(100);
 
@@ -149,27 +152,41 @@ pub async fn sleep(duration: Duration) {
 pub struct Executor {
     serve_time: Duration,
     index_time: Duration,
+    /// When the last round ended.
+    last: Option<Instant>,
+    /// Until then the thread counts as one that serves, although it may be waiting for the next request.
+    busy_until: Option<Instant>,
+    /// How long indexing has to wait for its turn.
+    index_wait: Duration,
 }
 
 impl Executor {
     /// Runs what is ready: every serving task once, and indexing if it is its turn, with one part in `index_share` of the
-    /// time. `turn_time` is what the data plane has just used, and `is_busy` says whether it moved anything. False when no
-    /// task ran.
-    pub fn run(&mut self, is_busy: bool, turn_time: Duration, index_share: u32) -> bool {
+    /// time. `is_busy` says whether the data plane has just moved anything. False when no task ran.
+    pub fn run(&mut self, is_busy: bool, index_share: u32) -> bool {
         fire_timers();
-        let began = Instant::now();
         let served = run_ready(Class::Serve, usize::MAX);
         let now = Instant::now();
         if is_busy || served {
-            self.serve_time += turn_time + (now - began);
-            if self.index_time * index_share > self.serve_time + self.index_time {
+            self.busy_until = Some(now + GRACE);
+        }
+        // Whatever indexing has not had since: also the time in which the thread slept.
+        let others = self.last.map_or(Duration::ZERO, |last| now - last);
+        self.last = Some(now);
+        self.index_wait = Duration::ZERO;
+        if self.busy_until.is_some_and(|until| now < until) {
+            self.serve_time += others;
+            self.index_wait = (self.index_time * (index_share - 1)).saturating_sub(self.serve_time);
+            if !self.index_wait.is_zero() {
                 return served;
             }
         } else {
             (self.serve_time, self.index_time) = (Duration::ZERO, Duration::ZERO);
         }
         let indexed = run_ready(Class::Index, 1);
-        self.index_time += now.elapsed();
+        let end = Instant::now();
+        self.index_time += end - now;
+        self.last = Some(end);
         if self.serve_time + self.index_time > MEMORY {
             self.serve_time /= 2;
             self.index_time /= 2;
@@ -180,11 +197,13 @@ impl Executor {
     /// How long the thread may sleep: `None` for as long as nothing comes from outside, zero when a task is ready.
     pub fn may_sleep(&self) -> Option<Duration> {
         LOCAL.with(|local| {
-            if !local.serve.borrow().is_empty() || !local.index.borrow().is_empty() {
+            if !local.serve.borrow().is_empty() {
                 return Some(Duration::ZERO);
             }
+            let index = (!local.index.borrow().is_empty()).then_some(self.index_wait.min(GRACE));
             let timers = local.timers.borrow();
-            timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(Instant::now()))
+            let timer = timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(Instant::now()));
+            timer.into_iter().chain(index).min()
         })
     }
 }
@@ -251,7 +270,7 @@ mod tests {
     fn run_all(executor: &mut Executor) {
         while let Some(wait) = executor.may_sleep() {
             std::thread::sleep(wait);
-            executor.run(false, Duration::ZERO, INDEX_SHARE);
+            executor.run(false, INDEX_SHARE);
         }
     }
 
@@ -304,7 +323,7 @@ mod tests {
             });
         }
         for _ in 0..2_000 {
-            executor.run(true, Duration::ZERO, INDEX_SHARE);
+            executor.run(true, INDEX_SHARE);
         }
         // A thread that is taken off its core in the middle blurs the shares; the order of magnitude stays.
         let share = indexed.get() as f64 / (served.get() + indexed.get()) as f64;

@@ -30,6 +30,8 @@ use super::writes::operation_of;
 const RING_ENTRIES: u32 = 1_024;
 /// Longest sleep of a shard that nothing wakes.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// How long a shard with nothing else to do looks for the end of a write before it sleeps.
+const POLL_MAX: Duration = Duration::from_micros(100);
 /// How long a stopping shard waits for what it began.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -169,11 +171,10 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     let mut stopping_since = None;
     loop {
         probes::turn_begin(context.index);
-        let began = Instant::now();
         let moved = reactor.turn()?;
         probes::turn_tasks(context.index, moved);
         let index_share = if reactor.is_replaying() { INDEX_SHARE_REPLAYING } else { INDEX_SHARE };
-        let ran = executor.run(moved, began.elapsed(), index_share);
+        let ran = executor.run(moved, index_share);
         probes::turn_end(context.index, ran);
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
@@ -187,11 +188,28 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
             sleep_max = sleep_max.min(INDEX_LOOK);
         }
         if !moved && !ran && !sleep_max.is_zero() {
-            reactor.sleep(sleep_max)?;
+            if !(reactor.waits_for_disk() && poll(context, POLL_MAX.min(sleep_max))) {
+                reactor.sleep(sleep_max)?;
+            }
         } else if ran && reactor.waits_for_disk() {
             // Without a thread of its own to run on, the kernel's end of a durable write waits for this core.
             std::thread::yield_now();
         }
+    }
+}
+
+/// Looks for a completion again and again, for a write to the disk may end sooner than the thread would be asleep and awake
+/// again. Others that want the core have it meanwhile. False when none came.
+fn poll(context: &Context, most: Duration) -> bool {
+    let began = Instant::now();
+    loop {
+        if context.ring.borrow_mut().has_completions() {
+            return true;
+        }
+        if began.elapsed() >= most {
+            return false;
+        }
+        std::thread::yield_now();
     }
 }
 
