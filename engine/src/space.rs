@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(space.train(400), space.uses_codes());
             assert!(space.is_ready());
             if space.uses_codes() {
-                writer.encode(index, 200);
+                writer.encode(index, 0);
             }
             let rows: Vec<u32> = (0..200).map(|slot| region.row(1, slot)).collect();
             let query = region.vectors(index).get(rows[17]);

@@ -36,8 +36,8 @@ pub(super) enum ColumnWriter {
 /// Writes the codes of one vector column of one shard.
 pub(super) struct CodeWriter {
     pub span: SpanWriter,
-    /// Ordinals below have codes, published or not.
-    pub next: u64,
+    /// Per chunk: its first rows that have codes, published or not.
+    coded: Vec<u32>,
     /// Whether the batch being filled gets its codes at once: decided once per batch, because the
     /// encoder may become ready at any time.
     pub is_encoding: bool,
@@ -151,12 +151,38 @@ impl ColumnWriter {
 
 impl CodeWriter {
     pub fn claim(span: &Arc<Span>, shard: usize) -> CodeWriter {
-        CodeWriter { span: SpanWriter::claim(span, shard), next: 0, is_encoding: false, encoder: None }
+        CodeWriter { span: SpanWriter::claim(span, shard), coded: Vec::new(), is_encoding: false, encoder: None }
     }
 
-    /// Decides whether rows that are filled from an ordinal on get their codes at once.
-    pub fn decide(&mut self, first: u64) {
-        self.is_encoding = self.next == first && self.encoder.as_ref().is_some_and(|encoder| encoder.is_ready());
+    /// Decides whether rows that are filled now get their codes at once.
+    pub fn decide(&mut self) {
+        self.is_encoding = self.encoder.as_ref().is_some_and(|encoder| encoder.is_ready());
+    }
+
+    /// Whether rows filled from a slot on get their codes at once: those before them in the chunk must have theirs.
+    pub fn takes(&self, slot: u32) -> bool {
+        self.is_encoding && self.coded(slot >> CHUNK_BITS) == slot % CHUNK_ROWS
+    }
+
+    /// First rows of a chunk that have codes.
+    pub fn coded(&self, chunk: u32) -> u32 {
+        self.coded.get(chunk as usize).copied().unwrap_or(0)
+    }
+
+    /// Says how many first rows of a chunk have codes.
+    pub fn set_coded(&mut self, chunk: u32, rows: u32) {
+        if self.coded.len() <= chunk as usize {
+            self.coded.resize(chunk as usize + 1, 0);
+        }
+        self.coded[chunk as usize] = rows;
+    }
+
+    /// Lets readers at the codes of a chunk, as far as there are any, up to and without an offset.
+    pub fn seal(&mut self, chunk: u32, published: u32) {
+        let end = self.coded(chunk).min(published);
+        if end > self.span.sealed(chunk << CHUNK_BITS) {
+            self.span.seal(chunk << CHUNK_BITS, end);
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //!
 //! # Order of writes
 //! `fill` (behind the published rows, nobody sees it) → `replace` the older rows of these ids → `publish`, with Release. Codes may
-//! come later: `coded` says, per shard and vector column, below which ordinal they may be read.
+//! come later: `has_code` says whether they may be read.
 //!
 //! # How memory is used again
 //! A chunk whose rows are all dead is *retired* once nothing leads new readers to it, and *recycled* when the readers from before
@@ -71,8 +71,6 @@ pub struct Region {
     columns: Vec<Storage>,
     /// Per vector column; None where the vectors themselves are traversed.
     codes: Vec<Option<Arc<Span>>>,
-    /// Per vector column and shard: ordinals below have codes.
-    coded: Vec<Vec<CachePadded<AtomicU64>>>,
     ended: AtomicSpan,
     /// Per shard, as all below: ordinals given to rows that may be seen.
     published: Vec<CachePadded<AtomicU64>>,
@@ -119,7 +117,6 @@ impl Region {
             chunks: Chunks::new(shards, row_bits).map_err(reserve)?,
             pins: Pins::new(shards + LANES_BESIDE),
             columns,
-            coded: codes.iter().map(|_| counters()).collect(),
             codes,
             ended: AtomicSpan::new(shards, 1 << row_bits).map_err(reserve)?,
             published: counters(),
@@ -267,13 +264,10 @@ impl Region {
         self.codes[vector_index].as_ref().map(|span| span.sealed_rows())
     }
 
-    /// Ordinals of a shard below which codes may be read; all published ones where there are no codes.
+    /// Whether the code of a published row may be read; always, where there are no codes.
     #[inline]
-    pub fn coded(&self, vector_index: usize, shard: usize) -> u64 {
-        match &self.codes[vector_index] {
-            Some(_) => self.coded[vector_index][shard].load(Ordering::Acquire),
-            None => self.published(shard),
-        }
+    pub fn has_code(&self, vector_index: usize, row: u32) -> bool {
+        self.codes[vector_index].as_ref().is_none_or(|span| span.is_sealed(row))
     }
 
     /// The next chunk was refused, beside what there is.

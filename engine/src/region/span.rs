@@ -187,6 +187,12 @@ impl Span {
         unsafe { Buffer::from_custom_allocation(first, bytes.len(), Arc::new((self.clone(), pin))) }
     }
 
+    /// Whether a row can be read.
+    #[inline]
+    pub fn is_sealed(&self, row: u32) -> bool {
+        row % CHUNK_ROWS < self.sealed.get((row >> CHUNK_BITS) as usize).load(Ordering::Acquire)
+    }
+
     /// The span as rows by row id.
     pub fn sealed_rows(&self) -> SealedRows<'_> {
         let count = self.claimed.len() << self.row_bits;
@@ -207,8 +213,7 @@ pub struct SealedRows<'a> {
 impl<'a> SealedRows<'a> {
     #[inline]
     fn check(&self, row: u32) {
-        let sealed = self.span.sealed.get((row >> CHUNK_BITS) as usize).load(Ordering::Acquire);
-        assert!(row % CHUNK_ROWS < sealed, "row {row:#x} is not readable");
+        assert!(self.span.is_sealed(row), "row {row:#x} is not readable");
     }
 
     /// Bytes of a row.

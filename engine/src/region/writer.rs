@@ -114,11 +114,6 @@ impl RegionWriter {
         self.filled
     }
 
-    /// Ordinals of a vector column that have codes, published or not; `encode` goes on from here.
-    pub fn coded(&self, vector_index: usize) -> u64 {
-        self.codes[vector_index].as_ref().map_or(self.filled, |codes| codes.next)
-    }
-
     /// Bytes of batches copied into columns since the last call.
     pub fn take_copied_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.copied_bytes)
@@ -154,7 +149,7 @@ impl RegionWriter {
     }
 
     /// Copies a batch behind the rows that are filled and returns its ordinals; nobody sees them before `publish`. Codes are made
-    /// in the same pass where the encoder is ready and has left no gap.
+    /// in the same pass where the encoder is ready and has left no gap in the chunk.
     ///
     /// # Errors
     /// `NonFinite`, `ZeroVector` (under cosine), `RegionFull`, `OutOfMemory`; then nothing is taken.
@@ -166,15 +161,22 @@ impl RegionWriter {
         let first = self.filled;
         let end = first + batch.rows() as u64;
         self.take_chunks(end)?;
-        self.codes.iter_mut().flatten().for_each(|codes| codes.decide(first));
+        self.codes.iter_mut().flatten().for_each(CodeWriter::decide);
         let mut runs = std::mem::take(&mut self.runs);
         self.runs(first..end, &mut runs);
         let filled = self.fill_runs(batch, &runs);
+        if filled.is_ok() {
+            for codes in self.codes.iter_mut().flatten() {
+                // A chunk has one run of a batch: what one takes says nothing of another.
+                for run in &runs {
+                    if codes.takes(run.slot) {
+                        codes.set_coded(run.slot >> CHUNK_BITS, run.slot % CHUNK_ROWS + run.len);
+                    }
+                }
+            }
+        }
         self.runs = runs;
         filled?;
-        for codes in self.codes.iter_mut().flatten().filter(|codes| codes.is_encoding) {
-            codes.next = end;
-        }
         self.filled = end;
         Ok(first..end)
     }
@@ -219,11 +221,12 @@ impl RegionWriter {
         }
         for run in runs.iter().rev() {
             self.columns.iter_mut().for_each(|column| column.unfill(run.slot));
+            for codes in self.codes.iter_mut().flatten() {
+                let (chunk, offset) = (run.slot >> CHUNK_BITS, run.slot % CHUNK_ROWS);
+                codes.set_coded(chunk, codes.coded(chunk).min(offset));
+            }
         }
         self.runs = runs;
-        for codes in self.codes.iter_mut().flatten() {
-            codes.next = codes.next.min(ordinal);
-        }
         self.filled = ordinal;
     }
 
@@ -240,24 +243,12 @@ impl RegionWriter {
         for column in &mut self.columns {
             runs.iter().for_each(|run| column.span().seal(run.slot, run.len));
         }
-        self.runs = runs;
-        for vector_index in 0..self.codes.len() {
-            self.seal_codes(vector_index, end);
+        for codes in self.codes.iter_mut().flatten() {
+            runs.iter().for_each(|run| codes.seal(run.slot >> CHUNK_BITS, run.slot % CHUNK_ROWS + run.len));
         }
+        self.runs = runs;
         self.region.published[self.shard].store(end, Ordering::Release);
         self.account();
-    }
-
-    /// Lets readers at the codes of published rows, as far as there are any.
-    fn seal_codes(&mut self, vector_index: usize, published: u64) {
-        let Some(end) = self.codes[vector_index].as_ref().map(|codes| codes.next.min(published)) else { return };
-        let sealed = &self.region.coded[vector_index][self.shard];
-        let mut runs = std::mem::take(&mut self.runs);
-        self.runs(sealed.load(Ordering::Relaxed)..end, &mut runs);
-        let codes = self.codes[vector_index].as_mut().expect("looked at");
-        runs.iter().for_each(|run| codes.span.seal(run.slot, run.len));
-        self.runs = runs;
-        sealed.store(end, Ordering::Release);
     }
 
     /// Says that the row of an ordinal has the id of the row in `old_slot` and is newer. Call it between `fill` and `publish` of
@@ -281,32 +272,26 @@ impl RegionWriter {
         self.end_row(slot, DELETED);
     }
 
-    /// Makes the codes of the rows from `coded(vector_index)` up to an ordinal, for rows that came before the encoder was ready.
+    /// Makes the codes that are missing of the filled rows of a chunk: of rows that came before the encoder was ready.
     ///
     /// # Panics
-    /// If they are not filled, or the encoder is not there or not ready.
-    pub fn encode(&mut self, vector_index: usize, end: u64) {
-        assert!(end <= self.filled, "ordinal {end} was not filled");
+    /// If the chunk is not in use, or the encoder is not there or not ready.
+    pub fn encode(&mut self, vector_index: usize, chunk: u32) {
         let column = self.region.schema.vectors()[vector_index].column;
-        let next = self.coded(vector_index);
-        if end <= next {
-            return;
-        }
-        let mut runs = std::mem::take(&mut self.runs);
-        self.runs(next..end, &mut runs);
+        let first = self.region.chunks.number(self.shard, chunk).expect("a chunk in use") << CHUNK_BITS;
+        let rows_below = |end: u64| end.saturating_sub(first).min(u64::from(CHUNK_ROWS)) as u32;
+        let (filled, published) = (rows_below(self.filled), rows_below(self.region.published(self.shard)));
         let codes = self.codes[vector_index].as_mut().expect("a vector column with codes");
         let ColumnWriter::Fixed { values } = &self.columns[column] else { unreachable!("vectors have a width") };
         let encoder = codes.encoder.clone().filter(|encoder| encoder.is_ready()).expect("an encoder that is ready");
-        let (mut saturated, mut rows) = (0, 0);
-        for slot in runs.iter().flat_map(Run::slots) {
+        let (coded, mut saturated) = (codes.coded(chunk), 0);
+        for slot in (coded..filled).map(|offset| chunk << CHUNK_BITS | offset) {
             let vector = values.rows(slot, 1);
             saturated += u64::from(encoder.encode(vector, codes.span.rows_mut(slot, 1), &mut self.scratch));
-            rows += 1;
         }
-        encoder.count(rows, saturated);
-        codes.next = end;
-        self.runs = runs;
-        self.seal_codes(vector_index, self.region.published(self.shard));
+        encoder.count(u64::from(filled.saturating_sub(coded)), saturated);
+        codes.set_coded(chunk, filled.max(coded));
+        codes.seal(chunk, published);
     }
 
     /// Chunks all of whose rows have died since the last call. They stay in use until they are retired.
@@ -339,7 +324,10 @@ impl RegionWriter {
         self.region.chunks.set_number(self.shard, chunk, None);
         self.region.chunks.set_dead(self.shard, chunk, 0);
         self.columns.iter_mut().for_each(|column| column.recycle(chunk, &expired));
-        self.codes.iter_mut().flatten().for_each(|codes| codes.span.unseal(chunk, &expired));
+        for codes in self.codes.iter_mut().flatten() {
+            codes.span.unseal(chunk, &expired);
+            codes.set_coded(chunk, 0);
+        }
         if self.free.len() < FREE_CHUNKS_MIN.max(self.order.len() / FREE_CHUNKS_PART) {
             self.free.push(chunk);
         } else {
@@ -476,7 +464,7 @@ impl RegionWriter {
         let schema = self.region.schema.clone();
         for (vector, codes) in schema.vectors().iter().zip(&mut self.codes) {
             let column = &mut self.columns[vector.column];
-            let codes = codes.as_mut().filter(|codes| codes.is_encoding);
+            let codes = codes.as_mut().filter(|codes| codes.takes(slot));
             fill_vectors(self.kernels, vector, batch, rows.clone(), slot, column, codes, &mut self.scratch)?;
             self.copied_bytes += (rows.len() * vector.row_bytes()) as u64;
         }
@@ -544,9 +532,8 @@ impl RegionWriter {
         self.region.chunks.set_number(self.shard, image.chunk, Some(image.number));
         self.order.insert(image.number, image.chunk);
         let first = image.chunk << CHUNK_BITS;
-        for codes in self.codes.iter_mut().flatten() {
-            codes.is_encoding = codes.encoder.as_ref().is_some_and(|encoder| encoder.is_ready());
-        }
+        // Codes are made once the chunk is whole: those of absent rows, which nobody reads, among them.
+        self.codes.iter_mut().flatten().for_each(|codes| codes.is_encoding = false);
         let mut row = 0;
         for run in present.chunk_by(|a, b| a + 1 == *b) {
             let (batch, rows) = (batch.expect("it has rows"), row..row + run.len());
@@ -558,6 +545,13 @@ impl RegionWriter {
             if !is_set(image.present, offset) || is_set(image.dead, offset) {
                 self.region.ended.word(self.shard, (first + offset) as usize).store(0, Ordering::Relaxed);
                 self.end_row(first + offset, DELETED);
+            }
+        }
+        self.filled = self.filled.max((image.number << CHUNK_BITS) + u64::from(image.filled));
+        for vector_index in 0..self.codes.len() {
+            let encoder = self.codes[vector_index].as_ref().and_then(|codes| codes.encoder.as_ref());
+            if encoder.is_some_and(|encoder| encoder.is_ready()) {
+                self.encode(vector_index, image.chunk);
             }
         }
         Ok(())
@@ -580,11 +574,6 @@ impl RegionWriter {
         let in_use = self.order.len() as u64 * u64::from(CHUNK_ROWS);
         let gone = (published.next_multiple_of(u64::from(CHUNK_ROWS))).saturating_sub(in_use);
         self.region.gone[self.shard].store(gone, Ordering::Relaxed);
-        for codes in self.codes.iter_mut().flatten() {
-            if codes.encoder.as_ref().is_some_and(|encoder| encoder.is_ready()) {
-                codes.next = published;
-            }
-        }
         self.publish(published);
         Ok(())
     }

@@ -43,13 +43,13 @@ impl ScanJob {
         let uses_codes = !request.exact && space.uses_codes() && space.is_ready();
         let mut slices = Vec::new();
         for (shard, &start) in from.iter().enumerate() {
-            // Read after the view: what has codes now has a row in the view or behind it.
-            let coded = if uses_codes { collection.region.coded(request.vector, shard) } else { 0 };
             for run in collection.region.runs(shard, start..view.len(shard)) {
                 let first = collection.region.row(shard, run.slot);
                 for at in (0..run.len).step_by(limits::SCAN_SLICE_ROWS as usize) {
                     let end = run.len.min(at + limits::SCAN_SLICE_ROWS);
-                    slices.push((first + at..first + end, run.ordinal + u64::from(end) <= coded));
+                    // Codes of a chunk are made from its front to its end.
+                    let has_codes = uses_codes && collection.region.has_code(request.vector, first + end - 1);
+                    slices.push((first + at..first + end, has_codes));
                 }
             }
         }

@@ -18,9 +18,8 @@ use crate::collection::Collection;
 use crate::hnsw::{Edge, EdgeOutbox, Indexer};
 use crate::limits;
 use crate::probes;
+use crate::region::CHUNK_ROWS;
 
-/// Rows whose codes are written at once, before others may run.
-const ENCODE_ROWS: u64 = 256;
 /// Slots whose lists are swept in one step.
 const SWEEP_SLOTS: u32 = 128;
 /// Dead rows passed over in one step.
@@ -219,7 +218,7 @@ impl Indexing {
             return false;
         }
         if let Some(slot) = job.next_live(self.shard, &self.partition) {
-            job.encode_next(self.shard, &self.partition);
+            job.encode_next(self.shard, slot, &self.partition);
             job.insert(self.shard, slot);
             self.metrics.rows_indexed.add(1);
         }
@@ -282,7 +281,7 @@ impl Job {
     }
 
     /// Makes sure that the code of the next row is there; the first to need one trains the scale, on rows of all shards.
-    fn encode_next(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>) {
+    fn encode_next(&mut self, shard: usize, slot: u32, partition: &Rc<RefCell<Partition>>) {
         let index = &self.collection.vectors[self.vector];
         if !index.space.uses_codes() {
             return;
@@ -290,12 +289,12 @@ impl Job {
         if !index.scale.is_trained() {
             index.space.train(limits::TRAIN_ROWS_MAX);
         }
-        if self.collection.region.coded(self.vector, shard) <= self.next {
+        let region = &self.collection.region;
+        if !region.has_code(self.vector, region.row(shard, slot)) {
             let mut partition = partition.borrow_mut();
             let member = partition.member_mut(self.collection.spec.id).expect("its row was located");
-            // Up to what is filled in, not only published: rows filled in from then on get their codes at once.
-            let end = member.writer.filled().min(self.next + ENCODE_ROWS);
-            member.writer.encode(self.vector, end);
+            // What is filled in, not only what is published: rows filled into the chunk from then on get their codes at once.
+            member.writer.encode(self.vector, slot / CHUNK_ROWS);
         }
     }
 
