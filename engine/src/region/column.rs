@@ -84,7 +84,7 @@ impl ColumnWriter {
     /// Forgets the text of the slots of a chunk from `slot` on.
     pub fn unfill(&mut self, slot: u32) {
         if let ColumnWriter::Text { places, heap, .. } = self {
-            let place = (slot % CHUNK_ROWS > 0).then(|| Place::decode(places.rows(slot, 1)));
+            let place = (!slot.is_multiple_of(CHUNK_ROWS)).then(|| Place::decode(places.rows(slot, 1)));
             heap.truncate(slot >> CHUNK_BITS, place);
         }
     }

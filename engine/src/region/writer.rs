@@ -567,7 +567,7 @@ impl RegionWriter {
             return Err(Error::MalformedBatch { problem: "a chunk holds rows that came later than the snapshot" });
         }
         let head = published >> CHUNK_BITS;
-        if published % u64::from(CHUNK_ROWS) > 0 && newest != Some(head) {
+        if !published.is_multiple_of(u64::from(CHUNK_ROWS)) && newest != Some(head) {
             return Err(Error::MalformedBatch { problem: "the newest chunk is missing" });
         }
         self.filled = published;

@@ -24,6 +24,8 @@ const SLICE: Duration = Duration::from_micros(500);
 /// A thread that has served counts as serving for this long: the next request of a client that waits for each answer comes
 /// within it, and is not to find the thread in the middle of an insertion.
 const GRACE: Duration = Duration::from_millis(1);
+/// How long serving tasks run before the data plane has its turn.
+const SERVE_MAX: Duration = Duration::from_millis(10);
 /// Times are halved when they have grown to this, so that the past is forgotten.
 const MEMORY: Duration = Duration::from_millis(100);
 
@@ -161,11 +163,20 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Runs what is ready: every serving task once, and indexing if it is its turn, with one part in `index_share` of the
+    /// Runs what is ready: serving tasks, and indexing if it is its turn, with one part in `index_share` of the
     /// time. `is_busy` says whether the data plane has just moved anything. False when no task ran.
     pub fn run(&mut self, is_busy: bool, index_share: u32) -> bool {
         fire_timers();
-        let served = run_ready(Class::Serve, usize::MAX);
+        let began = Instant::now();
+        let mut served = false;
+        // Every task at least once. They go on while there is something to do for them, but not for ever: the data plane may
+        // have large frames to work on, each of which they would have to wait for.
+        while run_ready(Class::Serve, usize::MAX) {
+            served = true;
+            if began.elapsed() >= SERVE_MAX {
+                break;
+            }
+        }
         let now = Instant::now();
         if is_busy || served {
             self.busy_until = Some(now + GRACE);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::buffers::Arena;
 use engine::mesh::Port;
@@ -27,6 +27,8 @@ use crate::codec::{self, Header, Status};
 
 /// Completions taken in one turn.
 const REAP_MAX: usize = 256;
+/// Time after which a turn begins no other frame.
+const WORK_MAX: Duration = Duration::from_millis(1);
 /// Bytes appended to the log between two looks at whether its front can go.
 const TRIM_LOOK_BYTES: u64 = 16 << 20;
 /// Frames of one session worked on in one turn.
@@ -285,15 +287,20 @@ impl Reactor {
 
     fn work_on_sessions(&mut self) -> bool {
         let mut moved = false;
+        let began = Instant::now();
         for _ in 0..self.active.len() {
             let Some(slot) = self.active.pop_front() else { break };
             self.is_active[slot as usize] = false;
-            moved |= self.work_on(slot);
+            moved |= self.work_on(slot, began);
+            // Large frames take milliseconds each. Searches wait for the end of the turn; the other sessions go first in the next.
+            if began.elapsed() >= WORK_MAX {
+                break;
+            }
         }
         moved
     }
 
-    fn work_on(&mut self, slot: u32) -> bool {
+    fn work_on(&mut self, slot: u32, began: Instant) -> bool {
         let mut moved = false;
         for frame in 0.. {
             let Some(session) = self.sessions[slot as usize].as_mut() else { return true };
@@ -305,7 +312,7 @@ impl Reactor {
                 probes::session_held(self.context.index, slot, Held::Credits.number());
                 break;
             }
-            if frame == FRAMES_MAX {
+            if frame == FRAMES_MAX || (frame > 0 && began.elapsed() >= WORK_MAX) {
                 self.activate(slot);
                 break;
             }
