@@ -333,12 +333,13 @@ mod tests {
                 }
             });
         }
-        for _ in 0..2_000 {
+        for _ in 0..100 {
             executor.run(true, INDEX_SHARE);
         }
         // A thread that is taken off its core in the middle blurs the shares; the order of magnitude stays.
         let share = indexed.get() as f64 / (served.get() + indexed.get()) as f64;
-        assert!(share > 0.02 && share < 0.5, "{} of {}", indexed.get(), served.get());
+        // A round is up to 10 ms of serving and then one step of indexing, which takes 0.1 ms here.
+        assert!(share > 0.004 && share < 0.25, "{} of {}", indexed.get(), served.get());
         assert_eq!(executor.may_sleep(), Some(Duration::ZERO));
     }
 

@@ -21,7 +21,7 @@ use crate::probes;
 use crate::region::CHUNK_ROWS;
 
 /// Slots whose lists are swept in one step.
-const SWEEP_SLOTS: u32 = 128;
+const SWEEP_SLOTS: u32 = 32;
 /// Dead rows passed over in one step.
 const SKIP_ROWS: u32 = 64;
 
