@@ -22,7 +22,7 @@ const DIMENSION: usize = 384;
 /// Rows of the batches that rates are compared by.
 const BATCH_ROWS: usize = 10_000;
 /// Element types; the first is compared to the disk.
-const ELEMENTS: &[&str] = &["f32", "f16", "i8", "u8", "bits"];
+const ELEMENTS: &[&str] = &["f32", "f16", "bf16", "i8", "u8", "i32", "bits"];
 /// Bytes that the bare writer writes in a round.
 const BARE_BYTES: usize = 128 << 20;
 /// Names of the baselines of the disk.
