@@ -110,12 +110,6 @@ impl Indexer {
         self.link_handed(space, outbox);
     }
 
-    /// Says that a row stays out of the graph, because it was deleted before its turn came.
-    pub fn skip(&mut self, row: u32) {
-        assert_eq!(self.graph.owner(row), self.shard, "row {row:#x} belongs to another shard");
-        assert!(!self.graph.contains(row), "row {row:#x} is in the graph");
-    }
-
     /// Says that every row below an ordinal was inserted or skipped and that the edges of its rows are applied.
     pub fn set_indexed(&mut self, ordinal: u64) {
         assert!(ordinal >= self.graph.indexed(self.shard));

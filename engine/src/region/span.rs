@@ -100,11 +100,6 @@ impl Reservation {
         unsafe { self.base.add(shard * self.shard_bytes + offset) }
     }
 
-    /// Makes sure that there is memory behind committed bytes, in huge pages where they were asked for.
-    fn populate(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
-        self.advise(shard, start, len, libc::MADV_POPULATE_WRITE)
-    }
-
     /// Gives the memory behind committed bytes back; they are zero when they are touched next.
     fn discard(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
         self.advise(shard, start, len, libc::MADV_DONTNEED)
@@ -113,7 +108,7 @@ impl Reservation {
     fn advise(&self, shard: usize, start: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
         let end = start.checked_add(len).expect("bytes of a part");
         assert!(end <= self.committed[shard].load(Ordering::Acquire), "committed bytes");
-        // SAFETY: the range is committed memory of this mapping. Populating changes no content; discarding is only done by
+        // SAFETY: the range is committed memory of this mapping. Discarding is only done by
         // `SpanWriter::discard`, to bytes that are the writer's alone.
         let result = unsafe { libc::madvise(self.address(shard, start).as_ptr().cast(), len, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -338,12 +333,6 @@ impl SpanWriter {
         let bytes = self.span.row_bytes << CHUNK_BITS;
         self.span.reservation.discard(self.shard, chunk as usize * bytes, bytes)
     }
-
-    /// Makes sure that there is memory behind a chunk.
-    pub fn populate(&self, chunk: u32) -> io::Result<()> {
-        let bytes = self.span.row_bytes << CHUNK_BITS;
-        self.span.reservation.populate(self.shard, chunk as usize * bytes, bytes)
-    }
 }
 
 impl Drop for SpanWriter {
@@ -539,7 +528,6 @@ mod tests {
         writer.unseal(0, &expired);
         writer.discard(0).unwrap();
         assert_eq!(writer.rows(0, 8), [0; 8], "given back");
-        writer.populate(0).unwrap();
         writer.rows_mut(0, 2).fill(4);
         writer.seal(0, 2);
         assert_eq!(span.rows(0, 0, 2), [4; 2]);

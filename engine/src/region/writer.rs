@@ -362,34 +362,6 @@ impl RegionWriter {
         self.order.len()
     }
 
-    /// Chunks ready to be filled, with memory behind them.
-    pub fn chunks_ready(&self) -> usize {
-        self.free.len()
-    }
-
-    /// Puts memory behind one more chunk, ahead of the rows that will need it.
-    ///
-    /// # Errors
-    /// `OutOfMemory`.
-    pub fn prepare_chunk(&mut self) -> Result<()> {
-        let Ok(chunk) = self.new_chunk() else { return Ok(()) }; // the next batch says that the region is full
-        let spans = self.columns.iter_mut().map(ColumnWriter::span);
-        let spans = spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span));
-        let mut populated = Ok(());
-        for span in spans {
-            populated = populated.and_then(|()| span.populate(chunk));
-        }
-        match populated {
-            Ok(()) => self.free.push(chunk),
-            Err(source) => {
-                self.bare.push(chunk);
-                return Err(self.region.out_of_memory(source));
-            }
-        }
-        self.account();
-        Ok(())
-    }
-
     fn discard(&mut self, chunk: u32) {
         let spans = self.columns.iter_mut().map(ColumnWriter::span);
         for span in spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span)) {

@@ -258,6 +258,8 @@ impl Partition {
 
     /// A snapshot of all that is published now is about to be written.
     pub fn begin_snapshot(&mut self) {
+        // It counts from now on: it may be valid, and hold rows that are deleted meanwhile, before this shard is told so.
+        self.has_snapshot = true;
         self.next_delete = None;
     }
 
