@@ -14,8 +14,8 @@ impl RowEncoder for Int8Encoder {
         self.scale().is_trained()
     }
 
-    fn encode(&self, vector: &[u8], code: &mut [u8], scratch: &mut Vec<f32>) -> u32 {
-        Int8Encoder::encode(self, vector, code, scratch)
+    fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32 {
+        Int8Encoder::encode(self, vector, norm_squared, code)
     }
 
     fn count(&self, rows: u64, saturated: u64) {
@@ -110,7 +110,7 @@ impl VectorSpace {
             None => out.extend_from_slice(query),
             Some(encoder) => {
                 out.resize(self.vector().dimension, 0);
-                encoder.encode(query, out, &mut Vec::new());
+                encoder.encode(query, encoder.norm_squared(query), out);
             }
         }
     }

@@ -89,6 +89,12 @@ pub(crate) fn check_lengths(a: &[u8], b: &[u8], element_bytes: usize) {
     );
 }
 
+/// What every encoder asks of its two slices.
+#[inline(always)]
+pub(crate) fn check_codes(vector: &[u8], codes: &[u8], element_bytes: usize) {
+    assert!(vector.len() == codes.len() * element_bytes, "{} bytes, room for {} codes", vector.len(), codes.len());
+}
+
 /// [`crate::Distance::pair`].
 pub(crate) fn pair<F: Formula>(a: &[u8], b: &[u8]) -> f32 {
     F::distance(a, b)
@@ -112,11 +118,11 @@ pub(crate) fn code8(value: f32, inverse_scale: f32) -> (u8, bool) {
 }
 
 /// [`crate::Kernels::encode_code8`].
-pub(crate) fn encode_code8(src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 {
-    assert!(src.len() == dst.len(), "{} values, room for {} codes", src.len(), dst.len());
+pub(crate) fn encode_code8<E: Element>(vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32 {
+    check_codes(vector, codes, E::BYTES);
     let mut saturated = 0;
-    for (value, code) in src.iter().zip(dst) {
-        let (byte, out_of_range) = code8(*value, inverse_scale);
+    for (element, code) in vector.chunks_exact(E::BYTES).zip(codes) {
+        let (byte, out_of_range) = code8(E::value(element) as f32, inverse_scale);
         *code = byte;
         saturated += u32::from(out_of_range);
     }
@@ -135,8 +141,14 @@ pub(crate) fn all_finite<E: Element>(vector: &[u8]) -> bool {
 }
 
 /// [`crate::Kernels::norm_squared`].
-pub(crate) fn norm_squared(values: &[f32]) -> f32 {
-    values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32
+pub(crate) fn norm_squared<E: Element>(vector: &[u8]) -> f32 {
+    elements::<E>(vector, vector).map(|(x, _)| x * x).sum::<f64>() as f32
+}
+
+/// [`crate::Kernels::copy_norm_squared`].
+pub(crate) fn copy_norm_squared<E: Element>(from: &[u8], to: &mut [u8]) -> f32 {
+    to.copy_from_slice(from);
+    norm_squared::<E>(from)
 }
 
 /// [`crate::Kernels::to_f32`] for what needs no instruction of its own: every CPU has these as vectors.

@@ -28,13 +28,21 @@ pub struct Kernels {
     pub(crate) isa: Isa,
     /// By `ElementKind`, then `Metric`.
     pub(crate) distances: [[Option<Distance>; 4]; 8],
-    pub(crate) encode_code8: fn(&[f32], f32, &mut [u8]) -> u32,
+    pub(crate) f32: Passes,
+    pub(crate) f16: Passes,
+    pub(crate) bf16: Passes,
+    pub(crate) i32: Passes,
     pub(crate) abs_max_f32: fn(&[f32]) -> f32,
-    pub(crate) all_finite_f32: fn(&[u8]) -> bool,
-    pub(crate) all_finite_f16: fn(&[u8]) -> bool,
-    pub(crate) all_finite_bf16: fn(&[u8]) -> bool,
-    pub(crate) norm_squared: fn(&[f32]) -> f32,
     pub(crate) widen_f16: fn(&[u8], &mut [f32]),
+}
+
+/// Passes over one vector whose elements are read as f32.
+#[derive(Debug)]
+pub(crate) struct Passes {
+    pub all_finite: fn(&[u8]) -> bool,
+    pub norm_squared: fn(&[u8]) -> f32,
+    pub copy_norm_squared: fn(&[u8], &mut [u8]) -> f32,
+    pub encode_code8: fn(&[u8], f32, &mut [u8]) -> u32,
 }
 
 impl Kernels {
@@ -56,13 +64,26 @@ impl Kernels {
         self.distances[kind as usize][metric as usize]
     }
 
-    /// Encodes values as [`ElementKind::Code8`]: round(x × `inverse_scale`), half to even, held within ±127, plus
-    /// 128. Returns how many values were out of range. NaN gets the code of zero and is not counted.
+    /// Encodes a vector of f32, f16, bf16 or i32 as [`ElementKind::Code8`]: round(x × `inverse_scale`), half to even, held
+    /// within ±127, plus 128; x is read as by [`Kernels::to_f32`]. Returns how many elements were out of range. NaN gets the code
+    /// of zero and is not counted.
     ///
     /// # Panics
-    /// If the lengths differ.
-    pub fn encode_code8(&self, src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 {
-        (self.encode_code8)(src, inverse_scale, dst)
+    /// If `vector` is not as many elements as `codes`, or of another kind.
+    pub fn encode_code8(&self, kind: ElementKind, vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32 {
+        (self.passes(kind).encode_code8)(vector, inverse_scale, codes)
+    }
+
+    fn passes(&self, kind: ElementKind) -> &Passes {
+        match kind {
+            ElementKind::F32 => &self.f32,
+            ElementKind::F16 => &self.f16,
+            ElementKind::Bf16 => &self.bf16,
+            ElementKind::I32 => &self.i32,
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => {
+                panic!("{kind:?} is not read as f32")
+            }
+        }
     }
 
     /// The largest magnitude; NaN is ignored; 0 of nothing.
@@ -76,19 +97,28 @@ impl Kernels {
     /// If `vector` holds no whole number of elements, or more than [`crate::MAX_DIMENSION`].
     pub fn all_finite(&self, kind: ElementKind, vector: &[u8]) -> bool {
         match kind {
-            ElementKind::F32 => (self.all_finite_f32)(vector),
-            ElementKind::F16 => (self.all_finite_f16)(vector),
-            ElementKind::Bf16 => (self.all_finite_bf16)(vector),
+            ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 => (self.passes(kind).all_finite)(vector),
             ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits | ElementKind::Code8 => true,
         }
     }
 
-    /// Σx². It is what `f32` can hold: +infinity on overflow, 0 where every |x| is below about 1e-23, NaN if there is NaN.
+    /// Σx² of a vector of f32, f16, bf16 or i32. It is what `f32` can hold: +infinity on overflow or where an element is, 0 where
+    /// every |x| is below about 1e-23, NaN if there is NaN. So a vector whose sum is normal has neither NaN nor infinity, and is
+    /// not zero.
     ///
     /// # Panics
-    /// If there are more values than [`crate::MAX_DIMENSION`].
-    pub fn norm_squared(&self, values: &[f32]) -> f32 {
-        (self.norm_squared)(values)
+    /// If `vector` holds no whole number of elements, or more than [`crate::MAX_DIMENSION`], or those of another kind.
+    pub fn norm_squared(&self, kind: ElementKind, vector: &[u8]) -> f32 {
+        (self.passes(kind).norm_squared)(vector)
+    }
+
+    /// Copies a vector, and returns what [`Kernels::norm_squared`] does, bit for bit, of the same pass. What lies behind the copy
+    /// is fetched into the cache, to be written next.
+    ///
+    /// # Panics
+    /// As `norm_squared`, and if the lengths differ.
+    pub fn copy_norm_squared(&self, kind: ElementKind, from: &[u8], to: &mut [u8]) -> f32 {
+        (self.passes(kind).copy_norm_squared)(from, to)
     }
 
     /// Reads a vector of f32, f16, bf16 or i32 as f32. That is exact but for i32 beyond ±2²⁴, which are rounded to nearest, half
@@ -201,15 +231,27 @@ macro_rules! distances {
 }
 pub(crate) use distances;
 
+/// The passes of one instruction set over the vectors of one kind of element.
+macro_rules! passes {
+    ($shell:ident, $element:ty) => {
+        Passes {
+            all_finite: $shell::all_finite::<$element>,
+            norm_squared: $shell::norm_squared::<$element>,
+            copy_norm_squared: $shell::copy_norm_squared::<$element>,
+            encode_code8: $shell::encode_code8::<$element>,
+        }
+    };
+}
+pub(crate) use passes;
+
 static SCALAR: Kernels = Kernels {
     isa: Isa::Scalar,
     distances: distances!(scalar, scalar, scalar, scalar),
-    encode_code8: scalar::encode_code8,
+    f32: passes!(scalar, F32),
+    f16: passes!(scalar, F16),
+    bf16: passes!(scalar, Bf16),
+    i32: passes!(scalar, I32),
     abs_max_f32: scalar::abs_max_f32,
-    all_finite_f32: scalar::all_finite::<F32>,
-    all_finite_f16: scalar::all_finite::<F16>,
-    all_finite_bf16: scalar::all_finite::<Bf16>,
-    norm_squared: scalar::norm_squared,
     widen_f16: scalar::widen_f16,
 };
 

@@ -41,6 +41,8 @@ pub(crate) trait Vector {
     unsafe fn load_bf16_partial(from: *const u8, count: usize) -> Self::Floats;
     /// Writes `FLOATS` values.
     unsafe fn store(to: *mut f32, values: Self::Floats);
+    /// Lanes that hold the bits of `i32`, as the nearest `f32`.
+    unsafe fn round_i32(bits: Self::Floats) -> Self::Floats;
     /// a + b
     unsafe fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// a − b
@@ -54,7 +56,7 @@ pub(crate) trait Vector {
     /// The largest of all lanes, none of which is NaN.
     unsafe fn largest(a: Self::Floats) -> f32;
     /// Writes the codes of `FLOATS` values, as `scalar::code8` makes them, and returns how many saturated.
-    unsafe fn encode_code8(from: *const f32, inverse_scale: Self::Floats, to: *mut u8) -> u32;
+    unsafe fn encode_code8(values: Self::Floats, inverse_scale: Self::Floats, to: *mut u8) -> u32;
 
     /// All lanes 0.0.
     unsafe fn wide_zero() -> Self::Doubles;

@@ -15,16 +15,18 @@ fn codes_are_the_oracles() {
     let numbers = prop_oneof![3 => Just(Numbers::Usual), 1 => Just(Numbers::Extreme), 1 => Just(Numbers::NotFinite)];
     check(1000, (0..=LENGTH_MAX, scale, numbers, any::<u64>()), |(length, scale, numbers, data)| {
         let mut source = Source::new(data);
-        let values: Vec<f32> = (0..length).map(|_| source.float(numbers)).collect();
-        let encode = |kernels: &Kernels| {
-            let mut codes = vec![0; length];
-            let saturated = kernels.encode_code8(&values, scale, &mut codes);
-            (codes, saturated)
-        };
-        let tables = Kernels::available();
-        let want = encode(tables[0]);
-        for kernels in &tables[1..] {
-            prop_assert_eq!(encode(kernels), want.clone(), "{}", kernels.isa());
+        for kind in READ_AS_F32 {
+            let vector = source.vector(kind, length, numbers, 0);
+            let encode = |kernels: &Kernels| {
+                let mut codes = vec![0; length];
+                let saturated = kernels.encode_code8(kind, &vector, scale, &mut codes);
+                (codes, saturated)
+            };
+            let tables = Kernels::available();
+            let want = encode(tables[0]);
+            for kernels in &tables[1..] {
+                prop_assert_eq!(encode(kernels), want.clone(), "{} {:?}", kernels.isa(), kind);
+            }
         }
         Ok(())
     });
@@ -32,7 +34,7 @@ fn codes_are_the_oracles() {
 
 #[test]
 fn codes_round_saturate_and_say_so() {
-    let (values, codes): (Vec<f32>, Vec<u8>) = [
+    let (values, codes): (Vec<[u8; 4]>, Vec<u8>) = [
         (0.0, 128),
         (-0.0, 128),
         (1.0, 129),
@@ -53,18 +55,21 @@ fn codes_round_saturate_and_say_so() {
         (f32::NEG_INFINITY, 1),
     ]
     .into_iter()
+    .map(|(value, code): (f32, u8)| (value.to_le_bytes(), code))
     .cycle()
     .take(18 * 9)
     .unzip();
+    let values = values.as_flattened();
     for kernels in Kernels::available() {
-        let mut got = vec![0; values.len()];
-        let saturated = kernels.encode_code8(&values, 1.0, &mut got);
+        let mut got = vec![0; codes.len()];
+        let saturated = kernels.encode_code8(ElementKind::F32, values, 1.0, &mut got);
         assert_eq!(got, codes, "{}", kernels.isa());
         assert_eq!(saturated, 6 * 9, "{}", kernels.isa());
     }
 }
 
 const FLOATS: [ElementKind; 3] = [ElementKind::F32, ElementKind::F16, ElementKind::Bf16];
+const READ_AS_F32: [ElementKind; 4] = [ElementKind::F32, ElementKind::F16, ElementKind::Bf16, ElementKind::I32];
 
 #[test]
 fn norms_and_checks_are_the_oracles() {
@@ -74,16 +79,20 @@ fn norms_and_checks_are_the_oracles() {
         let near = |got: f32, want: f64| {
             f64::from(got) == want || (got.is_nan() && want.is_nan()) || (f64::from(got) - want).abs() <= 4e-6 * want
         };
-        for kind in FLOATS {
+        for kind in READ_AS_F32 {
             let vector = &source.vector(kind, length, numbers, start)[start..];
             let finite = values(kind, vector).iter().all(|x| x.is_finite());
             let norm = values(kind, vector).iter().map(|x| x * x).sum::<f64>();
             for kernels in Kernels::available() {
                 let isa = kernels.isa();
-                let mut wide = vec![0.0; length];
-                kernels.to_f32(kind, vector, &mut wide);
                 prop_assert_eq!(kernels.all_finite(kind, vector), finite, "{} {:?}", isa, kind);
-                prop_assert!(near(kernels.norm_squared(&wide), norm), "{} {:?}", isa, kind);
+                let squares = kernels.norm_squared(kind, vector);
+                prop_assert!(near(squares, norm), "{} {:?}", isa, kind);
+                prop_assert!(finite || !squares.is_normal(), "{} {:?}", isa, kind);
+                let mut copy = vec![0; vector.len() + start];
+                let copied = kernels.copy_norm_squared(kind, vector, &mut copy[start..]);
+                prop_assert_eq!(copied.to_bits(), squares.to_bits(), "{} {:?}", isa, kind);
+                prop_assert_eq!(&copy[start..], vector, "{} {:?}", isa, kind);
             }
         }
         Ok(())
@@ -118,7 +127,8 @@ fn one_bad_value_is_found_wherever_it_stands() {
         }
     }
     for kernels in Kernels::available() {
-        assert_eq!(kernels.norm_squared(&[f32::MAX; 65]), f32::INFINITY, "{}", kernels.isa());
+        let large = [f32::MAX; 65].map(f32::to_le_bytes);
+        assert_eq!(kernels.norm_squared(ElementKind::F32, large.as_flattened()), f32::INFINITY, "{}", kernels.isa());
         for kind in [ElementKind::I8, ElementKind::U8, ElementKind::I32, ElementKind::Bits] {
             assert!(kernels.all_finite(kind, &[0xff; 64]), "every {kind:?} is a number");
         }

@@ -257,7 +257,8 @@ fn misuse_panics() {
         panics("part of an element", &|| _ = (dot.pair)(&memory[..15], &memory[..15]));
         let long = vec![0u8; 4 * (MAX_DIMENSION + 1)];
         panics("too many elements", &|| _ = (dot.pair)(&long, &long));
-        panics("no room for codes", &|| _ = kernels.encode_code8(&[0.0; 20], 1.0, &mut [0; 19]));
+        panics("no room for codes", &|| _ = kernels.encode_code8(ElementKind::F32, &[0; 80], 1.0, &mut [0; 19]));
+        panics("no room for a copy", &|| _ = kernels.copy_norm_squared(ElementKind::F32, &memory[..16], &mut [0; 12]));
         panics("no room for values", &|| kernels.to_f32(ElementKind::F16, &memory, &mut [0.0; 31]));
     }
 }

@@ -44,8 +44,9 @@ impl CodeSpace {
         let mut full = zeroed(span * dimension * 4);
         for (index, vector) in vectors.iter().enumerate() {
             let row = row_of(index) as usize;
-            kernels.encode_code8(vector, inverse_scale, &mut codes[row * dimension..][..dimension]);
-            full[row * dimension * 4..][..dimension * 4].copy_from_slice(&bytes_of(vector));
+            let bytes = bytes_of(vector);
+            kernels.encode_code8(ElementKind::F32, &bytes, inverse_scale, &mut codes[row * dimension..][..dimension]);
+            full[row * dimension * 4..][..dimension * 4].copy_from_slice(&bytes);
         }
         let on_codes = kernels.distance(ElementKind::Code8, Metric::Dot).expect("dot of codes");
         let on_full = kernels.distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
@@ -59,7 +60,7 @@ impl CodeSpace {
 
     /// Encodes a query.
     pub fn encode(&self, query: &[f32], code: &mut [u8]) {
-        self.kernels.encode_code8(query, self.inverse_scale, code);
+        self.kernels.encode_code8(ElementKind::F32, &bytes_of(query), self.inverse_scale, code);
     }
 
     /// Orders candidates by their exact distance.

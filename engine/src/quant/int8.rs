@@ -124,11 +124,12 @@ impl Int8Encoder {
 
     /// Trains the scale on a sample of vectors, if it is not trained. Returns whether this call did it; false too for an empty sample.
     pub fn train<'a>(&self, sample: impl IntoIterator<Item = &'a [u8]>) -> bool {
-        let mut scratch = Vec::new();
+        let mut elements = vec![0.0; self.dimension];
         let (mut rows, mut largest) = (0, 0f64);
         for vector in sample {
-            let inverse_length = self.read(vector, &mut scratch);
-            largest = largest.max(f64::from(self.kernels.abs_max_f32(&scratch)) * inverse_length);
+            self.kernels.to_f32(self.kind, vector, &mut elements);
+            let inverse_length = self.inverse_length(vector, self.norm_squared(vector));
+            largest = largest.max(f64::from(self.kernels.abs_max_f32(&elements)) * inverse_length);
             rows += 1;
         }
         if rows == 0 {
@@ -139,20 +140,25 @@ impl Int8Encoder {
         self.scale.set(scale.max(f32::MIN_POSITIVE), rows)
     }
 
-    /// Makes the code of a vector; returns how many elements saturated.
+    /// Σx² of a vector, for [`Int8Encoder::encode`].
+    pub fn norm_squared(&self, vector: &[u8]) -> f32 {
+        self.kernels.norm_squared(self.kind, vector)
+    }
+
+    /// Makes the code of a vector, of which `norm_squared` is Σx²; returns how many elements saturated.
     ///
     /// # Panics
     /// If the scale is not trained, or a length is not that of the column.
-    pub fn encode(&self, vector: &[u8], code: &mut [u8], scratch: &mut Vec<f32>) -> u32 {
+    pub fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32 {
         let scale = self.scale.get().expect("a trained scale");
-        let inverse_length = self.read(vector, scratch);
+        let inverse_length = self.inverse_length(vector, norm_squared);
         let inverse_scale = inverse_length / f64::from(scale);
         if inverse_scale <= f64::from(f32::MAX) {
-            return self.kernels.encode_code8(scratch, inverse_scale as f32, code);
+            return self.kernels.encode_code8(self.kind, vector, inverse_scale as f32, code);
         }
         // A vector so short that the factor is beyond f32: bring it to length 1 first.
-        scratch.iter_mut().for_each(|element| *element = (f64::from(*element) * inverse_length) as f32);
-        self.kernels.encode_code8(scratch, 1.0 / scale, code)
+        let unit: Vec<u8> = self.elements(vector).flat_map(|x| ((x * inverse_length) as f32).to_le_bytes()).collect();
+        self.kernels.encode_code8(ElementKind::F32, &unit, 1.0 / scale, code)
     }
 
     /// Adds to the counters of the scale.
@@ -161,21 +167,24 @@ impl Int8Encoder {
         self.scale.saturated_values.fetch_add(saturated, Ordering::Relaxed);
     }
 
-    /// Reads a vector into `elements`; returns what to multiply each with: 1 / length under cosine, else 1.
-    fn read(&self, vector: &[u8], elements: &mut Vec<f32>) -> f64 {
+    /// What to multiply each element with: 1 / length under cosine, else 1.
+    fn inverse_length(&self, vector: &[u8], norm_squared: f32) -> f64 {
         assert_eq!(vector.len(), self.kind.bytes(self.dimension), "a vector of this column");
-        elements.resize(self.dimension, 0.0);
-        self.kernels.to_f32(self.kind, vector, elements);
         if self.metric != Metric::Cosine {
             return 1.0;
         }
-        let squares = self.kernels.norm_squared(elements);
-        let squares = if squares.is_normal() {
-            f64::from(squares)
-        } else {
-            elements.iter().map(|element| f64::from(*element) * f64::from(*element)).sum()
+        let squares = match norm_squared.is_normal() {
+            true => f64::from(norm_squared),
+            false => self.elements(vector).map(|x| x * x).sum(),
         };
         if squares > 0.0 { 1.0 / squares.sqrt() } else { 1.0 }
+    }
+
+    /// The elements, for what `f32` cannot hold.
+    fn elements(&self, vector: &[u8]) -> impl Iterator<Item = f64> {
+        let mut elements = vec![0.0; self.dimension];
+        self.kernels.to_f32(self.kind, vector, &mut elements);
+        elements.into_iter().map(f64::from)
     }
 }
 
@@ -202,8 +211,12 @@ mod tests {
     }
 
     fn encode(encoder: &Int8Encoder, vector: &[f32]) -> (Vec<u8>, u32) {
-        let mut code = vec![0; vector.len()];
-        let saturated = encoder.encode(&bytes(vector), &mut code, &mut Vec::new());
+        encode_bytes(encoder, &bytes(vector))
+    }
+
+    fn encode_bytes(encoder: &Int8Encoder, vector: &[u8]) -> (Vec<u8>, u32) {
+        let mut code = vec![0; encoder.dimension];
+        let saturated = encoder.encode(vector, encoder.norm_squared(vector), &mut code);
         (code, saturated)
     }
 
@@ -243,9 +256,7 @@ mod tests {
             for (kind, bytes) in [(ElementKind::F16, &f16), (ElementKind::Bf16, &bf16), (ElementKind::I32, &i32)] {
                 let other = encoder(kind, metric, 4);
                 other.train([bytes.as_slice()]);
-                let mut code = vec![0; 4];
-                other.encode(bytes, &mut code, &mut Vec::new());
-                assert_eq!(code, encode(&wide, &vector).0, "{kind:?} {metric:?}");
+                assert_eq!(encode_bytes(&other, bytes).0, encode(&wide, &vector).0, "{kind:?} {metric:?}");
             }
         }
     }
@@ -256,9 +267,7 @@ mod tests {
             let encoder = encoder(ElementKind::I32, metric, 3);
             let vector: Vec<u8> = [i32::MIN, i32::MAX, 0].iter().flat_map(|element| element.to_le_bytes()).collect();
             encoder.train([vector.as_slice()]);
-            let mut code = vec![0; 3];
-            assert_eq!(encoder.encode(&vector, &mut code, &mut Vec::new()), 0);
-            assert_eq!(code, [1, 255, 128], "{metric:?}");
+            assert_eq!(encode_bytes(&encoder, &vector), (vec![1, 255, 128], 0), "{metric:?}");
         }
     }
 

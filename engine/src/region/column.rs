@@ -19,9 +19,9 @@ use crate::schema::{IdRef, VectorColumn};
 pub trait RowEncoder: Send + Sync {
     /// Whether codes can be made yet. Once true it stays true.
     fn is_ready(&self) -> bool;
-    /// Makes the code of a vector; returns how many of its elements saturated. `scratch` is for the
-    /// encoder to use.
-    fn encode(&self, vector: &[u8], code: &mut [u8], scratch: &mut Vec<f32>) -> u32;
+    /// Makes the code of a vector, of which `norm_squared` is Σx² as the kernels make it; returns how many of its elements
+    /// saturated.
+    fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32;
     /// Is told what `encode` has done, once a batch.
     fn count(&self, rows: u64, saturated: u64);
 }

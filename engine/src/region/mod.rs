@@ -21,7 +21,9 @@
 
 mod chunks;
 mod column;
+mod free;
 mod pins;
+mod prefault;
 mod scan;
 mod span;
 mod storage;
@@ -41,6 +43,7 @@ pub use chunks::{CHUNK_ROWS, Run};
 pub(crate) use column::check_vector;
 pub use column::{RowEncoder, check_vectors};
 pub use pins::Pin;
+pub use prefault::Prefaulter;
 pub use span::SealedRows;
 pub use view::View;
 pub use writer::{ChunkImage, RegionWriter};
@@ -268,6 +271,15 @@ impl Region {
     #[inline]
     pub fn has_code(&self, vector_index: usize, row: u32) -> bool {
         self.codes[vector_index].as_ref().is_none_or(|span| span.is_sealed(row))
+    }
+
+    /// Has the kernel give a committed chunk its memory now. What lies there stays.
+    fn populate(&self, shard: usize, chunk: u32) -> std::io::Result<()> {
+        let columns = self.columns.iter().map(|column| match &column.values {
+            Values::Fixed { span } | Values::Bool { span } => span,
+            Values::Text { places, .. } => places,
+        });
+        columns.chain(self.codes.iter().flatten()).try_for_each(|span| span.populate(shard, chunk))
     }
 
     /// The next chunk was refused, beside what there is.

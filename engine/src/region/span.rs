@@ -100,6 +100,14 @@ impl Reservation {
         unsafe { self.base.add(shard * self.shard_bytes + offset) }
     }
 
+    /// Has the kernel give committed bytes their memory now, at most a huge page at a time: it holds a lock meanwhile that the
+    /// committing of others waits for.
+    fn populate(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
+        (start..start + len).step_by(HUGE_CHUNK_BYTES).try_for_each(|at| {
+            self.advise(shard, at, HUGE_CHUNK_BYTES.min(start + len - at), libc::MADV_POPULATE_WRITE)
+        })
+    }
+
     /// Gives the memory behind committed bytes back; they are zero when they are touched next.
     fn discard(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
         self.advise(shard, start, len, libc::MADV_DONTNEED)
@@ -108,7 +116,7 @@ impl Reservation {
     fn advise(&self, shard: usize, start: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
         let end = start.checked_add(len).expect("bytes of a part");
         assert!(end <= self.committed[shard].load(Ordering::Acquire), "committed bytes");
-        // SAFETY: the range is committed memory of this mapping. Discarding is only done by
+        // SAFETY: the range is committed memory of this mapping. Populating changes no content. Discarding is only done by
         // `SpanWriter::discard`, to bytes that are the writer's alone.
         let result = unsafe { libc::madvise(self.address(shard, start).as_ptr().cast(), len, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -149,6 +157,12 @@ impl Span {
     /// Bytes of a row.
     pub fn row_bytes(&self) -> usize {
         self.row_bytes
+    }
+
+    /// Has the kernel give a committed chunk its memory now. What lies there stays.
+    pub fn populate(&self, shard: usize, chunk: u32) -> io::Result<()> {
+        let bytes = self.row_bytes << CHUNK_BITS;
+        self.reservation.populate(shard, chunk as usize * bytes, bytes)
     }
 
     fn chunk(&self, shard: usize, slot: u32) -> usize {

@@ -291,7 +291,8 @@ fn codes_are_made_in_the_pass_or_later_and_have_no_gaps() {
     let codes = region.codes(0).unwrap();
     for row in 0..28 {
         let mut expected = vec![0; 8];
-        encoder.encode(region.vectors(0).get(row), &mut expected, &mut Vec::new());
+        let vector = region.vectors(0).get(row);
+        encoder.encode(vector, encoder.norm_squared(vector), &mut expected);
         assert_eq!(codes.get(row), expected, "row {row}");
     }
     assert_eq!(encoder.scale().encoded_values(), 8 * (20 + 10 + 3));
@@ -314,7 +315,6 @@ fn readers_see_whole_rows_and_each_id_once() {
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut expected = vec![0; 16];
-                let mut scratch = Vec::new();
                 while !done.load(Ordering::Relaxed) {
                     let view = region.view();
                     let len = view.len(0);
@@ -336,7 +336,8 @@ fn readers_see_whole_rows_and_each_id_once() {
                         assert!((1..IDS).all(|id| seen.contains_key(&id)), "every id is seen");
                     }
                     if let Some(&last) = rows.last() {
-                        encoder.encode(region.vectors(0).get(last), &mut expected, &mut scratch);
+                        let vector = region.vectors(0).get(last);
+                        encoder.encode(vector, encoder.norm_squared(vector), &mut expected);
                         assert_eq!(region.codes(0).unwrap().get(last), expected);
                     }
                     *checked.lock().unwrap() += 1;

@@ -9,16 +9,14 @@ use kernels::Kernels;
 
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
 use super::column::{CodeWriter, ColumnWriter, RowEncoder, check_vector};
+use super::free::FreeChunks;
 use super::pins::Retired;
+use super::prefault::Prefaulter;
 use super::text::Place;
 use super::{DELETED, Region};
 use crate::batch::BatchView;
 use crate::error::{Error, Result};
 use crate::schema::{IdRef, VectorColumn};
-
-/// Chunks that are kept for rows to come: at least so many, and a part of those in use. The memory of others is given back.
-const FREE_CHUNKS_MIN: usize = 4;
-const FREE_CHUNKS_PART: usize = 4;
 
 /// Writes the rows of one shard. There is one per region and shard.
 pub struct RegionWriter {
@@ -30,10 +28,8 @@ pub struct RegionWriter {
     codes: Vec<Option<CodeWriter>>,
     /// Chunks in use, by number.
     order: BTreeMap<u64, u32>,
-    /// Chunks that may be filled, with memory behind them.
-    free: Vec<u32>,
-    /// Chunks that may be filled, without.
-    bare: Vec<u32>,
+    /// Chunks that may be filled.
+    free: FreeChunks,
     /// Chunks that readers from before may still hold rows of, oldest first.
     retired: VecDeque<(u32, Retired)>,
     /// Chunks whose last row has died, and that nobody has asked for yet.
@@ -42,7 +38,6 @@ pub struct RegionWriter {
     runs: Vec<Run>,
     /// Where the texts of each column went on when a batch began.
     marks: Vec<Option<Place>>,
-    scratch: Vec<f32>,
     /// Bytes of batches copied into columns since they were last asked for.
     copied_bytes: u64,
 }
@@ -77,14 +72,12 @@ impl RegionWriter {
             columns,
             codes,
             order: BTreeMap::new(),
-            free: Vec::new(),
-            bare: Vec::new(),
+            free: FreeChunks::default(),
             retired: VecDeque::new(),
             dead: Vec::new(),
             filled: 0,
             runs: Vec::new(),
             marks: Vec::new(),
-            scratch: Vec::new(),
             copied_bytes: 0,
             region,
         }
@@ -287,7 +280,8 @@ impl RegionWriter {
         let (coded, mut saturated) = (codes.coded(chunk), 0);
         for slot in (coded..filled).map(|offset| chunk << CHUNK_BITS | offset) {
             let vector = values.rows(slot, 1);
-            saturated += u64::from(encoder.encode(vector, codes.span.rows_mut(slot, 1), &mut self.scratch));
+            let norm_squared = self.kernels.norm_squared(self.region.schema.vectors()[vector_index].kind, vector);
+            saturated += u64::from(encoder.encode(vector, norm_squared, codes.span.rows_mut(slot, 1)));
         }
         encoder.count(u64::from(filled.saturating_sub(coded)), saturated);
         codes.set_coded(chunk, filled.max(coded));
@@ -328,13 +322,39 @@ impl RegionWriter {
             codes.span.unseal(chunk, &expired);
             codes.set_coded(chunk, 0);
         }
-        if self.free.len() < FREE_CHUNKS_MIN.max(self.order.len() / FREE_CHUNKS_PART) {
-            self.free.push(chunk);
-        } else {
-            self.discard(chunk);
-        }
+        self.free.put(chunk);
         self.account();
         Some(chunk)
+    }
+
+    /// Has memory brought for the chunks that rows are going to need next, at the rate at which they come.
+    pub fn prefault(&mut self, prefaulter: &mut Prefaulter) {
+        let wanted = self.free.wanted_ahead(self.order.len());
+        for _ in 0..wanted {
+            let Some(chunk) = self.free.take_bare().or_else(|| self.new_chunk().ok()) else { break };
+            self.free.put_ahead(chunk);
+            prefaulter.start(&self.region, self.shard, chunk);
+        }
+        if wanted > 0 {
+            self.account();
+        }
+    }
+
+    /// To be called once a second: gives memory back that has not been needed for that long.
+    pub fn tidy(&mut self) {
+        let given_back = self.free.beat();
+        if given_back.is_empty() {
+            return;
+        }
+        let spans = self.columns.iter_mut().map(ColumnWriter::span);
+        for span in spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span)) {
+            for &chunk in &given_back {
+                if let Err(error) = span.discard(chunk) {
+                    tracing::warn!(%error, "memory of dead rows could not be given back");
+                }
+            }
+        }
+        self.account();
     }
 
     /// Behind the last ordinal of a chunk in use.
@@ -362,16 +382,6 @@ impl RegionWriter {
         self.order.len()
     }
 
-    fn discard(&mut self, chunk: u32) {
-        let spans = self.columns.iter_mut().map(ColumnWriter::span);
-        for span in spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span)) {
-            if let Err(error) = span.discard(chunk) {
-                tracing::warn!(%error, "memory of dead rows could not be given back");
-            }
-        }
-        self.bare.push(chunk);
-    }
-
     /// Makes sure that there are chunks for all ordinals below `end`.
     fn take_chunks(&mut self, end: u64) -> Result<()> {
         loop {
@@ -380,7 +390,7 @@ impl RegionWriter {
             if number << CHUNK_BITS >= end {
                 return Ok(());
             }
-            let chunk = match self.free.pop() {
+            let chunk = match self.free.take() {
                 Some(chunk) => chunk,
                 None => self.new_chunk()?,
             };
@@ -389,11 +399,8 @@ impl RegionWriter {
         }
     }
 
-    /// A chunk that was never used or whose memory was given back.
+    /// A chunk that was never used.
     fn new_chunk(&mut self) -> Result<u32> {
-        if let Some(chunk) = self.bare.pop() {
-            return Ok(chunk);
-        }
         let (region, shard) = (&self.region, self.shard);
         let chunk = region.chunks.used(shard);
         if chunk == region.chunks.chunks_max() {
@@ -437,7 +444,7 @@ impl RegionWriter {
         for (vector, codes) in schema.vectors().iter().zip(&mut self.codes) {
             let column = &mut self.columns[vector.column];
             let codes = codes.as_mut().filter(|codes| codes.takes(slot));
-            fill_vectors(self.kernels, vector, batch, rows.clone(), slot, column, codes, &mut self.scratch)?;
+            fill_vectors(self.kernels, vector, batch, rows.clone(), slot, column, codes)?;
             self.copied_bytes += (rows.len() * vector.row_bytes()) as u64;
         }
         Ok(())
@@ -467,7 +474,7 @@ impl RegionWriter {
 
     /// Tells the region how much memory this shard uses.
     fn account(&self) {
-        let chunks = (self.order.len() + self.retired.len() + self.free.len()) as u64;
+        let chunks = (self.order.len() + self.retired.len() + self.free.warm()) as u64;
         let unfilled = self.filled.wrapping_neg() % u64::from(CHUNK_ROWS);
         let rows = (chunks << CHUNK_BITS).saturating_sub(unfilled);
         let text: u64 = self.columns.iter().map(ColumnWriter::text_bytes).sum();
@@ -495,12 +502,10 @@ impl RegionWriter {
             return malformed("the number of rows of a chunk is not that of its batch");
         }
         while self.region.chunks.used(self.shard) <= image.chunk {
-            let held = std::mem::take(&mut self.bare);
-            let grown = self.new_chunk();
-            self.bare = held;
-            self.bare.push(grown?);
+            let chunk = self.new_chunk()?;
+            self.free.put_bare(chunk);
         }
-        self.bare.retain(|&chunk| chunk != image.chunk);
+        self.free.remove_bare(image.chunk);
         self.region.chunks.set_number(self.shard, image.chunk, Some(image.number));
         self.order.insert(image.number, image.chunk);
         let first = image.chunk << CHUNK_BITS;
@@ -551,7 +556,7 @@ impl RegionWriter {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Copies the vectors of a batch to slots of one chunk, with their codes where `codes` is given.
 fn fill_vectors(
     kernels: &Kernels,
     vector: &VectorColumn,
@@ -560,26 +565,31 @@ fn fill_vectors(
     slot: u32,
     column: &mut ColumnWriter,
     codes: Option<&mut CodeWriter>,
-    scratch: &mut Vec<f32>,
 ) -> Result<()> {
-    let width = vector.row_bytes();
     let source = batch.column(vector.column);
     let stored = column.span().rows_mut(slot, rows.len());
-    let Some(codes) = codes else {
-        for (row, stored) in rows.zip(stored.chunks_exact_mut(width)) {
-            stored.copy_from_slice(source.fixed(row));
+    if !vector.has_codes() {
+        stored.copy_from_slice(source.fixed_rows(rows.clone()));
+        return rows.into_iter().try_for_each(|row| check_vector(kernels, vector, source.fixed(row), row));
+    }
+    let mut codes = codes.map(|codes| {
+        let encoder = codes.encoder.clone().expect("it is ready");
+        (encoder, codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.dimension), 0)
+    });
+    let count = rows.len() as u64;
+    for (row, stored) in rows.zip(stored.chunks_exact_mut(vector.row_bytes())) {
+        let norm_squared = kernels.copy_norm_squared(vector.kind, source.fixed(row), stored);
+        // A normal sum has no bad element in it.
+        if !norm_squared.is_normal() {
             check_vector(kernels, vector, stored, row)?;
         }
-        return Ok(());
-    };
-    let encoder = codes.encoder.clone().expect("it is ready");
-    let made = codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.dimension);
-    let (count, mut saturated) = (rows.len() as u64, 0);
-    for ((row, stored), code) in rows.zip(stored.chunks_exact_mut(width)).zip(made) {
-        stored.copy_from_slice(source.fixed(row));
-        check_vector(kernels, vector, stored, row)?;
-        saturated += u64::from(encoder.encode(stored, code, scratch));
+        if let Some((encoder, made, saturated)) = &mut codes {
+            let code = made.next().expect("a code a row");
+            *saturated += u64::from(encoder.encode(stored, norm_squared, code));
+        }
     }
-    encoder.count(count, saturated);
+    if let Some((encoder, _, saturated)) = codes {
+        encoder.count(count, saturated);
+    }
     Ok(())
 }

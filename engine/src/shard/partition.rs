@@ -15,7 +15,7 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::ids::{IdList, IdMap, IdsView};
 use crate::placement;
-use crate::region::{CHUNK_ROWS, RegionWriter, Run};
+use crate::region::{CHUNK_ROWS, Prefaulter, RegionWriter, Run};
 use crate::schema::IdRef;
 use crate::wal::Lsn;
 
@@ -127,6 +127,7 @@ pub struct Partition {
     first_delete: Option<Lsn>,
     next_delete: Option<Lsn>,
     filled_bytes: u64,
+    prefaulter: Prefaulter,
 }
 
 impl Partition {
@@ -140,6 +141,7 @@ impl Partition {
             first_delete: None,
             next_delete: None,
             filled_bytes: 0,
+            prefaulter: Prefaulter::default(),
         }
     }
 
@@ -194,7 +196,7 @@ impl Partition {
     pub fn stage(&mut self, operation: Operation<'_>) -> Result<Staged> {
         let collection = operation.collection();
         let shard = self.shard;
-        let member = self.member_mut(collection)?;
+        let member = self.members.get_mut(&collection).ok_or_else(|| unknown(collection))?;
         let shards = member.collection.shards();
         let schema = &member.collection.spec.schema;
         let change = match operation {
@@ -208,9 +210,10 @@ impl Partition {
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
                 let slots = member.writer.fill(&batch);
-                let copied_bytes = member.writer.take_copied_bytes();
-                self.filled_bytes += copied_bytes;
-                Change::Write(slots?)
+                self.filled_bytes += member.writer.take_copied_bytes();
+                let slots = slots?;
+                member.writer.prefault(&mut self.prefaulter);
+                Change::Write(slots)
             }
             Operation::Delete { ids, .. } => {
                 ids.check(schema.id_kind())?;
@@ -267,6 +270,11 @@ impl Partition {
     pub fn has_snapshot(&mut self) {
         self.has_snapshot = true;
         self.first_delete = self.next_delete;
+    }
+
+    /// To be called once a second: gives memory back that has not been needed for that long.
+    pub fn tidy(&mut self) {
+        self.members.values_mut().for_each(|member| member.writer.tidy());
     }
 
     /// Collections in which chunks have died since the last call.

@@ -97,6 +97,12 @@ impl Vector for Avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn round_i32(bits: __m256) -> __m256 {
+        _mm256_cvtepi32_ps(_mm256_castps_si256(bits))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
         _mm256_add_ps(a, b)
     }
@@ -138,9 +144,8 @@ impl Vector for Avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn encode_code8(from: *const f32, inverse_scale: __m256, to: *mut u8) -> u32 {
-        // SAFETY: the caller lets 8 values be read.
-        let scaled = _mm256_mul_ps(unsafe { _mm256_loadu_ps(from) }, inverse_scale);
+    unsafe fn encode_code8(values: __m256, inverse_scale: __m256, to: *mut u8) -> u32 {
+        let scaled = _mm256_mul_ps(values, inverse_scale);
         let rounded = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(scaled);
         let number = _mm256_cmp_ps::<_CMP_ORD_Q>(rounded, rounded);
         let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), rounded);

@@ -84,6 +84,12 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn round_i32(bits: __m512) -> __m512 {
+        _mm512_cvtepi32_ps(_mm512_castps_si512(bits))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         _mm512_add_ps(a, b)
     }
@@ -121,9 +127,8 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn encode_code8(from: *const f32, inverse_scale: __m512, to: *mut u8) -> u32 {
-        // SAFETY: the caller lets 16 values be read.
-        let scaled = _mm512_mul_ps(unsafe { _mm512_loadu_ps(from) }, inverse_scale);
+    unsafe fn encode_code8(values: __m512, inverse_scale: __m512, to: *mut u8) -> u32 {
+        let scaled = _mm512_mul_ps(values, inverse_scale);
         let rounded = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(scaled);
         let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(rounded, rounded);
         let limit = _mm512_set1_ps(127.0);

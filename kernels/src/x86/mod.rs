@@ -35,19 +35,18 @@ macro_rules! shells {
             use crate::kernel::Kernel;
             use crate::kind::Isa;
             use crate::rows::Rows;
-            use crate::table::{Distance, Kernels, distances};
+            use crate::table::{Distance, Kernels, Passes, distances, passes};
             use crate::{bulk, float, integer, wide};
 
             /// To be handed out only on a CPU that has the features: that is what makes the shells sound.
             pub(super) static TABLE: Kernels = Kernels {
                 isa: $isa,
                 distances: distances!(shell, float, integer, wide),
-                encode_code8: shell::encode_code8,
+                f32: passes!(shell, F32),
+                f16: passes!(shell, F16),
+                bf16: passes!(shell, Bf16),
+                i32: passes!(shell, I32),
                 abs_max_f32: shell::abs_max_f32,
-                all_finite_f32: shell::all_finite::<F32>,
-                all_finite_f16: shell::all_finite::<F16>,
-                all_finite_bf16: shell::all_finite::<Bf16>,
-                norm_squared: shell::norm_squared,
                 widen_f16: shell::widen_f16,
             };
 
@@ -56,8 +55,11 @@ macro_rules! shells {
                 rows[K: Kernel<$vector>](query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut [f32]) -> ()
                     = crate::kernel::rows::<$vector, K>;
                 all_finite[E: FloatElement](vector: &[u8]) -> bool = bulk::all_finite::<$vector, E>;
-                norm_squared[](values: &[f32]) -> f32 = bulk::norm_squared::<$vector>;
-                encode_code8[](src: &[f32], inverse_scale: f32, dst: &mut [u8]) -> u32 = bulk::encode_code8::<$vector>;
+                norm_squared[E: FloatElement](vector: &[u8]) -> f32 = bulk::norm_squared::<$vector, E>;
+                copy_norm_squared[E: FloatElement](from: &[u8], to: &mut [u8]) -> f32
+                    = bulk::copy_norm_squared::<$vector, E>;
+                encode_code8[E: FloatElement](vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32
+                    = bulk::encode_code8::<$vector, E>;
                 abs_max_f32[](values: &[f32]) -> f32 = bulk::abs_max_f32::<$vector>;
                 widen_f16[](src: &[u8], dst: &mut [f32]) -> () = bulk::widen_f16::<$vector>;
             );

@@ -102,6 +102,7 @@ impl Reactor {
     fn heartbeat(&mut self) {
         self.accepting &= !std::mem::take(&mut self.accept_failed);
         self.arena.trim();
+        self.shard.partition.borrow_mut().tidy();
         // Readers that held dead rows up may have gone.
         self.context.index_wake();
         if let Some(wal) = self.shard.wal_mut().filter(|wal| wal.is_full()) {
