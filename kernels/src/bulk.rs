@@ -11,6 +11,8 @@ const SUMS: usize = 4;
 const CACHE_LINE: usize = 64;
 /// How far ahead of a copy its target is fetched: four vectors of 384 f32. The CPU's own prefetcher stops at the end of a page.
 const PREFETCH_BYTES: usize = 6 << 10;
+/// The same of codes: as many vectors.
+const PREFETCH_CODES: usize = 1_536;
 
 /// [`crate::Kernels::encode_code8`].
 ///
@@ -29,6 +31,9 @@ pub(crate) unsafe fn encode_code8<V: Vector, E: FloatElement>(
     unsafe {
         let scale = V::splat(inverse_scale);
         for at in (0..whole).step_by(V::FLOATS) {
+            if at.is_multiple_of(CACHE_LINE) {
+                prefetch_for_write(codes.as_ptr().wrapping_add(PREFETCH_CODES + at));
+            }
             let values = E::load::<V>(vector.as_ptr().add(at * E::BYTES));
             saturated += V::encode_code8(values, scale, codes.as_mut_ptr().add(at));
         }

@@ -13,29 +13,32 @@ const IN_USE_FOR_ONE: usize = 4;
 /// The chunks of one shard that hold no rows.
 #[derive(Default)]
 pub(super) struct FreeChunks {
-    /// With memory behind them, or about to have it; the back was used last and is taken first.
-    warm: VecDeque<u32>,
-    /// Without.
+    /// With the memory of rows that have gone; the back was used last and is taken first.
+    warm: Vec<u32>,
+    /// With memory that no row was in yet, or about to have it.
+    ahead: VecDeque<u32>,
+    /// Without memory.
     bare: Vec<u32>,
-    /// Fewest warm ones since the last beat: so many were not needed.
+    /// Fewest with memory since the last beat: so many were not needed.
     spare: usize,
-    /// Chunks taken since the last beat, and in the one before.
-    taken: usize,
-    taken_before: usize,
+    /// Chunks taken that were not warm, since the last beat and in the one before: how the shard grows.
+    grown: usize,
+    grown_before: usize,
 }
 
 impl FreeChunks {
-    /// A chunk to be filled: one with memory if there is any.
+    /// A chunk to be filled: one with memory if there is any. None where one has to be made.
     pub fn take(&mut self) -> Option<u32> {
-        self.taken += 1;
-        let chunk = self.warm.pop_back();
-        self.spare = self.spare.min(self.warm.len());
+        let warm = self.warm.pop();
+        self.grown += usize::from(warm.is_none());
+        let chunk = warm.or_else(|| self.ahead.pop_front());
+        self.spare = self.spare.min(self.with_memory());
         chunk.or_else(|| self.bare.pop())
     }
 
     /// Takes a chunk back whose rows have gone.
     pub fn put(&mut self, chunk: u32) {
-        self.warm.push_back(chunk);
+        self.warm.push(chunk);
     }
 
     /// A chunk without memory.
@@ -50,7 +53,7 @@ impl FreeChunks {
 
     /// Takes a chunk in that is about to get memory.
     pub fn put_ahead(&mut self, chunk: u32) {
-        self.warm.push_front(chunk);
+        self.ahead.push_back(chunk);
     }
 
     /// Removes a chunk that has no memory, wherever it is.
@@ -59,24 +62,27 @@ impl FreeChunks {
     }
 
     /// Chunks with memory.
-    pub fn warm(&self) -> usize {
-        self.warm.len()
+    pub fn with_memory(&self) -> usize {
+        self.warm.len() + self.ahead.len()
     }
 
-    /// How many more chunks should have memory, of a shard that has so many in use: as many as a second takes at this rate, or did
-    /// in the one before, and never much beside what is there.
+    /// How many more chunks should have memory, of a shard that has so many in use: as many as it has grown by since the last beat,
+    /// or did in the one before, and never much beside what is there.
     pub fn wanted_ahead(&self, in_use: usize) -> usize {
-        let wanted = self.taken.max(self.taken_before).min(in_use / IN_USE_FOR_ONE).min(AHEAD_MAX);
-        wanted.saturating_sub(self.warm.len())
+        let wanted = self.grown.max(self.grown_before).min(in_use / IN_USE_FOR_ONE).min(AHEAD_MAX);
+        wanted.saturating_sub(self.with_memory())
     }
 
     /// To be called once a second: half of the chunks that were not needed in the last, rounded up, whose memory is to be
     /// given back. They are bare from now on.
     pub fn beat(&mut self) -> Vec<u32> {
-        let given_back = self.warm.drain(..self.spare.min(self.warm.len()).div_ceil(2)).collect::<Vec<_>>();
+        let count = self.spare.min(self.with_memory()).div_ceil(2);
+        let of_ahead = count.min(self.ahead.len());
+        let mut given_back: Vec<u32> = self.ahead.drain(self.ahead.len() - of_ahead..).collect();
+        given_back.extend(self.warm.drain(..count - of_ahead));
         self.bare.extend(&given_back);
-        self.spare = self.warm.len();
-        self.taken_before = std::mem::take(&mut self.taken);
+        self.spare = self.with_memory();
+        self.grown_before = std::mem::take(&mut self.grown);
         given_back
     }
 }
@@ -93,11 +99,12 @@ mod tests {
         for _ in 0..5 {
             let taken: Vec<u32> = (0..30).map(|_| free.take().expect("there are more")).collect();
             taken.into_iter().for_each(|chunk| free.put(chunk));
+            assert_eq!(free.wanted_ahead(100), 0, "what comes back is enough");
             free.beat();
         }
-        assert!((30..=31).contains(&free.warm()), "{} of 40 are kept where 30 are used", free.warm());
+        assert!((30..=31).contains(&free.with_memory()), "{} of 40 are kept where 30 are used", free.with_memory());
         let beats = std::iter::repeat_with(|| free.beat().len()).take_while(|&given_back| given_back > 0).count();
-        assert!(beats <= 6 && free.warm() == 0, "{} are left after {beats} beats", free.warm());
+        assert!(beats <= 6 && free.with_memory() == 0, "{} are left after {beats} beats", free.with_memory());
         assert!(free.take().is_some(), "bare ones are used when there is nothing else");
     }
 
@@ -115,6 +122,6 @@ mod tests {
         assert_eq!(free.wanted_ahead(100), 4, "as in the second before");
         free.beat();
         assert_eq!(free.wanted_ahead(100), 0);
-        assert_eq!((free.warm(), free.take()), (0, Some(7)), "given back: it was not needed");
+        assert_eq!((free.with_memory(), free.take()), (0, Some(7)), "given back: it was not needed");
     }
 }

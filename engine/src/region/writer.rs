@@ -18,6 +18,9 @@ use crate::batch::BatchView;
 use crate::error::{Error, Result};
 use crate::schema::{IdRef, VectorColumn};
 
+/// Rows replaced after which their number is halved, so that the past is forgotten.
+const RECENT_REPLACED: u64 = 1 << 16;
+
 /// Writes the rows of one shard. There is one per region and shard.
 pub struct RegionWriter {
     region: Arc<Region>,
@@ -35,6 +38,9 @@ pub struct RegionWriter {
     /// Chunks whose last row has died, and that nobody has asked for yet.
     dead: Vec<u32>,
     filled: u64,
+    /// Rows replaced of late, and the sum of their lifetimes in ordinals.
+    replaced: u64,
+    lifetimes: u64,
     runs: Vec<Run>,
     /// Where the texts of each column went on when a batch began.
     marks: Vec<Option<Place>>,
@@ -76,6 +82,8 @@ impl RegionWriter {
             retired: VecDeque::new(),
             dead: Vec::new(),
             filled: 0,
+            replaced: 0,
+            lifetimes: 0,
             runs: Vec::new(),
             marks: Vec::new(),
             copied_bytes: 0,
@@ -127,6 +135,11 @@ impl RegionWriter {
         let (&number, &chunk) = self.order.range(ordinal >> CHUNK_BITS..).next()?;
         let ordinal = ordinal.max(number << CHUNK_BITS);
         (ordinal < self.filled).then(|| (ordinal, chunk << CHUNK_BITS | (ordinal % u64::from(CHUNK_ROWS)) as u32))
+    }
+
+    /// How many rows came between a row and the one that replaced it, on average and of late. None where none was replaced.
+    pub fn lifetime(&self) -> Option<u64> {
+        self.lifetimes.checked_div(self.replaced)
     }
 
     /// Where the rows of a range of ordinals lie, in place of what `runs` held.
@@ -252,6 +265,11 @@ impl RegionWriter {
     pub fn replace(&mut self, old_slot: u32, by: u64) {
         let old = self.region.chunks.ordinal(self.shard, old_slot).expect("a row in use");
         assert!(old < by && by < self.filled, "ordinal {by} cannot replace ordinal {old}");
+        self.lifetimes += by - old;
+        self.replaced += 1;
+        if self.replaced == RECENT_REPLACED {
+            (self.lifetimes, self.replaced) = (self.lifetimes / 2, self.replaced / 2);
+        }
         self.end_row(old_slot, by + 1);
     }
 
@@ -474,7 +492,7 @@ impl RegionWriter {
 
     /// Tells the region how much memory this shard uses.
     fn account(&self) {
-        let chunks = (self.order.len() + self.retired.len() + self.free.warm()) as u64;
+        let chunks = (self.order.len() + self.retired.len() + self.free.with_memory()) as u64;
         let unfilled = self.filled.wrapping_neg() % u64::from(CHUNK_ROWS);
         let rows = (chunks << CHUNK_BITS).saturating_sub(unfilled);
         let text: u64 = self.columns.iter().map(ColumnWriter::text_bytes).sum();

@@ -156,7 +156,9 @@ impl Vector for Avx2 {
         let bytes = _mm_xor_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(i8::MIN));
         // SAFETY: the caller lets 8 codes be written.
         unsafe { _mm_storel_epi64(to.cast(), bytes) };
-        _mm256_movemask_ps(saturated).count_ones()
+        // Seldom any: a jump is cheaper than a count, for which there is no instruction among those of this table.
+        let saturated = _mm256_movemask_ps(saturated);
+        if saturated == 0 { 0 } else { saturated.count_ones() }
     }
 
     #[inline]

@@ -31,11 +31,20 @@ pub fn encode_error(request: Option<&Header>, status: Status, message: &str, out
 /// Checks a body against the header it came with.
 pub fn check_body(header: &Header, body: &[u8]) -> Result<(), FrameError> {
     assert!(header.body_len == body.len() as u64, "the receiver reads body_len bytes");
-    let computed = crc(body);
+    check_body_crc(header, crc(body))
+}
+
+/// As [`check_body`], with a checksum that was made while the body came in.
+pub fn check_body_crc(header: &Header, computed: u32) -> Result<(), FrameError> {
     if computed != header.body_crc {
         return Err(FrameError::BodyChecksum { found: header.body_crc, computed });
     }
     Ok(())
+}
+
+/// Checksum of what `so_far` is that of, with `more` behind it; that of nothing is 0.
+pub fn extend_crc(so_far: u32, more: &[u8]) -> u32 {
+    combine(so_far, crc(more), more.len() as u64)
 }
 
 /// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.
@@ -118,6 +127,11 @@ mod tests {
             let head: &[u8; HEADER_BYTES] = frame[..HEADER_BYTES].try_into().unwrap();
             let header = Header::decode(head).unwrap();
             assert_eq!(frame_crc(head, header.body_crc, header.body_len), crc(&frame), "{body_len} bytes");
+            assert_eq!(
+                body.chunks(1 + body_len / 3).fold(0, extend_crc),
+                header.body_crc,
+                "{body_len} bytes in pieces"
+            );
         }
     }
 

@@ -23,7 +23,7 @@ pub mod status;
 
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
 pub(crate) use frame::combine;
-pub use frame::{check_body, encode_error, encode_frame, frame_crc, seal_frame};
+pub use frame::{check_body, check_body_crc, encode_error, encode_frame, extend_crc, frame_crc, seal_frame};
 pub use handshake::{Hello, Welcome};
 pub(crate) use header::crc;
 pub use header::{FrameError, HEADER_BYTES, Header, MAGIC, VERSION, flags};

@@ -65,6 +65,11 @@ impl Reactor {
         self.context.collection(collection).is_ok_and(|collection| collection.index_backlog() > lag_max)
     }
 
+    /// Whether writers wait for the indexer once too many rows do.
+    pub fn limits_index_lag(&self) -> bool {
+        self.index_lag_max.is_some()
+    }
+
     /// True while writers wait for the indexer, which may be that of another shard: nothing wakes this one when it is through.
     pub fn waits_for_index(&self) -> bool {
         self.index_lag_max.is_some()

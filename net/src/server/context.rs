@@ -116,6 +116,12 @@ impl Context {
         found.ok_or_else(|| engine::Error::UnknownCollection { name: name.to_owned() })
     }
 
+    /// Says whether the shard is flooded: then rows that are likely to be replaced soon are not indexed yet.
+    pub fn hold_index_back(&self, holds_back: bool) {
+        self.indexing.borrow_mut().hold_back(holds_back);
+        self.index_wake();
+    }
+
     /// There may be something to index.
     pub fn index_wake(&self) {
         self.index_woken.set(true);

@@ -65,7 +65,7 @@ impl Reactor {
         // A request that is not a write is small, as a rule; the copy lets its task outlive the buffer.
         let body: Box<[u8]> = match session.frame(&header) {
             Frame::Small(frame) => frame[HEADER_BYTES..].into(),
-            Frame::Large(buffer, len) => {
+            Frame::Large { buffer, len, .. } => {
                 buffer[engine::wal::HEADROOM + HEADER_BYTES..engine::wal::HEADROOM + len].into()
             }
         };

@@ -13,10 +13,14 @@ use engine::shard::Pressure;
 use engine::uring::{Memory, Op};
 use engine::wal::HEADROOM;
 
-use crate::codec::{FrameError, HEADER_BYTES, Header, Opcode};
+use crate::codec::{self, FrameError, HEADER_BYTES, Header, Opcode};
 
 /// Bytes of the staging buffer of a connection.
 pub const STAGING_BYTES: usize = 16 << 10;
+
+/// Bytes of a frame that are received into the arena at once. Their checksum is made while they are in the cache of the core that
+/// copied them: a second pass over the whole frame reads it from memory again.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Most memory of a send that is kept for the next one: replies to writes and small searches fit.
 const SPARE_BYTES_MAX: usize = 4 << 10;
@@ -78,6 +82,8 @@ struct Large {
     header: Header,
     filled: usize,
     end: usize,
+    /// Checksum of the bytes of the body that are there.
+    body_crc: u32,
     beats: u32,
 }
 
@@ -85,8 +91,8 @@ struct Large {
 pub enum Frame<'a> {
     /// In the staging buffer.
     Small(&'a [u8]),
-    /// In the arena, behind the log's headroom.
-    Large(Buffer, usize),
+    /// In the arena, behind the log's headroom: `len` bytes, and the checksum of the body.
+    Large { buffer: Buffer, len: usize, body_crc: u32 },
 }
 
 /// What the bytes that are there amount to.
@@ -198,7 +204,9 @@ impl Session {
         buffer[HEADROOM..filled].copy_from_slice(there);
         self.copied_bytes += there.len() as u64;
         (self.used, self.filled) = (0, 0);
-        self.large = Some(Large { buffer: Some(buffer), header, filled, end: HEADROOM + frame_bytes, beats: 0 });
+        let body_crc = codec::extend_crc(0, &buffer[HEADROOM + HEADER_BYTES..filled]);
+        let end = HEADROOM + frame_bytes;
+        self.large = Some(Large { buffer: Some(buffer), header, filled, end, body_crc, beats: 0 });
         Next::More
     }
 
@@ -207,7 +215,7 @@ impl Session {
         let frame_bytes = HEADER_BYTES + header.body_len as usize;
         if let Some(large) = &mut self.large {
             let buffer = large.buffer.take().expect("a frame is taken once");
-            return Frame::Large(buffer, frame_bytes);
+            return Frame::Large { buffer, len: frame_bytes, body_crc: large.body_crc };
         }
         let staging = self.staging.as_ref().expect("no receive in flight");
         Frame::Small(&staging[self.used..self.used + frame_bytes])
@@ -265,7 +273,8 @@ impl Session {
         let socket = self.socket.clone();
         if let Some(large) = &mut self.large {
             let memory = Memory::Arena(large.buffer.take().expect("not in flight"));
-            return Op::Recv { socket, memory, start: large.filled, end: large.end, wait_all: true };
+            let end = large.end.min(large.filled + PIECE_BYTES);
+            return Op::Recv { socket, memory, start: large.filled, end, wait_all: true };
         }
         let mut staging = self.staging.take().expect("not in flight");
         if self.used > 0 {
@@ -286,8 +295,10 @@ impl Session {
             }
             Some(Memory::Arena(buffer)) => {
                 let large = self.large.as_mut().expect("a large frame was being received");
+                let filled = large.filled + count;
+                large.body_crc = codec::extend_crc(large.body_crc, &buffer[large.filled..filled]);
+                large.filled = filled;
                 large.buffer = Some(buffer);
-                large.filled += count;
             }
             Some(Memory::Shared(_)) | None => unreachable!("a receive owns its memory"),
         }

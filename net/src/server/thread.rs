@@ -30,6 +30,9 @@ use super::writes::operation_of;
 const RING_ENTRIES: u32 = 1_024;
 /// Longest sleep of a shard that nothing wakes.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// A shard is flooded when it was written to in such a window, and idle for less than this part of it.
+const FLOOD_WINDOW: Duration = Duration::from_millis(100);
+const FLOOD_IDLE_PART: u32 = 2;
 /// How long a shard with nothing else to do looks for the end of a write before it sleeps.
 const POLL_MAX: Duration = Duration::from_micros(100);
 /// How long a stopping shard waits for what it began.
@@ -169,6 +172,7 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     let mut executor = Executor::default();
     executor::spawn(Class::Index, run_indexing(context.clone()));
     let mut stopping_since = None;
+    let mut flood = Flood::new();
     loop {
         probes::turn_begin(context.index);
         let moved = reactor.turn()?;
@@ -187,14 +191,50 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
         if reactor.waits_for_index() {
             sleep_max = sleep_max.min(INDEX_LOOK);
         }
+        if flood.look(context.metrics.rows_written.get()) {
+            context.hold_index_back(flood.is_on && !reactor.limits_index_lag());
+        }
+        if flood.is_on {
+            sleep_max = sleep_max.min(FLOOD_WINDOW);
+        }
         if !moved && !ran && !sleep_max.is_zero() {
+            let began = Instant::now();
             if !(reactor.waits_for_disk() && poll(context, POLL_MAX.min(sleep_max))) {
                 reactor.sleep(sleep_max)?;
             }
+            flood.idle += began.elapsed();
         } else if ran && reactor.waits_for_disk() {
             // Without a thread of its own to run on, the kernel's end of a durable write waits for this core.
             std::thread::yield_now();
         }
+    }
+}
+
+/// Whether more is being written than the shard has time for, looked at in windows.
+struct Flood {
+    began: Instant,
+    /// Time without work in this window.
+    idle: Duration,
+    /// Rows written before it.
+    written: u64,
+    is_on: bool,
+}
+
+impl Flood {
+    fn new() -> Flood {
+        Flood { began: Instant::now(), idle: Duration::ZERO, written: 0, is_on: false }
+    }
+
+    /// Ends the window if it is time to. `written` are the rows that were written so far, all told. True when a flood has begun
+    /// or ended.
+    fn look(&mut self, written: u64) -> bool {
+        let window = self.began.elapsed();
+        if window < FLOOD_WINDOW {
+            return false;
+        }
+        let is_on = written > self.written && self.idle * FLOOD_IDLE_PART < window;
+        (self.began, self.idle, self.written) = (Instant::now(), Duration::ZERO, written);
+        std::mem::replace(&mut self.is_on, is_on) != is_on
     }
 }
 

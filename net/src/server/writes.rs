@@ -160,22 +160,23 @@ impl Reactor {
         // The arms differ in who owns the bytes while they are staged; what happens to them is the same.
         let session = self.sessions[slot as usize].as_mut().expect("open");
         let admitted = match session.frame(&header) {
-            Frame::Small(frame) => match stage(&mut self.shard, &header, frame) {
+            Frame::Small(frame) => match stage(&mut self.shard, &header, frame, body_crc(frame)) {
                 Ok((staged, crc)) => self.shard.submit(staged, Payload::Copy(frame), crc, ack_of(&header), ticket),
                 Err(refusal) => return self.refuse_or_scatter(slot, ticket, None, refusal),
             },
-            Frame::Large(buffer, len) => match stage(&mut self.shard, &header, &buffer[HEADROOM..HEADROOM + len]) {
-                Ok((staged, crc)) if len <= COPY_BYTES_MAX => {
-                    let payload = Payload::Copy(&buffer[HEADROOM..HEADROOM + len]);
-                    self.shard.submit(staged, payload, crc, ack_of(&header), ticket)
+            Frame::Large { buffer, len, body_crc } => {
+                let frame = &buffer[HEADROOM..HEADROOM + len];
+                match stage(&mut self.shard, &header, frame, body_crc) {
+                    Ok((staged, crc)) => {
+                        let payload = match len <= COPY_BYTES_MAX {
+                            true => Payload::Copy(frame),
+                            false => Payload::Whole { buffer, len },
+                        };
+                        self.shard.submit(staged, payload, crc, ack_of(&header), ticket)
+                    }
+                    Err(refusal) => return self.refuse_or_scatter(slot, ticket, Some((buffer, len)), refusal),
                 }
-                Ok((staged, crc)) => {
-                    self.shard.submit(staged, Payload::Whole { buffer, len }, crc, ack_of(&header), ticket)
-                }
-                Err(refusal) => {
-                    return self.refuse_or_scatter(slot, ticket, Some((buffer, len)), refusal);
-                }
-            },
+            }
         };
         self.session_mut(slot).consume(&header);
         match admitted {
@@ -220,7 +221,7 @@ impl Reactor {
         let small: Option<Box<[u8]>> = match (&large, &refusal) {
             (None, Refusal::Engine(engine::Error::Misplaced { .. })) => match self.session_mut(slot).frame(&header) {
                 Frame::Small(frame) => Some(frame.into()),
-                Frame::Large(..) => unreachable!("a large frame was given"),
+                Frame::Large { .. } => unreachable!("a large frame was given"),
             },
             _ => None,
         };
@@ -324,7 +325,7 @@ impl Reactor {
             }
             let head = frame.first_chunk::<HEADER_BYTES>().expect("made by a peer");
             let header = Header::decode(head).expect("made by a peer");
-            let staged = stage(&mut self.shard, &header, &frame);
+            let staged = stage(&mut self.shard, &header, &frame, body_crc(&frame));
             let peer = Ticket::Peer { from, ticket, pressure };
             let admitted = match (staged, buffer) {
                 (Ok((staged, crc)), Some(mut buffer)) => {
@@ -403,14 +404,21 @@ impl Reactor {
     }
 }
 
-/// Checks a frame's body and stages its operation. Returns the checksum over the whole frame, for the log.
+/// Checksum of the body of a whole frame.
+fn body_crc(frame: &[u8]) -> u32 {
+    codec::extend_crc(0, &frame[HEADER_BYTES..])
+}
+
+/// Checks a frame's body, of which `body_crc` is the checksum, and stages its operation. Returns the checksum over the whole frame,
+/// for the log.
 fn stage(
     shard: &mut engine::shard::Shard<engine::wal::DiskStorage, Ticket>,
     header: &Header,
     frame: &[u8],
+    body_crc: u32,
 ) -> Result<(Staged, u32), Refusal> {
     let (head, body) = frame.split_first_chunk::<HEADER_BYTES>().expect("a whole frame");
-    codec::check_body(header, body)?;
+    codec::check_body_crc(header, body_crc)?;
     let staged = shard.stage(operation(header, body)?)?;
     Ok((staged, codec::frame_crc(head, header.body_crc, header.body_len)))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use self::reclaim::Reclaim;
 use super::message::EdgeBatch;
-use super::{Message, Partition, ShardMetrics};
+use super::{Member, Message, Partition, ShardMetrics};
 use crate::collection::Collection;
 use crate::hnsw::{Edge, EdgeOutbox, Indexer};
 use crate::limits;
@@ -23,7 +23,9 @@ use crate::region::CHUNK_ROWS;
 /// Slots whose lists are swept in one step.
 const SWEEP_SLOTS: u32 = 32;
 /// Dead rows passed over in one step.
-const SKIP_ROWS: u32 = 64;
+const SKIP_ROWS: u64 = 1_024;
+/// Rows of a shard are held back for no longer than this number of rows after them.
+const HOLD_BACK_ROWS: u64 = 64 << 10;
 
 /// One graph of one collection, as its shard's indexer sees it.
 struct Job {
@@ -79,6 +81,8 @@ pub struct Indexing {
     inbox: VecDeque<(usize, EdgeBatch, Box<[Edge]>)>,
     reclaims: Vec<Reclaim>,
     paused: bool,
+    /// Rows that are likely to be replaced soon wait.
+    holds_back: bool,
     turn: usize,
 }
 
@@ -94,8 +98,16 @@ impl Indexing {
             inbox: VecDeque::new(),
             reclaims: Vec::new(),
             paused: false,
+            holds_back: false,
             turn: 0,
         }
+    }
+
+    /// Says whether the shard has other work now. Then rows wait that are no older than those which were replaced of late were when
+    /// that happened: in a flood that writes the same ids round and round, none of them gets old enough, and the time that their
+    /// insertion and removal would take is left to the flood.
+    pub fn hold_back(&mut self, holds_back: bool) {
+        self.holds_back = holds_back;
     }
 
     /// Takes over a graph.
@@ -213,11 +225,13 @@ impl Indexing {
             return true;
         }
         if job.next == job.batch_end
-            && (self.paused || job.sent.len() >= limits::INDEX_BATCHES_IN_FLIGHT || !job.begin_batch(self.shard))
+            && (self.paused
+                || job.sent.len() >= limits::INDEX_BATCHES_IN_FLIGHT
+                || !job.begin_batch(self.shard, &self.partition, self.holds_back))
         {
             return false;
         }
-        if let Some(slot) = job.next_live(self.shard, &self.partition) {
+        if let Some(slot) = job.next_live(self.shard, &self.partition, self.holds_back) {
             job.encode_next(self.shard, slot, &self.partition);
             job.insert(self.shard, slot);
             self.metrics.rows_indexed.add(1);
@@ -231,11 +245,20 @@ impl Indexing {
 
 impl Job {
     /// Chooses how many rows come next: more when more are waiting, so that an idle server takes a row in at once and a
-    /// flooded one spares exchanges. False when none are waiting.
-    fn begin_batch(&mut self, shard: usize) -> bool {
+    /// flooded one spares exchanges. False when none are waiting, or the next is held back.
+    fn begin_batch(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>, holds_back: bool) -> bool {
         let region = &self.collection.region;
-        let backlog = region.published(shard).saturating_sub(self.next);
+        let published = region.published(shard);
+        let backlog = published.saturating_sub(self.next);
         if backlog == 0 || self.collection.is_flat() {
+            return false;
+        }
+        if holds_back
+            && let Ok(member) = partition.borrow().member(self.collection.spec.id)
+            && let Some((ordinal, slot)) = member.writer.locate(self.next)
+            && region.is_live(region.row(shard, slot))
+            && is_young(member, ordinal, published)
+        {
             return false;
         }
         // Rows of one batch do not see those that other shards insert meanwhile: a batch stays small beside the graph. A
@@ -251,7 +274,7 @@ impl Job {
 
     /// Passes over rows that were replaced or deleted before their turn came: they never enter the graph. Slot of the next that
     /// lives; None where the batch is over, or for now.
-    fn next_live(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>) -> Option<u32> {
+    fn next_live(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>, holds_back: bool) -> Option<u32> {
         let region = &self.collection.region;
         let partition = partition.borrow();
         let Ok(member) = partition.member(self.collection.spec.id) else {
@@ -259,7 +282,8 @@ impl Job {
             return None;
         };
         let published = region.published(shard);
-        for _ in 0..SKIP_ROWS {
+        let mut passed = 0;
+        while passed < SKIP_ROWS {
             let Some((ordinal, slot)) = member.writer.locate(self.next).filter(|found| found.0 < published) else {
                 self.next = self.batch_end.max(self.next);
                 return None;
@@ -267,12 +291,21 @@ impl Job {
             // Chunks that are gone take no part in the batch.
             self.batch_end = self.batch_end.max(ordinal + 1);
             self.next = ordinal;
-            if region.is_live(region.row(shard, slot)) {
+            let of_chunk = CHUNK_ROWS - slot % CHUNK_ROWS;
+            let rows = (published - ordinal).min(SKIP_ROWS - passed).min(u64::from(of_chunk)) as u32;
+            let is_dead = |slot: &u32| !region.is_live(region.row(shard, *slot));
+            let dead = (slot..slot + rows).take_while(is_dead).count() as u64;
+            if dead == 0 {
+                if holds_back && is_young(member, ordinal, published) {
+                    self.batch_end = self.next;
+                    return None;
+                }
                 return Some(slot);
             }
-            self.next += 1;
+            passed += dead;
+            self.next += dead;
             // Dead rows cost next to nothing: they do not count as rows of the batch.
-            self.batch_end = (self.batch_end + 1).min(published);
+            self.batch_end = (self.batch_end + dead).min(published);
             if self.next == self.batch_end {
                 return None;
             }
@@ -343,6 +376,13 @@ impl Job {
             probes::index_batch_end(self.indexer.shard(), self.collection.spec.id, self.vector, sent.end);
         }
     }
+}
+
+/// Whether a row may well be replaced soon: it is no older than others were when they were.
+fn is_young(member: &Member, ordinal: u64, published: u64) -> bool {
+    // A quarter more than the average, so that rows whose turn comes regularly do not get there.
+    let lifetime = member.writer.lifetime().map(|lifetime| lifetime + lifetime / 4);
+    lifetime.is_some_and(|lifetime| lifetime <= HOLD_BACK_ROWS && published - ordinal <= lifetime)
 }
 
 fn job_of<'a>(jobs: &'a mut [Job], batch: &EdgeBatch) -> Option<&'a mut Job> {
