@@ -12,7 +12,7 @@
 //! - all bytes are initialised: zeros from the kernel, later whatever the last owner left behind;
 //! - no byte of a pinned block or of a taken one is ever given back to the kernel.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
@@ -45,11 +45,14 @@ pub struct Buffer {
     inner: Rc<Inner>,
     first_block: usize,
     blocks: usize,
+    number: u64,
 }
 
 struct Inner {
     mapping: Mapping,
     blocks: RefCell<BlockMap>,
+    /// Buffers taken so far.
+    taken: Cell<u64>,
 }
 
 impl Arena {
@@ -70,7 +73,7 @@ impl Arena {
         let pinned_blocks = pinned_bytes.div_ceil(BLOCK_BYTES);
         let mapping = Mapping::new(block_count * BLOCK_BYTES, pinned_blocks * BLOCK_BYTES)?;
         let blocks = RefCell::new(BlockMap::new(block_count, pinned_blocks));
-        Ok(Arena { inner: Rc::new(Inner { mapping, blocks }) })
+        Ok(Arena { inner: Rc::new(Inner { mapping, blocks, taken: Cell::new(0) }) })
     }
 
     /// A contiguous run of at least `len` bytes, or `None` when there is no such run now: that is backpressure, try
@@ -79,7 +82,8 @@ impl Arena {
         assert!(len > 0, "a buffer of no bytes");
         let blocks = len.div_ceil(BLOCK_BYTES);
         let first_block = self.inner.blocks.borrow_mut().take(blocks)?;
-        Some(Buffer { inner: Rc::clone(&self.inner), first_block, blocks })
+        self.inner.taken.set(self.inner.taken.get() + 1);
+        Some(Buffer { inner: Rc::clone(&self.inner), first_block, blocks, number: self.inner.taken.get() })
     }
 
     /// Gives the memory behind the pinned part back to the kernel, if none of it was in use since the last call. To be called
@@ -117,6 +121,11 @@ impl fmt::Debug for Arena {
 }
 
 impl Buffer {
+    /// Tells it from every buffer that was taken from this arena before.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether all of the memory is in the pinned part of `arena`.
     pub fn is_pinned_in(&self, arena: &Arena) -> bool {
         let end = (self.first_block + self.blocks) * BLOCK_BYTES;

@@ -8,7 +8,7 @@
 //! flatbuffers crate makes sure that the tables can be read, everything beyond is checked here before any slice is taken.
 //! Buffers may overlap and lie at any alignment; both are harmless to who only reads bytes.
 
-use arrow_ipc::{Buffer, FieldNode, MetadataVersion};
+use arrow_ipc::{Buffer, FieldNode, MetadataVersion, RecordBatch};
 use flatbuffers::Vector;
 
 use super::column::{Bits, ColumnView, Text, Values};
@@ -21,15 +21,28 @@ pub(super) const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Bytes before the flatbuffer.
 pub(super) const PREFIX_BYTES: usize = 8;
 
-/// Reads a message of `schema`: the number of rows and the columns in schema order.
-pub(super) fn parse<'a>(schema: &Schema, message: &'a [u8]) -> Result<(usize, Vec<ColumnView<'a>>)> {
-    let fail = |problem| Error::MalformedBatch { problem };
+/// What stands at the front of a message.
+struct Head<'a> {
+    batch: RecordBatch<'a>,
+    rows: usize,
+    body: &'a [u8],
+}
+
+fn fail(problem: &'static str) -> Error {
+    Error::MalformedBatch { problem }
+}
+
+/// Length of the metadata, as far as the prefix says.
+fn metadata_len(head: &[u8; PREFIX_BYTES]) -> usize {
+    u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize
+}
+
+fn read_head(message: &[u8]) -> Result<Head<'_>> {
     let (head, rest) = message.split_first_chunk::<PREFIX_BYTES>().ok_or_else(|| fail("it is cut short"))?;
     if head[..4] != CONTINUATION {
         return Err(fail("it has no continuation marker"));
     }
-    let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-    let (metadata, body) = rest.split_at_checked(length).ok_or_else(|| fail("it is cut short"))?;
+    let (metadata, body) = rest.split_at_checked(metadata_len(head)).ok_or_else(|| fail("it is cut short"))?;
     let message = arrow_ipc::root_as_message(metadata).map_err(|_| fail("the metadata is not a valid flatbuffer"))?;
     if !matches!(message.version(), MetadataVersion::V4 | MetadataVersion::V5) {
         return Err(fail("the Arrow metadata version is neither 4 nor 5"));
@@ -53,6 +66,12 @@ pub(super) fn parse<'a>(schema: &Schema, message: &'a [u8]) -> Result<(usize, Ve
         }
         Ok(rows) => rows,
     };
+    Ok(Head { batch, rows, body })
+}
+
+/// Reads a message of `schema`: the number of rows and the columns in schema order.
+pub(super) fn parse<'a>(schema: &Schema, message: &'a [u8]) -> Result<(usize, Vec<ColumnView<'a>>)> {
+    let Head { batch, rows, body } = read_head(message)?;
     let nodes = batch.nodes().ok_or_else(|| fail("it has no nodes"))?;
     let buffers = batch.buffers().ok_or_else(|| fail("it has no buffers"))?;
     let mut reader = Reader { body, nodes, next_node: 0, buffers, next_buffer: 0 };
@@ -65,6 +84,39 @@ pub(super) fn parse<'a>(schema: &Schema, message: &'a [u8]) -> Result<(usize, Ve
         return Err(fail("it has more columns than the schema"));
     }
     Ok((rows, columns))
+}
+
+/// Where the values of a vector column lie in a message that is still arriving, and how many rows the message has: only
+/// its first `arrived` bytes mean anything, and only the front of it is looked at. None where that cannot be told (yet): whoever
+/// parses the whole message finds out why.
+pub(super) fn vectors_ahead<'a>(
+    schema: &Schema,
+    message: &'a [u8],
+    arrived: usize,
+    vector_index: usize,
+) -> Option<(usize, &'a [u8])> {
+    let prefix = message.first_chunk::<PREFIX_BYTES>()?;
+    if arrived < PREFIX_BYTES.checked_add(metadata_len(prefix))? {
+        return None;
+    }
+    let Head { batch, rows, body } = read_head(message).ok()?;
+    let vector = &schema.vectors()[vector_index];
+    let before: usize = schema.columns()[..vector.column].iter().map(|column| buffers_of(column.layout)).sum();
+    let place = before + buffers_of(schema.columns()[vector.column].layout) - 1;
+    let buffers = batch.buffers().filter(|buffers| place < buffers.len())?;
+    let buffer = buffers.get(place);
+    let start = message.len() - body.len() + usize::try_from(buffer.offset()).ok()?;
+    let end = start.checked_add(rows.checked_mul(vector.row_bytes())?)?;
+    let values = message.get(start..end)?;
+    Some((rows, &values[..arrived.clamp(start, end) - start]))
+}
+
+/// Buffers of a column: null bitmaps and values; the values of vectors come last.
+fn buffers_of(layout: Layout) -> usize {
+    match layout {
+        Layout::Bool | Layout::Fixed { .. } | Layout::VectorBinary { .. } => 2,
+        Layout::Utf8 | Layout::VectorList { .. } => 3,
+    }
 }
 
 /// Length of the body that follows `head`: continuation marker, length and flatbuffer of any encapsulated message.

@@ -26,6 +26,24 @@ use crate::limits::{BATCH_ROWS_MAX, ID_BYTES_MAX};
 use crate::schema::{IdRef, Schema};
 use encode::Selection;
 
+/// A message of which the end has not come yet. What its first bytes say can be used, and may turn out wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Arriving<'a> {
+    /// Room for the whole of it; what lies behind `arrived` means nothing.
+    pub message: &'a [u8],
+    /// Bytes that are there.
+    pub arrived: usize,
+    /// Tells it from all others of this shard.
+    pub number: u64,
+}
+
+impl<'a> Arriving<'a> {
+    /// Number of rows, and the values of a vector column that are there. None where that cannot be told.
+    pub fn vectors(&self, schema: &Schema, vector_index: usize) -> Option<(usize, &'a [u8])> {
+        message::vectors_ahead(schema, self.message, self.arrived, vector_index)
+    }
+}
+
 /// A checked batch of one schema. Never empty.
 #[derive(Clone)]
 pub struct BatchView<'a> {

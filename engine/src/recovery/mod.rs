@@ -181,7 +181,7 @@ pub fn load_shard(opened: &Opened, shard: usize, progress: &Progress) -> Result<
 
 /// Applies an operation of the log as if it came now. One on a collection that was dropped later does nothing.
 fn apply(partition: &mut Partition, operation: Operation<'_>, lsn: Lsn) -> Result<()> {
-    match partition.stage(operation) {
+    match partition.stage(operation, None) {
         Ok(staged) => {
             partition.publish(staged, lsn);
             Ok(())

@@ -19,6 +19,7 @@
 //! A chunk whose rows are all dead is *retired* once nothing leads new readers to it, and *recycled* when the readers from before
 //! have gone (`pins`): then later rows fill it. So rows that are written round and round need no more memory than there are rows.
 
+mod ahead;
 mod chunks;
 mod column;
 mod free;

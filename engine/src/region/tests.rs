@@ -260,6 +260,99 @@ fn a_part_that_is_restored_by_chunks_goes_on_where_it_was() {
     assert_eq!(content(&copy).slice(content(&region).num_rows(), 5_000), more);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A batch whose vectors are taken while it arrives is the same in the end, whatever comes between, and with the same codes.
+    #[test]
+    fn batches_may_be_taken_while_they_arrive(seed: u64, text_ids: bool, batches in 1usize..12) {
+        let schema = samples::schema(text_ids);
+        let region = Region::with_row_bits(schema.clone(), 1, ROW_BITS_MIN + 2).unwrap();
+        let mut writer = RegionWriter::new(region.clone(), 0);
+        let encoders: Vec<_> = (0..schema.vectors().len())
+            .map(|vector| region.codes(vector).is_some().then(|| encoder(&schema, vector)))
+            .collect();
+        for (vector, encoder) in encoders.iter().enumerate() {
+            encoder.iter().for_each(|encoder| writer.set_encoder(vector, encoder.clone()));
+        }
+        let mut random = Random(seed);
+        let mut written: Vec<RecordBatch> = Vec::new();
+        let mut rows = 0;
+        let mut ahead = 0;
+        for number in 0..batches as u64 {
+            let count = 1 + random.below(1_500) as usize;
+            let batch = samples::batch(&schema, count, rows, 3, &mut random);
+            let message = batch::encode(&batch).unwrap();
+            // What has not arrived is not a number.
+            let mut buffer = vec![0xff; message.len()];
+            let mut arrived = 0;
+            let dies_at = if random.below(5) == 0 { random.below(message.len() as u64) as usize } else { message.len() };
+            while arrived < dies_at {
+                let more = (1 + random.below(message.len() as u64 / 2) as usize).min(dies_at - arrived);
+                buffer[arrived..arrived + more].copy_from_slice(&message[arrived..arrived + more]);
+                arrived += more;
+                let before = writer.take_copied_bytes();
+                writer.fill_ahead(&batch::Arriving { message: &buffer, arrived, number });
+                ahead += writer.take_copied_bytes().saturating_sub(before);
+                match random.below(8) {
+                    0 => {
+                        let between = samples::batch(&schema, 1 + random.below(50) as usize, rows, 3, &mut random);
+                        let slots = fill(&mut writer, &between).unwrap();
+                        writer.publish(slots.end);
+                        rows = slots.end;
+                        written.push(between);
+                    }
+                    1 => {
+                        let wrong = samples::batch(&schema, 40, 7_000, 2, &mut random);
+                        let slots = fill(&mut writer, &wrong).unwrap();
+                        writer.unfill(slots.start);
+                    }
+                    2 if rows > 0 => {
+                        for (vector, encoder) in encoders.iter().enumerate() {
+                            encoder.iter().for_each(|encoder| _ = encoder.train([region.vectors(vector).get(0)]));
+                        }
+                    }
+                    3 if rows > 0 => {
+                        let ready = encoders.iter().flatten().all(|encoder| encoder.scale().is_trained());
+                        let chunk = writer.locate(rows - 1).unwrap().1 / CHUNK_ROWS;
+                        for vector in 0..if ready { encoders.len() } else { 0 } {
+                            encoders[vector].iter().for_each(|_| writer.encode(vector, chunk));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if dies_at < message.len() {
+                continue;
+            }
+            let slots = writer.fill_arrived(&BatchView::parse(&schema, &buffer).unwrap(), Some(number)).unwrap();
+            prop_assert_eq!(slots.clone(), rows..rows + count as u64);
+            writer.publish(slots.end);
+            rows = slots.end;
+            written.push(batch);
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        prop_assert!(batches < 4 || ahead > 0, "nothing was taken ahead");
+        let written = arrow::compute::concat_batches(schema.arrow(), &written).unwrap();
+        let view = region.view();
+        let pieces = region.runs(0, 0..rows).into_iter();
+        let pieces = pieces.map(|run| region.batch(&view, 0, run.slot..run.slot + run.len, &all_columns(&schema)).unwrap());
+        let found = arrow::compute::concat_batches(schema.arrow(), &pieces.collect::<Vec<_>>()).unwrap();
+        prop_assert_eq!(&found, &written);
+        for (vector, encoder) in encoders.iter().enumerate() {
+            let Some(encoder) = encoder else { continue };
+            for row in (0..rows as u32).filter(|&row| region.has_code(vector, row)) {
+                let bytes = region.vectors(vector).get(row);
+                let mut expected = vec![0; schema.vectors()[vector].dimension];
+                encoder.encode(bytes, encoder.norm_squared(bytes), &mut expected);
+                prop_assert_eq!(region.codes(vector).unwrap().get(row), expected, "row {}", row);
+            }
+        }
+    }
+}
+
 #[test]
 fn codes_are_made_in_the_pass_or_later_and_have_no_gaps() {
     let schema = samples::narrow(8);

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 
 use kernels::Kernels;
 
+use super::ahead::Ahead;
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
 use super::column::{CodeWriter, ColumnWriter, RowEncoder, check_vector};
 use super::free::FreeChunks;
 use super::pins::Retired;
 use super::prefault::Prefaulter;
+use super::span::SpanWriter;
 use super::text::Place;
 use super::{DELETED, Region};
 use crate::batch::BatchView;
@@ -23,12 +25,12 @@ const RECENT_REPLACED: u64 = 1 << 16;
 
 /// Writes the rows of one shard. There is one per region and shard.
 pub struct RegionWriter {
-    region: Arc<Region>,
+    pub(super) region: Arc<Region>,
     shard: usize,
     kernels: &'static Kernels,
     columns: Vec<ColumnWriter>,
     /// Per vector column.
-    codes: Vec<Option<CodeWriter>>,
+    pub(super) codes: Vec<Option<CodeWriter>>,
     /// Chunks in use, by number.
     order: BTreeMap<u64, u32>,
     /// Chunks that may be filled.
@@ -37,11 +39,12 @@ pub struct RegionWriter {
     retired: VecDeque<(u32, Retired)>,
     /// Chunks whose last row has died, and that nobody has asked for yet.
     dead: Vec<u32>,
-    filled: u64,
+    pub(super) filled: u64,
     /// Rows replaced of late, and the sum of their lifetimes in ordinals.
     replaced: u64,
     lifetimes: u64,
-    runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
+    pub(super) ahead: Ahead,
     /// Where the texts of each column went on when a batch began.
     marks: Vec<Option<Place>>,
     /// Bytes of batches copied into columns since they were last asked for.
@@ -85,6 +88,7 @@ impl RegionWriter {
             replaced: 0,
             lifetimes: 0,
             runs: Vec::new(),
+            ahead: Ahead::default(),
             marks: Vec::new(),
             copied_bytes: 0,
             region,
@@ -163,14 +167,23 @@ impl RegionWriter {
     /// # Panics
     /// If the batch is of another schema.
     pub fn fill(&mut self, batch: &BatchView<'_>) -> Result<Range<u64>> {
+        self.fill_arrived(batch, None)
+    }
+
+    /// As `fill`. Of the batch with this number, vectors may have been copied by [`RegionWriter::fill_ahead`].
+    ///
+    /// # Errors
+    /// As `fill`.
+    ///
+    /// # Panics
+    /// As `fill`.
+    pub fn fill_arrived(&mut self, batch: &BatchView<'_>, number: Option<u64>) -> Result<Range<u64>> {
         assert_eq!(batch.schema().fingerprint(), self.region.schema.fingerprint(), "a batch of this schema");
         let first = self.filled;
         let end = first + batch.rows() as u64;
-        self.take_chunks(end)?;
-        self.codes.iter_mut().flatten().for_each(CodeWriter::decide);
-        let mut runs = std::mem::take(&mut self.runs);
-        self.runs(first..end, &mut runs);
-        let filled = self.fill_runs(batch, &runs);
+        self.prepare(batch.rows())?;
+        let runs = std::mem::take(&mut self.runs);
+        let filled = self.fill_runs(batch, number, &runs);
         if filled.is_ok() {
             for codes in self.codes.iter_mut().flatten() {
                 // A chunk has one run of a batch: what one takes says nothing of another.
@@ -187,12 +200,33 @@ impl RegionWriter {
         Ok(first..end)
     }
 
-    fn fill_runs(&mut self, batch: &BatchView<'_>, runs: &[Run]) -> Result<()> {
+    /// Sees to it that so many rows more can be filled in, and finds out where they go.
+    pub(super) fn prepare(&mut self, rows: usize) -> Result<()> {
+        let ordinals = self.filled..self.filled + rows as u64;
+        self.take_chunks(ordinals.end)?;
+        self.codes.iter_mut().flatten().for_each(CodeWriter::decide);
+        let mut runs = std::mem::take(&mut self.runs);
+        self.runs(ordinals, &mut runs);
+        self.runs = runs;
+        Ok(())
+    }
+
+    fn fill_runs(&mut self, batch: &BatchView<'_>, number: Option<u64>, runs: &[Run]) -> Result<()> {
         let first = runs[0].ordinal;
         let rows_of = |run: &Run| (run.ordinal - first) as usize..(run.ordinal - first) as usize + run.len as usize;
-        for run in runs {
-            self.fill_vectors(batch, rows_of(run), run.slot)?;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let done = ahead.finish(number, runs, &self.codes);
+        let schema = self.region.schema.clone();
+        let mut filled = Ok(());
+        for (vector_index, vector) in schema.vectors().iter().enumerate() {
+            let values = batch.column(vector.column).fixed_rows(0..batch.rows());
+            let rows = done.get(vector_index).copied().unwrap_or(0)..batch.rows();
+            for run in runs {
+                filled = filled.and_then(|()| self.fill_vectors(vector_index, values, rows.clone(), run, first));
+            }
         }
+        self.ahead = ahead;
+        filled?;
         let chunk = runs[0].slot >> CHUNK_BITS;
         self.marks.clear();
         self.marks.extend(self.columns.iter_mut().map(|column| column.mark(chunk)));
@@ -456,16 +490,26 @@ impl RegionWriter {
         dead
     }
 
-    /// Copies, checks and encodes vectors, a row at a time, so that a row is read from memory once.
-    fn fill_vectors(&mut self, batch: &BatchView<'_>, rows: Range<usize>, slot: u32) -> Result<()> {
-        let schema = self.region.schema.clone();
-        for (vector, codes) in schema.vectors().iter().zip(&mut self.codes) {
-            let column = &mut self.columns[vector.column];
-            let codes = codes.as_mut().filter(|codes| codes.takes(slot));
-            fill_vectors(self.kernels, vector, batch, rows.clone(), slot, column, codes)?;
-            self.copied_bytes += (rows.len() * vector.row_bytes()) as u64;
+    /// Copies, checks and encodes vectors of a batch whose first row gets the ordinal `first`: those `rows` of it that belong to
+    /// a run. Row by row, so that each is read from memory once.
+    pub(super) fn fill_vectors(
+        &mut self,
+        vector_index: usize,
+        values: &[u8],
+        rows: Range<usize>,
+        run: &Run,
+        first: u64,
+    ) -> Result<()> {
+        let begin = (run.ordinal - first) as usize;
+        let rows = rows.start.max(begin)..rows.end.min(begin + run.len as usize);
+        if rows.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let vector = &self.region.schema.vectors()[vector_index];
+        let codes = self.codes[vector_index].as_mut().filter(|codes| codes.takes(run.slot));
+        let slot = run.slot + (rows.start - begin) as u32;
+        self.copied_bytes += (rows.len() * vector.row_bytes()) as u64;
+        fill_vectors(self.kernels, vector, values, rows, slot, self.columns[vector.column].span(), codes)
     }
 
     /// Writes the other columns; text can fail for want of room.
@@ -532,7 +576,12 @@ impl RegionWriter {
         let mut row = 0;
         for run in present.chunk_by(|a, b| a + 1 == *b) {
             let (batch, rows) = (batch.expect("it has rows"), row..row + run.len());
-            self.fill_vectors(batch, rows.clone(), first + run[0])?;
+            let slots = Run { ordinal: row as u64, slot: first + run[0], len: run.len() as u32 };
+            for vector_index in 0..self.codes.len() {
+                let column = self.region.schema.vectors()[vector_index].column;
+                let values = batch.column(column).fixed_rows(0..batch.rows());
+                self.fill_vectors(vector_index, values, rows.clone(), &slots, 0)?;
+            }
             self.fill_columns(batch, rows.clone(), first + run[0])?;
             row = rows.end;
         }
@@ -574,29 +623,31 @@ impl RegionWriter {
     }
 }
 
-/// Copies the vectors of a batch to slots of one chunk, with their codes where `codes` is given.
+/// Copies some of the vectors of a batch to slots of one chunk, with their codes where `codes` is given.
 fn fill_vectors(
     kernels: &Kernels,
     vector: &VectorColumn,
-    batch: &BatchView<'_>,
+    values: &[u8],
     rows: Range<usize>,
     slot: u32,
-    column: &mut ColumnWriter,
+    column: &mut SpanWriter,
     codes: Option<&mut CodeWriter>,
 ) -> Result<()> {
-    let source = batch.column(vector.column);
-    let stored = column.span().rows_mut(slot, rows.len());
+    let width = vector.row_bytes();
+    let values = &values[rows.start * width..rows.end * width];
+    let stored = column.rows_mut(slot, rows.len());
     if !vector.has_codes() {
-        stored.copy_from_slice(source.fixed_rows(rows.clone()));
-        return rows.into_iter().try_for_each(|row| check_vector(kernels, vector, source.fixed(row), row));
+        stored.copy_from_slice(values);
+        let mut vectors = rows.zip(values.chunks_exact(width));
+        return vectors.try_for_each(|(row, value)| check_vector(kernels, vector, value, row));
     }
     let mut codes = codes.map(|codes| {
         let encoder = codes.encoder.clone().expect("it is ready");
         (encoder, codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.dimension), 0)
     });
     let count = rows.len() as u64;
-    for (row, stored) in rows.zip(stored.chunks_exact_mut(vector.row_bytes())) {
-        let norm_squared = kernels.copy_norm_squared(vector.kind, source.fixed(row), stored);
+    for ((row, value), stored) in rows.zip(values.chunks_exact(width)).zip(stored.chunks_exact_mut(width)) {
+        let norm_squared = kernels.copy_norm_squared(vector.kind, value, stored);
         // A normal sum has no bad element in it.
         if !norm_squared.is_normal() {
             check_vector(kernels, vector, stored, row)?;

@@ -147,13 +147,13 @@ impl<S: Storage, T> Shard<S, T> {
     }
 
     /// Stages an operation: see [`Partition::stage`].
-    pub fn stage(&mut self, operation: Operation<'_>) -> Result<Staged> {
+    pub fn stage(&mut self, operation: Operation<'_>, arrival: Option<u64>) -> Result<Staged> {
         if let Some(error) = self.poisoned() {
             return Err(error);
         }
         let collection = operation.collection();
         let mut partition = self.partition.borrow_mut();
-        let staged = partition.stage(operation)?;
+        let staged = partition.stage(operation, arrival)?;
         probes::request_staged(partition.shard(), collection, staged.len());
         Ok(staged)
     }

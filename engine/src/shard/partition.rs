@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::batch::BatchView;
+use crate::batch::{Arriving, BatchView};
 use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::ids::{IdList, IdMap, IdsView};
@@ -192,8 +192,18 @@ impl Partition {
         Ok(ids.iter().map(|id| slot(id).map(|slot| region.row(self.shard, slot))).collect())
     }
 
-    /// Checks an operation and fills its rows in. On an error nothing was taken.
-    pub fn stage(&mut self, operation: Operation<'_>) -> Result<Staged> {
+    /// Copies the vectors of a write ahead whose batch is still arriving; see [`RegionWriter::fill_ahead`].
+    pub fn fill_ahead(&mut self, collection: u32, fingerprint: u64, arriving: &Arriving<'_>) {
+        if let Some(member) = self.members.get_mut(&collection)
+            && member.collection.spec.schema.fingerprint() == fingerprint
+        {
+            member.writer.fill_ahead(arriving);
+        }
+    }
+
+    /// Checks an operation and fills its rows in. On an error nothing was taken. `arrival` is the number of a batch that
+    /// [`Partition::fill_ahead`] was called for.
+    pub fn stage(&mut self, operation: Operation<'_>, arrival: Option<u64>) -> Result<Staged> {
         let collection = operation.collection();
         let shard = self.shard;
         let member = self.members.get_mut(&collection).ok_or_else(|| unknown(collection))?;
@@ -209,7 +219,7 @@ impl Partition {
                     return Err(Error::Empty { what: "batch" });
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
-                let slots = member.writer.fill(&batch);
+                let slots = member.writer.fill_arrived(&batch, arrival);
                 self.filled_bytes += member.writer.take_copied_bytes();
                 let slots = slots?;
                 member.writer.prefault(&mut self.prefaulter);

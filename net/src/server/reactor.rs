@@ -265,6 +265,12 @@ impl Reactor {
             session.kill(); // end of stream, or an error: what was acknowledged stands, the rest never was
         }
         self.context.metrics.received_bytes.add(count as u64);
+        let session = self.sessions[slot as usize].as_ref().expect("looked at");
+        if let Some((header, arriving)) = session.arriving()
+            && session.knows_shards
+        {
+            self.shard.partition.borrow_mut().fill_ahead(header.collection, header.fingerprint, &arriving);
+        }
         self.activate(slot);
     }
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
+use engine::batch::Arriving;
 use engine::buffers::{Arena, Buffer};
 use engine::limits;
 use engine::shard::Pressure;
@@ -113,6 +114,8 @@ pub struct Session {
     pub id: SessionId,
     /// True once HELLO was answered.
     pub greeted: bool,
+    /// False once it has sent rows of other shards.
+    pub knows_shards: bool,
     /// Why it is not read from.
     pub held: Option<Held>,
     /// Since when, but for credits.
@@ -157,6 +160,7 @@ impl Session {
         Session {
             id,
             greeted: false,
+            knows_shards: true,
             held: None,
             held_since: Instant::now(),
             pressure: Pressure::NONE,
@@ -302,6 +306,14 @@ impl Session {
             }
             Some(Memory::Shared(_)) | None => unreachable!("a receive owns its memory"),
         }
+    }
+
+    /// A write that is being received into the arena, as far as it is there.
+    pub fn arriving(&self) -> Option<(&Header, Arriving<'_>)> {
+        let large = self.large.as_ref().filter(|large| large.header.opcode == Opcode::Write.code())?;
+        let (buffer, start) = (large.buffer.as_ref()?, HEADROOM + HEADER_BYTES);
+        let arrived = large.filled - start;
+        Some((&large.header, Arriving { message: &buffer[start..large.end], arrived, number: buffer.number() }))
     }
 
     /// Where frames may be encoded to, to be sent.

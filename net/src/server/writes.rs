@@ -160,13 +160,13 @@ impl Reactor {
         // The arms differ in who owns the bytes while they are staged; what happens to them is the same.
         let session = self.sessions[slot as usize].as_mut().expect("open");
         let admitted = match session.frame(&header) {
-            Frame::Small(frame) => match stage(&mut self.shard, &header, frame, body_crc(frame)) {
+            Frame::Small(frame) => match stage(&mut self.shard, &header, frame, body_crc(frame), None) {
                 Ok((staged, crc)) => self.shard.submit(staged, Payload::Copy(frame), crc, ack_of(&header), ticket),
                 Err(refusal) => return self.refuse_or_scatter(slot, ticket, None, refusal),
             },
             Frame::Large { buffer, len, body_crc } => {
                 let frame = &buffer[HEADROOM..HEADROOM + len];
-                match stage(&mut self.shard, &header, frame, body_crc) {
+                match stage(&mut self.shard, &header, frame, body_crc, Some(buffer.number())) {
                     Ok((staged, crc)) => {
                         let payload = match len <= COPY_BYTES_MAX {
                             true => Payload::Copy(frame),
@@ -234,7 +234,10 @@ impl Reactor {
                     (None, None) => unreachable!("copied above"),
                 };
                 match self.scatter(id, &header, pressure, frame) {
-                    Ok(()) => return,
+                    Ok(()) => {
+                        self.session_mut(slot).knows_shards = false;
+                        return;
+                    }
                     Err(refusal) => refusal,
                 }
             }
@@ -325,7 +328,7 @@ impl Reactor {
             }
             let head = frame.first_chunk::<HEADER_BYTES>().expect("made by a peer");
             let header = Header::decode(head).expect("made by a peer");
-            let staged = stage(&mut self.shard, &header, &frame, body_crc(&frame));
+            let staged = stage(&mut self.shard, &header, &frame, body_crc(&frame), None);
             let peer = Ticket::Peer { from, ticket, pressure };
             let admitted = match (staged, buffer) {
                 (Ok((staged, crc)), Some(mut buffer)) => {
@@ -416,10 +419,11 @@ fn stage(
     header: &Header,
     frame: &[u8],
     body_crc: u32,
+    arrival: Option<u64>,
 ) -> Result<(Staged, u32), Refusal> {
     let (head, body) = frame.split_first_chunk::<HEADER_BYTES>().expect("a whole frame");
     codec::check_body_crc(header, body_crc)?;
-    let staged = shard.stage(operation(header, body)?)?;
+    let staged = shard.stage(operation(header, body)?, arrival)?;
     Ok((staged, codec::frame_crc(head, header.body_crc, header.body_len)))
 }
 

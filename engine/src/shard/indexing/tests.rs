@@ -149,7 +149,7 @@ impl Simulation {
         let mut partition = self.shards[at].partition.borrow_mut();
         let operation =
             crate::shard::Operation::Write { collection: 1, fingerprint: schema.fingerprint(), batch: &batch };
-        let staged = partition.stage(operation).unwrap();
+        let staged = partition.stage(operation, None).unwrap();
         partition.publish(staged, 1);
     }
 }
