@@ -68,8 +68,14 @@ pub struct Remote {
 impl Remote {
     /// Connects to the server.
     pub fn connect(&self) -> Result<Client> {
+        self.connect_gathering(0)
+    }
+
+    /// Connects to the server, to send small requests together: see [`ClientOptions::gather_bytes`].
+    pub fn connect_gathering(&self, gather_bytes: usize) -> Result<Client> {
         let options = ClientOptions {
             name: concat!("broadhead ", env!("CARGO_PKG_VERSION")).to_owned(),
+            gather_bytes,
             ..ClientOptions::default()
         };
         Client::connect(&self.server, options).map_err(Error::Unreachable)

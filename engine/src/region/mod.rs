@@ -196,6 +196,17 @@ impl Region {
             && is_live(self.ended.word(shard, slot as usize).load(Ordering::Relaxed), len)
     }
 
+    /// Appends those of a range of rows, all of one chunk, that are visible in the view.
+    pub fn visible_in_chunk(&self, view: &View, rows: Range<u32>, visible: &mut Vec<u32>) {
+        let (shard, slot) = self.locate(rows.start);
+        let Some(first) = self.chunks.ordinal(shard, slot) else { return };
+        debug_assert!(rows.len() <= (CHUNK_ROWS - slot % CHUNK_ROWS) as usize, "rows of one chunk");
+        let len = view.len(shard);
+        let in_view = len.saturating_sub(first).min(rows.len() as u64) as u32;
+        let ended = |row: u32| self.ended.word(shard, (slot + (row - rows.start)) as usize).load(Ordering::Relaxed);
+        visible.extend((rows.start..rows.start + in_view).filter(|&row| is_live(ended(row), len)));
+    }
+
     /// Whether a row is neither deleted nor replaced, by any row filled so far.
     #[inline]
     pub fn is_live(&self, row: u32) -> bool {

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayData, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -13,7 +12,7 @@ use arrow::datatypes::DataType;
 
 use super::chunks::CHUNK_BITS;
 use super::storage::{Values, text_of};
-use super::{Region, View, is_live};
+use super::{Region, View};
 use crate::error::{Error, Result};
 use crate::schema::Layout;
 
@@ -46,13 +45,9 @@ impl Region {
 
     /// Appends the rows of a range of ordinals that are visible in a view.
     pub fn visible_rows(&self, view: &View, shard: usize, ordinals: Range<u64>, out: &mut Vec<u32>) {
-        let len = view.len(shard);
-        for run in self.runs(shard, ordinals.start..ordinals.end.min(len)) {
-            for slot in run.slots() {
-                if is_live(self.ended.word(shard, slot as usize).load(Ordering::Relaxed), len) {
-                    out.push(self.row(shard, slot));
-                }
-            }
+        for run in self.runs(shard, ordinals.start..ordinals.end.min(view.len(shard))) {
+            let first = self.row(shard, run.slot);
+            self.visible_in_chunk(view, first..first + run.len, out);
         }
     }
 

@@ -415,6 +415,11 @@ fn readers_see_whole_rows_and_each_id_once() {
                     let rows: Vec<u32> =
                         region.runs(0, len.saturating_sub(4096)..len).iter().flat_map(Run::slots).collect();
                     let rows: Vec<u32> = rows.into_iter().filter(|&row| region.visible(&view, row)).collect();
+                    let mut by_run = Vec::new();
+                    for run in region.runs(0, len.saturating_sub(4096)..len) {
+                        region.visible_in_chunk(&view, run.slot..run.slot + run.len, &mut by_run);
+                    }
+                    assert_eq!(by_run, rows);
                     for &row in &rows {
                         let IdRef::U64(id) = region.id(row) else { panic!("a u64 id") };
                         let vector = region.vectors(0).get(row);

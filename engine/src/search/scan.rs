@@ -75,7 +75,7 @@ impl ScanJob {
             return false;
         };
         scratch.rows.clear();
-        scratch.rows.extend(slice.clone().filter(|&row| self.collection.region.visible(&self.view, row)));
+        self.collection.region.visible_in_chunk(&self.view, slice.clone(), &mut scratch.rows);
         scratch.distances.resize(scratch.rows.len(), 0.0);
         let space = &self.collection.vectors[self.request.vector].space;
         if *has_codes {

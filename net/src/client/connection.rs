@@ -42,10 +42,17 @@ pub(super) struct Body<'a> {
 /// A connection that was welcomed.
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    writer: Mutex<TcpStream>,
+    writer: Mutex<Writer>,
     reader: Option<JoinHandle<()>>,
     timeout: Duration,
     credits: Credits,
+}
+
+struct Writer {
+    stream: TcpStream,
+    /// Whole frames that are not sent yet.
+    gathered: Vec<u8>,
+    gather_bytes: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -104,6 +111,9 @@ impl Ticket {
 
     pub fn wait_until(self, deadline: Instant) -> Result<Reply> {
         let start = Instant::now();
+        if !self.is_there() {
+            self.connection.flush();
+        }
         let mut reply = lock(&self.slot.reply);
         loop {
             if let Some(reply) = reply.take() {
@@ -119,6 +129,14 @@ impl Ticket {
 
     /// Whether the reply is there.
     pub fn is_ready(&self) -> bool {
+        if self.is_there() {
+            return true;
+        }
+        self.connection.flush();
+        self.is_there()
+    }
+
+    fn is_there(&self) -> bool {
         lock(&self.slot.reply).is_some()
     }
 
@@ -156,7 +174,8 @@ impl Connection {
             bytes: options.bytes_in_flight_max.min(server.bytes_max),
         };
         let timeout = options.timeout;
-        let connection = Self { shared, writer: Mutex::new(stream), reader: Some(reader), timeout, credits };
+        let writer = Mutex::new(Writer { stream, gathered: Vec::new(), gather_bytes: options.gather_bytes });
+        let connection = Self { shared, writer, reader: Some(reader), timeout, credits };
         Ok((connection, server, shard))
     }
 
@@ -172,19 +191,29 @@ impl Connection {
         let bytes = HEADER_BYTES as u64 + header.body_len;
         let slot = Arc::new(Slot::default());
         header.request_id = self.enter(InFlight { slot: slot.clone(), opcode: header.opcode, bytes })?;
+        self.write(|writer| writer.send(&header.encode(), body.bytes));
+        Ok(Ticket { connection: self.clone(), slot })
+    }
+
+    /// Sends what was gathered.
+    pub fn flush(&self) {
+        self.write(Writer::flush);
+    }
+
+    fn write(&self, write: impl FnOnce(&mut Writer) -> std::io::Result<()>) {
         let mut writer = lock(&self.writer);
-        if let Err(error) = write_frame(&mut writer, &header.encode(), body.bytes) {
+        if let Err(error) = write(&mut writer) {
             // The stream may end inside a frame now. The reader fails all that wait, this request too.
-            let _ = writer.shutdown(Shutdown::Both);
+            let _ = writer.stream.shutdown(Shutdown::Both);
             drop(writer);
             self.shared.end(Error::io("write to", self.shared.peer)(error));
         }
-        Ok(Ticket { connection: self.clone(), slot })
     }
 
     /// Takes credit and an id.
     fn enter(&self, request: InFlight) -> Result<u64> {
         let start = Instant::now();
+        let mut flushed = false;
         let mut state = lock(&self.shared.state);
         loop {
             if let Some(end) = &state.end {
@@ -197,6 +226,12 @@ impl Connection {
             let left = self.timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Err(Error::Timeout { peer: self.shared.peer, waited: start.elapsed() });
+            }
+            if !std::mem::replace(&mut flushed, true) {
+                drop(state);
+                self.flush();
+                state = lock(&self.shared.state);
+                continue;
             }
             state = wait(&self.shared.freed, state, left);
         }
@@ -212,6 +247,7 @@ impl Connection {
 impl Drop for Connection {
     /// Gives what is in flight a moment to be answered, then closes.
     fn drop(&mut self) {
+        self.flush();
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         let mut state = lock(&self.shared.state);
         while state.end.is_none() && !state.waiting.is_empty() {
@@ -222,7 +258,7 @@ impl Drop for Connection {
             state = wait(&self.shared.freed, state, left);
         }
         drop(state);
-        let _ = lock(&self.writer).shutdown(Shutdown::Both);
+        let _ = lock(&self.writer).stream.shutdown(Shutdown::Both);
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
@@ -372,8 +408,32 @@ fn read_frame(input: &mut impl Read) -> Result<Option<(Header, Vec<u8>)>, ReadEr
     Ok(Some((header, body)))
 }
 
-fn write_frame(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> std::io::Result<()> {
-    let mut slices = [IoSlice::new(head), IoSlice::new(body)];
+impl Writer {
+    /// Sends a frame, or keeps it to be sent with others.
+    fn send(&mut self, head: &[u8], body: &[u8]) -> std::io::Result<()> {
+        let len = head.len() + body.len();
+        if self.gathered.len() + len > self.gather_bytes {
+            let Writer { stream, gathered, .. } = self;
+            write_all(stream, [&gathered[..], head, body])?;
+            self.gathered.clear();
+        } else {
+            self.gathered.extend_from_slice(head);
+            self.gathered.extend_from_slice(body);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if !self.gathered.is_empty() {
+            self.stream.write_all(&self.gathered)?;
+            self.gathered.clear();
+        }
+        Ok(())
+    }
+}
+
+fn write_all<const N: usize>(stream: &mut TcpStream, pieces: [&[u8]; N]) -> std::io::Result<()> {
+    let mut slices = pieces.map(IoSlice::new);
     let mut rest = &mut slices[..];
     IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {

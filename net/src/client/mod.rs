@@ -57,6 +57,10 @@ pub struct ClientOptions {
     pub requests_in_flight_max: usize,
     /// Bytes in flight on one connection, at most; the server may allow fewer.
     pub bytes_in_flight_max: u64,
+    /// Bytes of small requests that a connection gathers before it sends them; 0 sends each at once. Gathered requests go off together
+    /// when these bytes are full, and when a reply of the connection is waited for or asked for ([`Pending`]), which a program that
+    /// has many requests in flight does anyway. One that sends and then turns to something else calls [`Client::flush`].
+    pub gather_bytes: usize,
     /// Time to connect and to be welcomed.
     pub connect_timeout: Duration,
     /// Time that a request may take, and that it may wait for room.
@@ -70,6 +74,7 @@ impl Default for ClientOptions {
             connections_per_shard: 1,
             requests_in_flight_max: usize::MAX,
             bytes_in_flight_max: u64::MAX,
+            gather_bytes: 0,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(60),
         }
@@ -250,6 +255,11 @@ impl Client {
 
     fn snapshot_of(&self, collection: u32) -> Result<SnapshotDone> {
         Ok(SnapshotDone::decode(&self.call(Opcode::Snapshot, collection, |_| {})?.body)?)
+    }
+
+    /// Sends the requests that were gathered; see [`ClientOptions::gather_bytes`].
+    pub fn flush(&self) {
+        self.pool.flush();
     }
 
     /// The server's counters, as JSON.

@@ -106,6 +106,16 @@ impl Pool {
         self.connection(shard)?.send(header, body)
     }
 
+    /// Sends what the connections have gathered.
+    pub fn flush(&self) {
+        for place in self.layout().shards.iter().flat_map(|shard| &shard.places) {
+            let connection = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(connection) = connection {
+                connection.flush();
+            }
+        }
+    }
+
     fn check_length(&self, bytes: usize) -> Result<()> {
         let limit = self.server().frame_body_bytes_max.min(engine::limits::FRAME_BODY_BYTES_MAX);
         if bytes as u64 > limit {

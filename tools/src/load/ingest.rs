@@ -21,6 +21,8 @@ use crate::error::Result;
 use crate::output::rate;
 use crate::progress::Progress;
 
+/// Bytes of small requests that are sent together, where several are in flight.
+const GATHER_BYTES: usize = 32 << 10;
 /// Time between the end of the preparations and the first request.
 const LEAD: Duration = Duration::from_millis(20);
 
@@ -292,7 +294,8 @@ impl<'a> Connection<'a> {
         number: usize,
     ) -> Result<Connection<'a>> {
         let load = run.load;
-        let client = remote.connect()?;
+        // A load that keeps to a rate sends each request when it is due.
+        let client = remote.connect_gathering(if run.load.rate.is_none() { GATHER_BYTES } else { 0 })?;
         let collection = client.collection(run.collection)?;
         let plan = Plan {
             ids: Wheel::share(load.ids, number, load.connections),

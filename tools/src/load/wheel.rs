@@ -32,8 +32,9 @@ impl Span {
 #[derive(Debug, Clone)]
 pub struct Wheel {
     shard: usize,
-    shards: usize,
     ids: Range<u64>,
+    /// A bit an id of the range: whether it lives on the shard.
+    own: Vec<u64>,
     next: u64,
     round: u32,
 }
@@ -42,7 +43,11 @@ impl Wheel {
     /// The wheel of the ids that live on `shard` of `shards`, before its first turn, which is round `round`.
     pub fn new(shard: usize, shards: usize, ids: Range<u64>, round: u32) -> Wheel {
         let next = ids.start;
-        Wheel { shard, shards, ids, next, round }
+        let mut own = vec![0; (ids.end - ids.start).div_ceil(64) as usize];
+        for (place, id) in ids.clone().enumerate() {
+            own[place / 64] |= u64::from(home(IdRef::U64(id), shards) == shard) << (place % 64);
+        }
+        Wheel { shard, ids, own, next, round }
     }
 
     /// The ids of a range that are connection `connection`'s of `connections`.
@@ -77,9 +82,15 @@ impl Wheel {
 
     /// Goes on to the next id that lives on the shard, or to the end.
     fn seek(&mut self) {
-        while self.next < self.ids.end && !lives_on(self.next, self.shard, self.shards) {
-            self.next += 1;
-        }
+        let place = (self.next - self.ids.start) as usize;
+        let words = self.own.iter().enumerate().skip(place / 64);
+        let bits_of = |(word, &bits): (usize, &u64)| match word == place / 64 {
+            true => (word, bits >> (place % 64) << (place % 64)),
+            false => (word, bits),
+        };
+        let found = words.map(bits_of).find(|&(_, bits)| bits != 0);
+        self.next = found
+            .map_or(self.ids.end, |(word, bits)| self.ids.start + word as u64 * 64 + u64::from(bits.trailing_zeros()));
     }
 }
 
