@@ -8,6 +8,9 @@ const CHUNK_BYTES: usize = 2 << 20;
 /// Bytes the kernel is asked to have ready behind the window.
 const AHEAD_BYTES: u64 = 6 << 20;
 
+/// Slides after which memory that they did not need is given back.
+const KEPT_SLIDES: u32 = 8;
+
 /// Part of a segment in memory.
 pub(super) struct Window {
     segment: u64,
@@ -18,11 +21,13 @@ pub(super) struct Window {
     filled: usize,
     at_end: bool,
     advised: u64,
+    /// Slides since all of `bytes` was needed.
+    too_large_for: u32,
 }
 
 impl Window {
     pub(super) fn new() -> Window {
-        Window { segment: 0, start: 0, bytes: Vec::new(), filled: 0, at_end: false, advised: 0 }
+        Window { segment: 0, start: 0, bytes: Vec::new(), filled: 0, at_end: false, advised: 0, too_large_for: 0 }
     }
 
     /// `len` bytes of a segment, or fewer at its end. Cheap for positions that ascend.
@@ -60,13 +65,17 @@ impl Window {
         let ahead = offset + wanted as u64 + AHEAD_BYTES;
         storage.advise(self.segment, self.advised, ahead - self.advised, true);
         self.advised = ahead;
-        // What one large record needed is not kept for the small ones after it.
-        if self.bytes.len() > wanted {
+        // What one large record needed is kept for others like it, which have small reads of their heads between them, and not for
+        // the small ones after it: memory that is given back is slow to get again.
+        self.too_large_for = if self.bytes.len() > wanted { self.too_large_for + 1 } else { 0 };
+        if self.too_large_for > KEPT_SLIDES {
             self.bytes.truncate(wanted);
             self.bytes.shrink_to_fit();
         }
-        self.bytes.resize(wanted, 0);
-        self.filled = kept + storage.read(self.segment, offset + kept as u64, &mut self.bytes[kept..])?;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        self.filled = kept + storage.read(self.segment, offset + kept as u64, &mut self.bytes[kept..wanted])?;
         self.at_end = self.filled < wanted;
         Ok(())
     }

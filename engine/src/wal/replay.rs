@@ -292,7 +292,10 @@ impl Replay {
         let (mut spares, mut discard) = (Vec::new(), Vec::new());
         for (index, entry) in self.catalog.iter().enumerate() {
             if self.live.iter().all(|segment| segment.number != entry.number) {
-                let is_spare = index < self.first && entry.header.is_some();
+                // One behind the chain's end with a header was written by the run before, and its records were not durable: it
+                // must not be taken for a part of the chain some day. All others can be written over, those without a header, which
+                // were ready for the run before, too. Deleting is dear: a file system that discards holds up all reads meanwhile.
+                let is_spare = index < self.first || entry.header.is_none();
                 if is_spare { &mut spares } else { &mut discard }.push(entry.number);
             }
         }
