@@ -24,6 +24,8 @@ const SLICE: Duration = Duration::from_micros(500);
 /// A thread that has served counts as serving for this long: the next request of a client that waits for each answer comes
 /// within it, and is not to find the thread in the middle of an insertion.
 const GRACE: Duration = Duration::from_millis(1);
+/// For this long after it has served, a thread indexes in the smallest steps there are: the next request waits for one at most.
+const CALM: Duration = Duration::from_millis(20);
 /// How long serving tasks run before the data plane has its turn.
 const SERVE_MAX: Duration = Duration::from_millis(10);
 /// Times are halved when they have grown to this, so that the past is forgotten.
@@ -171,7 +173,7 @@ impl Executor {
         let mut served = false;
         // Every task at least once. They go on while there is something to do for them, but not for ever: the data plane may
         // have large frames to work on, each of which they would have to wait for.
-        while run_ready(Class::Serve, usize::MAX) {
+        while run_ready(Class::Serve, usize::MAX, SLICE) {
             served = true;
             if began.elapsed() >= SERVE_MAX {
                 break;
@@ -194,7 +196,8 @@ impl Executor {
         } else {
             (self.serve_time, self.index_time) = (Duration::ZERO, Duration::ZERO);
         }
-        let indexed = run_ready(Class::Index, 1);
+        let is_calm = self.busy_until.is_none_or(|until| now > until + CALM);
+        let indexed = run_ready(Class::Index, 1, if is_calm { SLICE } else { Duration::ZERO });
         let end = Instant::now();
         self.index_time += end - now;
         self.last = Some(end);
@@ -236,12 +239,12 @@ impl Drop for Executor {
     }
 }
 
-/// Runs up to `most` of the tasks of a class that are ready now, each once.
-fn run_ready(class: Class, most: usize) -> bool {
+/// Runs up to `most` of the tasks of a class that are ready now, each once and for a slice.
+fn run_ready(class: Class, most: usize, slice: Duration) -> bool {
     let ready = LOCAL.with(|local| local.queue(class).borrow().len()).min(most);
     for _ in 0..ready {
         let runnable = LOCAL.with(|local| {
-            local.slice_end.set(Some(Instant::now() + SLICE));
+            local.slice_end.set(Some(Instant::now() + slice));
             local.queue(class).borrow_mut().pop_front()
         });
         let Some(runnable) = runnable else { break };

@@ -44,6 +44,8 @@ use thread::{Prepared, ShardOptions};
 
 pub use writes::operation_of;
 
+/// How long a start waits for its port to become free.
+const BIND_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often the data directory is weighed.
 const DISK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -218,8 +220,18 @@ fn shard_count(wanted: usize) -> engine::Result<usize> {
     Ok(shards)
 }
 
+/// Opens the port. The kernel lets go of a killed server's port some milliseconds after its process has gone, when it has undone what
+/// was in the io_uring: that is waited for.
 fn bind(address: SocketAddr) -> engine::Result<TcpListener> {
-    TcpListener::bind(address).map_err(|source| engine::Error::Listen { address, source })
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < BIND_WAIT_MAX => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            bound => return bound.map_err(|source| engine::Error::Listen { address, source }),
+        }
+    }
 }
 
 fn local(listener: &TcpListener, fallback: SocketAddr) -> SocketAddr {

@@ -203,8 +203,8 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
                 reactor.sleep(sleep_max)?;
             }
             flood.idle += began.elapsed();
-        } else if ran && reactor.waits_for_disk() {
-            // Without a thread of its own to run on, the kernel's end of a durable write waits for this core.
+        } else if ran {
+            // The kernel's end of a durable write may wait for this core, and so may a client on the same machine.
             std::thread::yield_now();
         }
     }
