@@ -315,8 +315,10 @@ proptest! {
                     3 if rows > 0 => {
                         let ready = encoders.iter().flatten().all(|encoder| encoder.scale().is_trained());
                         let chunk = writer.locate(rows - 1).unwrap().1 / CHUNK_ROWS;
-                        for vector in 0..if ready { encoders.len() } else { 0 } {
-                            encoders[vector].iter().for_each(|_| writer.encode(vector, chunk));
+                        for (vector, encoder) in encoders.iter().enumerate() {
+                            if ready && encoder.is_some() {
+                                writer.encode(vector, chunk);
+                            }
                         }
                     }
                     _ => {}
