@@ -201,8 +201,8 @@ fn a_reply_to_nothing_ends_the_connection() {
     fake.finish();
 }
 
-/// Sends three writes from a thread while the fake server answers none, and gives back what it saw.
-fn credits(terms: Terms, in_flight: usize) {
+/// Sends three writes from a thread while the fake server answers none, and sees how many are in flight.
+fn credits(terms: Terms, in_flight: usize, gather_bytes: usize) {
     let (go, gone) = mpsc::channel::<()>();
     let fake = one(terms, move |peer| {
         let mut requests: Vec<Header> = (0..in_flight).map(|_| peer.expect(Opcode::Write).0).collect();
@@ -218,7 +218,8 @@ fn credits(terms: Terms, in_flight: usize) {
             }
         }
     });
-    let books = connect(&fake).collection("books").unwrap();
+    let options = ClientOptions { gather_bytes, ..options() };
+    let books = Client::connect(&fake.address.to_string(), options).unwrap().collection("books").unwrap();
     let prepared = books.prepare(&batch(0..4)).unwrap();
     let sender = std::thread::spawn(move || {
         let pending: Vec<_> = (0..3).map(|_| books.send(&prepared, Ack::Durable).unwrap()).collect();
@@ -231,13 +232,55 @@ fn credits(terms: Terms, in_flight: usize) {
 
 #[test]
 fn requests_in_flight_are_bounded() {
-    credits(Terms { requests_max: 2, ..Terms::default() }, 2);
-    credits(Terms { requests_max: 1, ..Terms::default() }, 1);
+    credits(Terms { requests_max: 2, ..Terms::default() }, 2, 0);
+    credits(Terms { requests_max: 1, ..Terms::default() }, 1, 0);
+    // What was gathered is sent before room is waited for.
+    credits(Terms { requests_max: 2, ..Terms::default() }, 2, 1 << 20);
+}
+
+#[test]
+fn small_requests_are_gathered_until_one_is_waited_for() {
+    let (go, gone) = mpsc::channel::<()>();
+    let fake = one(Terms::default(), move |peer| {
+        let answer = |peer: &mut Peer| {
+            let (request, _) = peer.expect(Opcode::Write);
+            peer.answer(&request, |body| Written { rows: 4, ..Written::default() }.encode(body));
+        };
+        assert!(peer.is_silent(), "nothing is sent before somebody asks for it");
+        go.send(()).unwrap();
+        (0..2).for_each(|_| answer(peer));
+        answer(peer);
+        assert!(peer.is_silent());
+        go.send(()).unwrap();
+        answer(peer);
+        (0..2).for_each(|_| answer(peer));
+        go.send(()).unwrap();
+    });
+    let options = ClientOptions { gather_bytes: 1_000, ..options() };
+    let client = Client::connect(&fake.address.to_string(), options).unwrap();
+    let books = client.collection("books").unwrap();
+    let write = |rows| books.write(&batch(0..rows), Ack::Durable).unwrap();
+    let pending = [write(4), write(4)];
+    gone.recv().unwrap();
+    client.flush();
+    assert_eq!(pending.map(|pending| pending.wait().unwrap().rows), [4, 4]);
+    assert_eq!(write(4).wait().unwrap().rows, 4);
+    let pending = write(4);
+    gone.recv().unwrap();
+    while !pending.is_ready() {
+        std::thread::yield_now();
+    }
+    // What does not fit is sent at once, behind what was gathered: the server has answered both before anybody asks.
+    let pending = [write(4), write(400)];
+    gone.recv().unwrap();
+    assert_eq!(pending.map(|pending| pending.wait().unwrap().rows), [4, 4]);
+    drop((client, books));
+    fake.finish();
 }
 
 #[test]
 fn bytes_in_flight_are_bounded_and_one_large_request_passes_alone() {
-    credits(Terms { bytes_max: 100, ..Terms::default() }, 1);
+    credits(Terms { bytes_max: 100, ..Terms::default() }, 1, 0);
 }
 
 #[test]
