@@ -256,7 +256,7 @@ fn small_requests_are_gathered_until_one_is_waited_for() {
         (0..2).for_each(|_| answer(peer));
         go.send(()).unwrap();
     });
-    let options = ClientOptions { gather_bytes: 1_000, ..options() };
+    let options = ClientOptions { gather_bytes: 10_000, ..options() };
     let client = Client::connect(&fake.address.to_string(), options).unwrap();
     let books = client.collection("books").unwrap();
     let write = |rows| books.write(&batch(0..rows), Ack::Durable).unwrap();
@@ -271,7 +271,7 @@ fn small_requests_are_gathered_until_one_is_waited_for() {
         std::thread::yield_now();
     }
     // What does not fit is sent at once, behind what was gathered: the server has answered both before anybody asks.
-    let pending = [write(4), write(400)];
+    let pending = [write(4), write(2_000)];
     gone.recv().unwrap();
     assert_eq!(pending.map(|pending| pending.wait().unwrap().rows), [4, 4]);
     drop((client, books));
