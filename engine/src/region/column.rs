@@ -33,6 +33,36 @@ pub(super) enum ColumnWriter {
     Text { places: SpanWriter, heap: HeapWriter, shard: usize },
 }
 
+/// Ids of one shard's filled rows, by slot.
+#[derive(Clone, Copy)]
+pub struct Ids<'a>(IdColumn<'a>);
+
+#[derive(Clone, Copy)]
+enum IdColumn<'a> {
+    /// Little-endian.
+    U64(&'a [[u8; 8]]),
+    /// Places of texts.
+    Utf8 { places: &'a [[u8; 8]], heap: &'a HeapWriter, shard: usize },
+}
+
+impl<'a> Ids<'a> {
+    /// Id of a filled row.
+    ///
+    /// # Panics
+    /// If there is no memory behind the slot.
+    #[inline]
+    pub fn get(&self, slot: u32) -> IdRef<'a> {
+        match self.0 {
+            IdColumn::U64(ids) => IdRef::U64(u64::from_le_bytes(ids[slot as usize])),
+            IdColumn::Utf8 { places, heap, shard } => {
+                let place = Place::decode(&places[slot as usize]);
+                let bytes = heap.heap().bytes(shard, place.start, place.len);
+                IdRef::Utf8(std::str::from_utf8(bytes).expect("text was checked when it came in"))
+            }
+        }
+    }
+}
+
 /// Writes the codes of one vector column of one shard.
 pub(super) struct CodeWriter {
     pub span: SpanWriter,
@@ -64,18 +94,12 @@ impl ColumnWriter {
         }
     }
 
-    /// Value of a filled slot of the id column.
-    #[inline]
-    pub fn id(&self, slot: u32) -> IdRef<'_> {
+    /// The id column, of so many chunks.
+    pub fn ids(&self, chunks: u32) -> Ids<'_> {
         match self {
-            ColumnWriter::Fixed { values } => {
-                let bytes = values.rows(slot, 1);
-                IdRef::U64(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
-            }
+            ColumnWriter::Fixed { values } => Ids(IdColumn::U64(values.all_rows(chunks).as_chunks().0)),
             ColumnWriter::Text { places, heap, shard } => {
-                let place = Place::decode(places.rows(slot, 1));
-                let bytes = heap.heap().bytes(*shard, place.start, place.len);
-                IdRef::Utf8(std::str::from_utf8(bytes).expect("text was checked when it came in"))
+                Ids(IdColumn::Utf8 { places: places.all_rows(chunks).as_chunks().0, heap, shard: *shard })
             }
             ColumnWriter::Bool { .. } => unreachable!("an id is u64 or utf8"),
         }

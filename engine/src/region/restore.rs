@@ -65,6 +65,7 @@ impl RegionWriter {
             if !is_set(image.present, offset) || is_set(image.dead, offset) {
                 self.region.ended.word(self.shard, (first + offset) as usize).store(0, Ordering::Relaxed);
                 self.end_row(first + offset, DELETED);
+                self.count_dead(image.chunk, 1);
             }
         }
         self.filled = self.filled.max((image.number << CHUNK_BITS) + u64::from(image.filled));

@@ -301,6 +301,16 @@ impl SpanWriter {
         unsafe { std::slice::from_raw_parts(self.address(slot), len) }
     }
 
+    /// All rows of the first chunks, on either side of the seals, for reading.
+    ///
+    /// # Panics
+    /// If any of them is not committed.
+    pub fn all_rows(&self, chunks: u32) -> &[u8] {
+        let len = self.check_committed(0, (chunks << CHUNK_BITS) as usize);
+        // SAFETY: as in `rows`.
+        unsafe { std::slice::from_raw_parts(self.address(0), len) }
+    }
+
     fn address(&self, slot: u32) -> *mut u8 {
         self.span.reservation.address(self.shard, slot as usize * self.span.row_bytes).as_ptr()
     }

@@ -72,7 +72,7 @@ proptest! {
                 IdRef::U64(id) => prop_assert_eq!(id, slot),
                 IdRef::Utf8(id) => prop_assert_eq!(id.to_owned(), format!("id-{slot}")),
             }
-            prop_assert_eq!(writer.id(slot as u32), region.id(row));
+            prop_assert_eq!(writer.ids().get(slot as u32), region.id(row));
         }
     }
 }
@@ -132,8 +132,8 @@ fn a_view_sees_each_id_once() {
     writer.publish(2);
     let first = region.view();
     fill(&mut writer, &samples::narrow_batch(&schema, &[7, 9, 7], |_, _| 2.0)).unwrap();
-    writer.replace(0, 2);
-    writer.replace(2, 4);
+    writer.replace(&[(0, 2)]);
+    writer.replace(&[(2, 4)]);
     assert_eq!(visible(&first), [0, 1], "the replacement is not published");
     writer.publish(5);
     let second = region.view();
@@ -153,8 +153,8 @@ fn slots_taken_back_start_anew() {
     fill(&mut writer, &batch(10, 1)).unwrap();
     writer.publish(10);
     fill(&mut writer, &batch(6_000, 2)).unwrap();
-    writer.replace(0, 12);
-    writer.replace(12, 4_500);
+    writer.replace(&[(0, 12)]);
+    writer.replace(&[(12, 4_500)]);
     writer.delete(13);
     writer.unfill(11);
     assert_eq!((writer.filled(), region.dead_rows(0)), (11, 1), "what is published keeps its end");
@@ -187,7 +187,7 @@ fn rows_written_round_and_round_use_the_same_chunks() {
         let slots = runs.iter().flat_map(|run| run.slots().zip(run.ordinal..));
         for (id, (slot, ordinal)) in (0..IDS).zip(slots) {
             if let Some(old) = newest.insert(id, slot) {
-                writer.replace(old, ordinal);
+                writer.replace(&[(old, ordinal)]);
             }
         }
         writer.publish(ordinals.end);
@@ -467,7 +467,7 @@ fn readers_see_whole_rows_and_each_id_once() {
             writer.runs(ordinals.clone(), &mut runs);
             for (&id, (slot, ordinal)) in ids.iter().zip(runs.iter().flat_map(|run| run.slots().zip(run.ordinal..))) {
                 if let Some(old) = newest.insert(id, slot) {
-                    writer.replace(old, ordinal);
+                    writer.replace(&[(old, ordinal)]);
                 }
             }
             writer.publish(ordinals.end);

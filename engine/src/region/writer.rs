@@ -9,7 +9,7 @@ use kernels::Kernels;
 
 use super::ahead::Ahead;
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
-use super::column::{CodeWriter, ColumnWriter, RowEncoder, check_vector};
+use super::column::{CodeWriter, ColumnWriter, Ids, RowEncoder, check_vector};
 use super::free::FreeChunks;
 use super::pins::Retired;
 use super::prefault::Prefaulter;
@@ -18,7 +18,7 @@ use super::text::Place;
 use super::{DELETED, Region};
 use crate::batch::BatchView;
 use crate::error::{Error, Result};
-use crate::schema::{IdRef, VectorColumn};
+use crate::schema::VectorColumn;
 
 /// Rows replaced after which their number is halved, so that the past is forgotten.
 const RECENT_REPLACED: u64 = 1 << 16;
@@ -110,13 +110,9 @@ impl RegionWriter {
         std::mem::take(&mut self.copied_bytes)
     }
 
-    /// Id of a filled row, published or not.
-    ///
-    /// # Panics
-    /// If there is no memory behind the slot.
-    #[inline]
-    pub fn id(&self, slot: u32) -> IdRef<'_> {
-        self.columns[self.region.schema.id_column()].id(slot)
+    /// Ids of filled rows by slot, published or not.
+    pub fn ids(&self) -> Ids<'_> {
+        self.columns[self.region.schema.id_column()].ids(self.region.chunks.used(self.shard))
     }
 
     /// Where the first row at or behind an ordinal lies, and which it is; rows whose chunk is gone are passed over. None where
@@ -241,7 +237,7 @@ impl RegionWriter {
         for run in &runs {
             for slot in run.slots() {
                 if self.region.ended.word(self.shard, slot as usize).swap(0, Ordering::Relaxed) != 0 {
-                    self.count_dead(slot, -1);
+                    self.count_dead(slot >> CHUNK_BITS, -1);
                 }
             }
         }
@@ -277,20 +273,28 @@ impl RegionWriter {
         self.account();
     }
 
-    /// Says that the row of an ordinal has the id of the row in `old_slot` and is newer. Call it between `fill` and `publish` of
-    /// the newer row: views that hold the newer row will not see the older one, all others will.
+    /// Says of rows, by their slots, that the row of an ordinal has the same id and is newer. Call it between `fill` and `publish` of
+    /// the newer rows: views that hold a newer row will not see the older one, all others will.
     ///
     /// # Panics
-    /// If the older row is not older, or is replaced or deleted already.
-    pub fn replace(&mut self, old_slot: u32, by: u64) {
-        let old = self.region.chunks.ordinal(self.shard, old_slot).expect("a row in use");
-        assert!(old < by && by < self.filled, "ordinal {by} cannot replace ordinal {old}");
-        self.lifetimes += by - old;
-        self.replaced += 1;
-        if self.replaced == RECENT_REPLACED {
+    /// If an older row is not older, or is replaced or deleted already.
+    pub fn replace(&mut self, replaced: &[(u32, u64)]) {
+        // Most of the older rows lie together, as they came.
+        for rows in replaced.chunk_by(|a, b| a.0 >> CHUNK_BITS == b.0 >> CHUNK_BITS) {
+            let chunk = rows[0].0 >> CHUNK_BITS;
+            let first = self.region.chunks.number(self.shard, chunk).expect("a chunk in use") << CHUNK_BITS;
+            for &(slot, by) in rows {
+                let old = first | u64::from(slot % CHUNK_ROWS);
+                assert!(old < by && by < self.filled, "ordinal {by} cannot replace ordinal {old}");
+                self.end_row(slot, by + 1);
+                self.lifetimes += by - old;
+            }
+            self.count_dead(chunk, rows.len() as i32);
+        }
+        self.replaced += replaced.len() as u64;
+        if self.replaced >= RECENT_REPLACED {
             (self.lifetimes, self.replaced) = (self.lifetimes / 2, self.replaced / 2);
         }
-        self.end_row(old_slot, by + 1);
     }
 
     /// Deletes a row: gone from every view, those taken before too.
@@ -301,6 +305,7 @@ impl RegionWriter {
         let ordinal = self.region.chunks.ordinal(self.shard, slot).expect("a row in use");
         assert!(ordinal < self.filled, "slot {slot} was not filled");
         self.end_row(slot, DELETED);
+        self.count_dead(slot >> CHUNK_BITS, 1);
     }
 
     /// Makes the codes that are missing of the filled rows of a chunk: of rows that came before the encoder was ready.
@@ -457,23 +462,23 @@ impl RegionWriter {
         committed.and_then(|()| region.chunks.grow(shard)).map_err(|source| region.out_of_memory(source))
     }
 
+    /// To be counted with `count_dead`.
     pub(super) fn end_row(&mut self, slot: u32, end: u64) {
         let word = self.region.ended.word(self.shard, slot as usize);
         assert_eq!(word.load(Ordering::Relaxed), 0, "slot {slot} ends once");
         // Who sees the replacement published sees this store, because it comes before the Release of `publish`.
         word.store(end, Ordering::Relaxed);
-        if self.count_dead(slot, 1) == CHUNK_ROWS {
-            self.dead.push(slot >> CHUNK_BITS);
-        }
     }
 
-    fn count_dead(&self, slot: u32, by: i32) -> u32 {
-        let chunk = slot >> CHUNK_BITS;
+    /// Counts rows of a chunk that have died, or have not after all.
+    pub(super) fn count_dead(&mut self, chunk: u32, by: i32) {
         let dead = self.region.chunks.dead(self.shard, chunk).checked_add_signed(by).expect("rows die once");
         self.region.chunks.set_dead(self.shard, chunk, dead);
         let total = &self.region.dead[self.shard];
         total.store(total.load(Ordering::Relaxed).wrapping_add_signed(i64::from(by)), Ordering::Relaxed);
-        dead
+        if dead == CHUNK_ROWS {
+            self.dead.push(chunk);
+        }
     }
 
     /// Copies, checks and encodes vectors of a batch whose first row gets the ordinal `first`: those `rows` of it that belong to

@@ -98,6 +98,8 @@ pub struct Member {
     /// Id to newest row.
     pub ids: IdMap,
     runs: Vec<Run>,
+    /// Rows that the batch being published replaces, by slot, and the ordinals of those that do.
+    replaced: Vec<(u32, u64)>,
     /// Chunk numbers of rows that the log holds, ascending, and the record that began each.
     log_places: VecDeque<(u64, Lsn)>,
 }
@@ -111,7 +113,14 @@ impl Member {
                 writer.set_encoder(vector, Arc::new(encoder.clone()));
             }
         }
-        Member { collection, writer, ids: IdMap::default(), runs: Vec::new(), log_places: VecDeque::new() }
+        Member {
+            collection,
+            writer,
+            ids: IdMap::default(),
+            runs: Vec::new(),
+            replaced: Vec::new(),
+            log_places: VecDeque::new(),
+        }
     }
 }
 
@@ -188,7 +197,8 @@ impl Partition {
         let member = self.member(collection)?;
         ids.check(member.collection.spec.schema.id_kind())?;
         let region = &member.collection.region;
-        let slot = |id| member.ids.get(id, |slot| member.writer.id(slot));
+        let stored = member.writer.ids();
+        let slot = |id| member.ids.get(id, |slot| stored.get(slot));
         Ok(ids.iter().map(|id| slot(id).map(|slot| region.row(self.shard, slot))).collect())
     }
 
@@ -295,24 +305,23 @@ impl Partition {
 
 impl Member {
     fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {
-        let Member { writer, ids, runs, log_places, .. } = self;
-        let mut replaced = 0;
+        let Member { writer, ids, runs, replaced, log_places, .. } = self;
         writer.runs(ordinals.clone(), runs);
+        replaced.clear();
+        let stored = writer.ids();
         for run in runs.iter() {
             for (slot, ordinal) in run.slots().zip(run.ordinal..) {
-                if let Some(old) = ids.insert(slot, |slot| writer.id(slot)) {
-                    // Set before the new row is published: a reader whose view ends below it still sees the old row.
-                    writer.replace(old, ordinal);
-                    replaced += 1;
-                }
+                replaced.extend(ids.insert(slot, |slot| stored.get(slot)).map(|old| (old, ordinal)));
             }
         }
+        // Before the new rows are published: a reader whose view ends below one still sees the older row.
+        writer.replace(replaced);
         writer.publish(ordinals.end);
         let chunk = u64::from(CHUNK_ROWS);
         let known = log_places.back().map_or(0, |&(number, _)| number + 1);
         log_places
             .extend((known.max(ordinals.start / chunk)..ordinals.end.div_ceil(chunk)).map(|number| (number, lsn)));
-        Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced, deleted: 0 }
+        Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced: replaced.len() as u32, deleted: 0 }
     }
 
     /// First record with a row that lives, as far as whole chunks are looked at; None where the log has none.
@@ -330,7 +339,8 @@ impl Member {
         let Member { writer, ids, .. } = self;
         let mut deleted = 0;
         for id in list.iter() {
-            if let Some(slot) = ids.remove(id, |slot| writer.id(slot)) {
+            let stored = writer.ids();
+            if let Some(slot) = ids.remove(id, |slot| stored.get(slot)) {
                 writer.delete(slot);
                 deleted += 1;
             }
@@ -344,7 +354,8 @@ impl Member {
         writer.runs(0..writer.filled(), runs);
         let is_live = |slot: &u32| collection.region.is_live(collection.region.row(writer.shard(), *slot));
         let mut live = runs.iter().flat_map(Run::slots).filter(is_live);
-        live.all(|slot| ids.insert(slot, |slot| writer.id(slot)).is_none())
+        let stored = writer.ids();
+        live.all(|slot| ids.insert(slot, |slot| stored.get(slot)).is_none())
     }
 }
 
