@@ -20,7 +20,8 @@ pub(super) struct Ahead {
     number: Option<u64>,
     /// Where `fill` would begin.
     first: u64,
-    /// Rows copied, and how codes are made, per vector column.
+    /// Where the values came from, rows copied, and how codes are made, per vector column.
+    sources: Vec<usize>,
     rows: Vec<usize>,
     codes: Vec<Coding>,
 }
@@ -50,17 +51,27 @@ impl Ahead {
 
     fn begin(&mut self, number: u64, runs: &[Run], codes: &[Option<CodeWriter>]) {
         (self.number, self.first) = (Some(number), runs[0].ordinal);
+        self.sources.clear();
+        self.sources.resize(codes.len(), 0);
         self.rows.clear();
         self.rows.resize(codes.len(), 0);
         self.codes.clear();
         self.codes.extend(codes.iter().map(|codes| coding(codes, runs[0].slot)));
     }
 
-    /// Ends it; says how many rows of each vector column are done of the batch with this number, which goes to these runs.
-    pub fn finish(&mut self, number: Option<u64>, runs: &[Run], codes: &[Option<CodeWriter>]) -> &[usize] {
-        let is_it = number.is_some_and(|number| self.is_of(number, runs, codes));
+    /// Ends it, and keeps what is done where it is of the batch with this number, which goes to these runs.
+    pub fn finish(&mut self, number: Option<u64>, runs: &[Run], codes: &[Option<CodeWriter>]) {
+        if !number.is_some_and(|number| self.is_of(number, runs, codes)) {
+            self.rows.clear();
+        }
         self.number = None;
-        if is_it { &self.rows } else { &[] }
+    }
+
+    /// Rows of a vector column that are done, of the batch that it was finished for. `values` are the column's: those that were
+    /// copied are the same, if they lay at the same place.
+    pub fn done(&self, vector_index: usize, values: &[u8]) -> usize {
+        let rows = self.rows.get(vector_index).copied().unwrap_or(0);
+        if rows > 0 && self.sources[vector_index] == values.as_ptr().addr() { rows } else { 0 }
     }
 }
 
@@ -107,7 +118,7 @@ impl RegionWriter {
             for run in runs {
                 self.fill_vectors(vector_index, values, done..there, run, runs[0].ordinal).ok()?;
             }
-            ahead.rows[vector_index] = there;
+            (ahead.rows[vector_index], ahead.sources[vector_index]) = (there, values.as_ptr().addr());
         }
         Some(())
     }

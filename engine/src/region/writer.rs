@@ -197,12 +197,12 @@ impl RegionWriter {
         let first = runs[0].ordinal;
         let rows_of = |run: &Run| (run.ordinal - first) as usize..(run.ordinal - first) as usize + run.len as usize;
         let mut ahead = std::mem::take(&mut self.ahead);
-        let done = ahead.finish(number, runs, &self.codes);
+        ahead.finish(number, runs, &self.codes);
         let schema = self.region.schema.clone();
         let mut filled = Ok(());
         for (vector_index, vector) in schema.vectors().iter().enumerate() {
             let values = batch.column(vector.column).fixed_rows(0..batch.rows());
-            let rows = done.get(vector_index).copied().unwrap_or(0)..batch.rows();
+            let rows = ahead.done(vector_index, values)..batch.rows();
             for run in runs {
                 filled = filled.and_then(|()| self.fill_vectors(vector_index, values, rows.clone(), run, first));
             }
