@@ -20,7 +20,7 @@ use tests::wait_until;
 
 const DIMENSION: usize = 384;
 const SHARDS: usize = 2;
-const ROWS: u64 = 60_000;
+const ROWS: u64 = 130_000;
 const BATCH_ROWS: u64 = 500;
 const PATIENCE: Duration = Duration::from_secs(60);
 
