@@ -43,6 +43,8 @@ pub(super) struct Body<'a> {
 pub(super) struct Connection {
     shared: Arc<Shared>,
     writer: Mutex<Writer>,
+    /// Whether the writer keeps small frames back.
+    gathers: bool,
     reader: Option<JoinHandle<()>>,
     timeout: Duration,
     credits: Credits,
@@ -175,7 +177,8 @@ impl Connection {
         };
         let timeout = options.timeout;
         let writer = Mutex::new(Writer { stream, gathered: Vec::new(), gather_bytes: options.gather_bytes });
-        let connection = Self { shared, writer, reader: Some(reader), timeout, credits };
+        let gathers = options.gather_bytes > 0;
+        let connection = Self { shared, writer, gathers, reader: Some(reader), timeout, credits };
         Ok((connection, server, shard))
     }
 
@@ -195,9 +198,11 @@ impl Connection {
         Ok(Ticket { connection: self.clone(), slot })
     }
 
-    /// Sends what was gathered.
+    /// Sends what was gathered. Where nothing is, nobody waits for another thread's write.
     pub fn flush(&self) {
-        self.write(Writer::flush);
+        if self.gathers {
+            self.write(Writer::flush);
+        }
     }
 
     fn write(&self, write: impl FnOnce(&mut Writer) -> std::io::Result<()>) {

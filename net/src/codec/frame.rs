@@ -44,7 +44,9 @@ pub fn check_body_crc(header: &Header, computed: u32) -> Result<(), FrameError> 
 
 /// Checksum of what `so_far` is that of, with `more` behind it; that of nothing is 0.
 pub fn extend_crc(so_far: u32, more: &[u8]) -> u32 {
-    combine(so_far, crc(more), more.len() as u64)
+    let crc = crc(more);
+    // Nothing, moved however far, is nothing: that saves the product where there is but one piece.
+    if so_far == 0 { crc } else { combine(so_far, crc, more.len() as u64) }
 }
 
 /// CRC-32C over a whole frame, from the checksum of its body, without a second pass over the body.

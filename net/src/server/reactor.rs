@@ -267,6 +267,7 @@ impl Reactor {
         self.context.metrics.received_bytes.add(count as u64);
         let session = self.sessions[slot as usize].as_ref().expect("looked at");
         if let Some((header, arriving)) = session.arriving()
+            && session.greeted
             && session.knows_shards
         {
             self.shard.partition.borrow_mut().fill_ahead(header.collection, header.fingerprint, &arriving);
