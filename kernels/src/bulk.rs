@@ -2,7 +2,7 @@
 
 use crate::float::{self, NotFinite, SquareOfB};
 use crate::float_element::FloatElement;
-use crate::scalar::{self, check_codes, check_lengths};
+use crate::scalar::{self, check_code_pairs, check_codes, check_lengths};
 use crate::vector::Vector;
 
 /// Registers that are summed side by side.
@@ -39,6 +39,37 @@ pub(crate) unsafe fn encode_code8<V: Vector, E: FloatElement>(
         }
     }
     saturated + scalar::encode_code8::<E>(&vector[whole * E::BYTES..], inverse_scale, &mut codes[whole..])
+}
+
+/// [`crate::Kernels::encode_code4`].
+///
+/// # Safety
+/// The CPU has the instruction set of `V`.
+#[inline(always)]
+pub(crate) unsafe fn encode_code4<V: Vector, E: FloatElement>(
+    vector: &[u8],
+    inverse_scale: f32,
+    codes: &mut [u8],
+) -> u32 {
+    check_code_pairs(vector, codes, E::BYTES);
+    let (lower, upper) = vector.split_at(codes.len() * E::BYTES);
+    let pairs = upper.len() / E::BYTES;
+    let whole = pairs - pairs % V::FLOATS;
+    let mut saturated = 0;
+    // SAFETY: the caller has checked the CPU; every write ends at or before `whole`, and so does every read of either half.
+    unsafe {
+        let scale = V::splat(inverse_scale);
+        for at in (0..whole).step_by(V::FLOATS) {
+            if at.is_multiple_of(CACHE_LINE) {
+                prefetch_for_write(codes.as_ptr().wrapping_add(PREFETCH_CODES / 2 + at));
+            }
+            let low = E::load::<V>(lower.as_ptr().add(at * E::BYTES));
+            let high = E::load::<V>(upper.as_ptr().add(at * E::BYTES));
+            saturated += V::encode_code4(low, high, scale, codes.as_mut_ptr().add(at));
+        }
+    }
+    let (lower, upper) = (&lower[whole * E::BYTES..], &upper[whole * E::BYTES..]);
+    saturated + scalar::encode_code_pairs::<E>(lower, upper, inverse_scale, &mut codes[whole..])
 }
 
 /// [`crate::Kernels::norm_squared`].

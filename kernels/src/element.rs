@@ -25,6 +25,8 @@ pub(crate) struct U8;
 pub(crate) struct I32;
 /// [`crate::ElementKind::Code8`].
 pub(crate) struct Code8;
+/// [`crate::ElementKind::Code4`], which is no [`Element`]: two share a byte.
+pub(crate) struct Code4;
 
 impl Element for F32 {
     const BYTES: usize = 4;

@@ -1,6 +1,6 @@
 //! Distances of i8, u8, codes and bits. All sums are exact.
 //!
-//! Sums are taken modulo 2³²; at [`crate::MAX_DIMENSION`] elements the largest true one is 255² × 65,536 < 2³² for
+//! Sums are taken modulo 2³² (two codes to a byte make at most 2 × 15² × 65,536 < 2²⁵); at [`crate::MAX_DIMENSION`] elements the largest true one is 255² × 65,536 < 2³² for
 //! u8 and for squared differences, and 2³⁰ for signed products, so the 32 bits that are left are the sum itself.
 
 use std::marker::PhantomData;
@@ -253,9 +253,12 @@ impl<V: Vector, E: IntegerElement, T: Terms<E, N>, const N: usize> Fold<V> for P
     }
 
     #[inline(always)]
-    unsafe fn step(sums: [V::Bytes; N], a: V::Bytes, b: V::Bytes) -> [V::Bytes; N] {
-        // SAFETY: the caller has checked the CPU.
-        unsafe { T::add::<V>(sums, a, b) }
+    unsafe fn step(mut sums: [V::Bytes; N], a: V::Bytes, b: V::Bytes) -> [V::Bytes; N] {
+        for plane in 0..E::PLANES {
+            // SAFETY: the caller has checked the CPU.
+            sums = unsafe { T::add::<V>(sums, E::plane::<V>(a, plane), E::plane::<V>(b, plane)) };
+        }
+        sums
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`]). Up to here every kernel of
+/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`] and [`ElementKind::Code4`]). Up to here every kernel of
 /// bytes is exact: the largest sum, 255² × 65,536 = 4,261,478,400, fits a `u32`, and every signed sum
 /// is at most 128² × 65,536 = 2³⁰.
 pub const MAX_DIMENSION: usize = 65_536;
@@ -30,12 +30,15 @@ pub enum ElementKind {
     Bits,
     /// Quantised code, offset binary: the byte holds value + 128, with the value in -127..=127.
     Code8,
+    /// Quantised codes, two to a byte, offset binary: a half holds value + 8, with the value in -8..=7. Of `n` elements byte `i`
+    /// holds element `i` in its lower half and element ⌈n/2⌉ + `i` in its upper half, which is 8 (the value 0) where there is none.
+    Code4,
 }
 
 impl ElementKind {
     /// All kinds, in the order of the tables.
-    pub const ALL: [ElementKind; 8] =
-        [Self::F32, Self::F16, Self::Bf16, Self::I8, Self::U8, Self::I32, Self::Bits, Self::Code8];
+    pub const ALL: [ElementKind; 9] =
+        [Self::F32, Self::F16, Self::Bf16, Self::I8, Self::U8, Self::I32, Self::Bits, Self::Code8, Self::Code4];
 
     /// Bytes of one vector of `dimension` elements.
     ///
@@ -46,6 +49,7 @@ impl ElementKind {
             Self::F32 | Self::I32 => dimension * 4,
             Self::F16 | Self::Bf16 => dimension * 2,
             Self::I8 | Self::U8 | Self::Code8 => dimension,
+            Self::Code4 => dimension.div_ceil(2),
             Self::Bits => {
                 assert!(dimension.is_multiple_of(8), "a bit vector of {dimension} bits has no whole bytes");
                 dimension / 8

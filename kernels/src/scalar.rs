@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use crate::element::{Element, F16};
+use crate::element::{Code4, Element, F16};
 use crate::kind::MAX_DIMENSION;
 use crate::rows::Rows;
 
@@ -51,6 +51,18 @@ impl<E: Element> Formula for Cosine<E> {
     }
 }
 
+impl Formula for L2<Code4> {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        nibbles(a, b).map(|(x, y)| (x - y) * (x - y)).sum::<f64>() as f32
+    }
+}
+
+impl Formula for Dot<Code4> {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        (0.0 - nibbles(a, b).map(|(x, y)| x * y).sum::<f64>()) as f32
+    }
+}
+
 impl Formula for Hamming {
     fn distance(a: &[u8], b: &[u8]) -> f32 {
         check_lengths(a, b, 1);
@@ -87,6 +99,14 @@ pub(crate) fn check_lengths(a: &[u8], b: &[u8], element_bytes: usize) {
         "a vector of {} bytes has elements of {element_bytes} bytes, at most {MAX_DIMENSION} of them",
         a.len()
     );
+}
+
+/// What an encoder of two codes to a byte asks of its two slices.
+#[inline(always)]
+pub(crate) fn check_code_pairs(vector: &[u8], codes: &[u8], element_bytes: usize) {
+    let is_whole = vector.len().is_multiple_of(element_bytes);
+    let fits = is_whole && (vector.len() / element_bytes).div_ceil(2) == codes.len();
+    assert!(fits, "{} bytes, room for {} pairs of codes", vector.len(), codes.len());
 }
 
 /// What every encoder asks of its two slices.
@@ -129,6 +149,34 @@ pub(crate) fn encode_code8<E: Element>(vector: &[u8], inverse_scale: f32, codes:
     saturated
 }
 
+/// The code of one value, as [`code8`] with 4 bits: held within -8..=7, offset by 8.
+#[inline(always)]
+pub(crate) fn code4(value: f32, inverse_scale: f32) -> (u8, bool) {
+    let rounded = (value * inverse_scale).round_ties_even();
+    // The cast turns NaN into 0.
+    ((rounded.clamp(-8.0, 7.0) as i32 + 8) as u8, !(-8.0..=7.0).contains(&rounded) && !rounded.is_nan())
+}
+
+/// [`crate::Kernels::encode_code4`].
+pub(crate) fn encode_code4<E: Element>(vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32 {
+    check_code_pairs(vector, codes, E::BYTES);
+    let (lower, upper) = vector.split_at(codes.len() * E::BYTES);
+    encode_code_pairs::<E>(lower, upper, inverse_scale, codes)
+}
+
+/// Puts the codes of two runs of elements into the halves of bytes; `upper` may be one element shorter.
+pub(crate) fn encode_code_pairs<E: Element>(lower: &[u8], upper: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32 {
+    let mut upper = upper.chunks_exact(E::BYTES);
+    let mut saturated = 0;
+    for (low, code) in lower.chunks_exact(E::BYTES).zip(codes) {
+        let high = upper.next().map_or(0.0, E::value);
+        let [(low, low_out), (high, high_out)] = [E::value(low), high].map(|x| code4(x as f32, inverse_scale));
+        *code = low | high << 4;
+        saturated += u32::from(low_out) + u32::from(high_out);
+    }
+    saturated
+}
+
 /// [`crate::Kernels::abs_max_f32`].
 pub(crate) fn abs_max_f32(values: &[f32]) -> f32 {
     // `f32::max` prefers a number to NaN.
@@ -164,6 +212,13 @@ pub(crate) fn widen_f16(src: &[u8], dst: &mut [f32]) {
     for (bytes, value) in src.chunks_exact(2).zip(dst) {
         *value = F16::value(bytes) as f32;
     }
+}
+
+/// The values of two codes to a byte.
+fn nibbles<'a>(a: &'a [u8], b: &'a [u8]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    check_lengths(a, b, 1);
+    let values = |byte: u8| [byte & 0x0f, byte >> 4].map(|half| f64::from(half) - 8.0);
+    a.iter().zip(b).flat_map(move |(&x, &y)| values(x).into_iter().zip(values(y)))
 }
 
 fn elements<'a, E: Element>(a: &'a [u8], b: &'a [u8]) -> impl Iterator<Item = (f64, f64)> + 'a {

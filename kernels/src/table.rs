@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::element::{Bf16, Code8, F16, F32, I8, I32, U8};
+use crate::element::{Bf16, Code4, Code8, F16, F32, I8, I32, U8};
 use crate::kind::{ElementKind, Isa, Metric, UnknownIsa};
 use crate::rows::Rows;
 use crate::scalar;
@@ -27,7 +27,7 @@ pub struct Distance {
 pub struct Kernels {
     pub(crate) isa: Isa,
     /// By `ElementKind`, then `Metric`.
-    pub(crate) distances: [[Option<Distance>; 4]; 8],
+    pub(crate) distances: [[Option<Distance>; 4]; 9],
     pub(crate) f32: Passes,
     pub(crate) f16: Passes,
     pub(crate) bf16: Passes,
@@ -43,6 +43,7 @@ pub(crate) struct Passes {
     pub norm_squared: fn(&[u8]) -> f32,
     pub copy_norm_squared: fn(&[u8], &mut [u8]) -> f32,
     pub encode_code8: fn(&[u8], f32, &mut [u8]) -> u32,
+    pub encode_code4: fn(&[u8], f32, &mut [u8]) -> u32,
 }
 
 impl Kernels {
@@ -74,13 +75,22 @@ impl Kernels {
         (self.passes(kind).encode_code8)(vector, inverse_scale, codes)
     }
 
+    /// Encodes a vector of f32, f16, bf16 or i32 as [`ElementKind::Code4`]: round(x × `inverse_scale`), half to even, held
+    /// within -8..=7, plus 8; otherwise as [`Kernels::encode_code8`].
+    ///
+    /// # Panics
+    /// If `vector` is not twice as many elements as `codes`, or one less, or of another kind.
+    pub fn encode_code4(&self, kind: ElementKind, vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32 {
+        (self.passes(kind).encode_code4)(vector, inverse_scale, codes)
+    }
+
     fn passes(&self, kind: ElementKind) -> &Passes {
         match kind {
             ElementKind::F32 => &self.f32,
             ElementKind::F16 => &self.f16,
             ElementKind::Bf16 => &self.bf16,
             ElementKind::I32 => &self.i32,
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => {
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => {
                 panic!("{kind:?} is not read as f32")
             }
         }
@@ -98,7 +108,12 @@ impl Kernels {
     pub fn all_finite(&self, kind: ElementKind, vector: &[u8]) -> bool {
         match kind {
             ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 => (self.passes(kind).all_finite)(vector),
-            ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits | ElementKind::Code8 => true,
+            ElementKind::I8
+            | ElementKind::U8
+            | ElementKind::I32
+            | ElementKind::Bits
+            | ElementKind::Code8
+            | ElementKind::Code4 => true,
         }
     }
 
@@ -136,7 +151,7 @@ impl Kernels {
                 scalar::to_f32(vector, values, |element| f32::from_bits(u32::from(u16::from_le_bytes(element)) << 16))
             }
             ElementKind::I32 => scalar::to_f32(vector, values, |element| i32::from_le_bytes(element) as f32),
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => {
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => {
                 panic!("{kind:?} is not read as f32")
             }
         }
@@ -223,6 +238,12 @@ macro_rules! distances {
                 distances!(@ $shell $integer::Dot<Code8>),
                 None,
             ],
+            [
+                distances!(@ $shell $integer::L2<Code4>),
+                None,
+                distances!(@ $shell $integer::Dot<Code4>),
+                None,
+            ],
         ]
     };
     (@ $shell:ident $kernel:ty) => {
@@ -239,6 +260,7 @@ macro_rules! passes {
             norm_squared: $shell::norm_squared::<$element>,
             copy_norm_squared: $shell::copy_norm_squared::<$element>,
             encode_code8: $shell::encode_code8::<$element>,
+            encode_code4: $shell::encode_code4::<$element>,
         }
     };
 }

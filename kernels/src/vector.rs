@@ -57,6 +57,14 @@ pub(crate) trait Vector {
     unsafe fn largest(a: Self::Floats) -> f32;
     /// Writes the codes of `FLOATS` values, as `scalar::code8` makes them, and returns how many saturated.
     unsafe fn encode_code8(values: Self::Floats, inverse_scale: Self::Floats, to: *mut u8) -> u32;
+    /// Writes the codes of twice `FLOATS` values, as `scalar::code4` makes them, into the halves of `FLOATS` bytes, and returns how
+    /// many saturated.
+    unsafe fn encode_code4(
+        lower: Self::Floats,
+        upper: Self::Floats,
+        inverse_scale: Self::Floats,
+        to: *mut u8,
+    ) -> u32;
 
     /// All lanes 0.0.
     unsafe fn wide_zero() -> Self::Doubles;
@@ -79,6 +87,12 @@ pub(crate) trait Vector {
     unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
     /// Reads `count < BYTES` bytes and no byte more; the others are `padding`.
     unsafe fn load_bytes_partial(from: *const u8, count: usize, padding: u8) -> Self::Bytes;
+    /// The lower four bits of each byte.
+    unsafe fn lower_halves(a: Self::Bytes) -> Self::Bytes;
+    /// The upper four bits of each byte, moved down.
+    unsafe fn upper_halves(a: Self::Bytes) -> Self::Bytes;
+    /// a − b of bytes, modulo 2⁸
+    unsafe fn sub_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// a ⊕ b
     unsafe fn xor(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// |a − b| of unsigned bytes

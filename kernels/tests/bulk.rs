@@ -20,7 +20,9 @@ fn codes_are_the_oracles() {
             let encode = |kernels: &Kernels| {
                 let mut codes = vec![0; length];
                 let saturated = kernels.encode_code8(kind, &vector, scale, &mut codes);
-                (codes, saturated)
+                let mut pairs = vec![0; length.div_ceil(2)];
+                let saturated_pairs = kernels.encode_code4(kind, &vector, scale, &mut pairs);
+                (codes, saturated, pairs, saturated_pairs)
             };
             let tables = Kernels::available();
             let want = encode(tables[0]);
@@ -65,6 +67,25 @@ fn codes_round_saturate_and_say_so() {
         let saturated = kernels.encode_code8(ElementKind::F32, values, 1.0, &mut got);
         assert_eq!(got, codes, "{}", kernels.isa());
         assert_eq!(saturated, 6 * 9, "{}", kernels.isa());
+    }
+}
+
+#[test]
+fn pairs_of_codes_round_saturate_and_say_so() {
+    let values = [0.0f32, 1.0, -1.0, 0.5, 1.5, 7.0, 7.4, 7.5, -8.0, -8.5, -8.6, f32::NAN, 1e30, f32::NEG_INFINITY];
+    let codes = [8, 9, 7, 8, 10, 15, 15, 15, 0, 0, 0, 8, 15, 0];
+    for kernels in Kernels::available() {
+        // Both halves, and an odd number of elements.
+        for length in [14, 14 * 17, 14 * 32 + 1] {
+            let vector: Vec<u8> = values.iter().cycle().take(length).flat_map(|x| x.to_le_bytes()).collect();
+            let half = length.div_ceil(2);
+            let mut got = vec![0; half];
+            let saturated = kernels.encode_code4(ElementKind::F32, &vector, 1.0, &mut got);
+            let code = |i: usize| if i < length { codes[i % 14] } else { 8 };
+            let want: Vec<u8> = (0..half).map(|i| code(i) | code(half + i) << 4).collect();
+            assert_eq!(got, want, "{} {length}", kernels.isa());
+            assert_eq!(saturated as usize, length / 14 * 4, "{} {length}", kernels.isa());
+        }
     }
 }
 

@@ -107,6 +107,9 @@ fn byte_sums_are_exact_at_the_largest_dimension() {
         (ElementKind::Code8, Metric::L2, bytes(0, 255), 255.0 * 255.0 * n),
         (ElementKind::Code8, Metric::Dot, bytes(0, 0), -128.0 * 128.0 * n),
         (ElementKind::Code8, Metric::Dot, bytes(255, 0), 127.0 * 128.0 * n),
+        (ElementKind::Code4, Metric::L2, bytes(0, 255), 2.0 * 15.0 * 15.0 * n),
+        (ElementKind::Code4, Metric::Dot, bytes(0, 0), -2.0 * 64.0 * n),
+        (ElementKind::Code4, Metric::Dot, bytes(0xf0, 0), (56.0 - 64.0) * n),
         (ElementKind::I8, Metric::Cosine, bytes(low, high), 2.0),
         (ElementKind::U8, Metric::Cosine, bytes(255, 255), 0.0),
         (ElementKind::Bits, Metric::Hamming, bytes(0, 255), 8.0 * n),
@@ -270,7 +273,7 @@ fn the_tables_hold_what_they_should() {
             for metric in Metric::ALL {
                 let want = match kind {
                     ElementKind::Bits => metric == Metric::Hamming,
-                    ElementKind::Code8 => matches!(metric, Metric::Dot | Metric::L2),
+                    ElementKind::Code8 | ElementKind::Code4 => matches!(metric, Metric::Dot | Metric::L2),
                     _ => metric != Metric::Hamming,
                 };
                 let got = kernels.distance(kind, metric).is_some();

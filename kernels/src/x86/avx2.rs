@@ -163,6 +163,26 @@ impl Vector for Avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn encode_code4(lower: __m256, upper: __m256, inverse_scale: __m256, to: *mut u8) -> u32 {
+        let mut saturated = 0;
+        let codes = [lower, upper].map(|values| {
+            let scaled = _mm256_mul_ps(values, inverse_scale);
+            let rounded = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(scaled);
+            let number = _mm256_cmp_ps::<_CMP_ORD_Q>(rounded, rounded);
+            let held = _mm256_min_ps(_mm256_max_ps(rounded, _mm256_set1_ps(-8.0)), _mm256_set1_ps(7.0));
+            let out = _mm256_and_ps(_mm256_cmp_ps::<_CMP_NEQ_OQ>(held, rounded), number);
+            saturated += _mm256_movemask_ps(out).count_ones();
+            _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_and_ps(held, number)), _mm256_set1_epi32(8))
+        });
+        let pairs = _mm256_or_si256(codes[0], _mm256_slli_epi32::<4>(codes[1]));
+        let words = _mm_packs_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+        // SAFETY: the caller lets 8 bytes be written.
+        unsafe { _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words)) };
+        saturated
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn wide_zero() -> __m256d {
         _mm256_setzero_pd()
     }
@@ -234,6 +254,24 @@ impl Vector for Avx2 {
             copy_short(from, bytes.as_mut_ptr(), count);
             Self::load_bytes(bytes.as_ptr())
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn lower_halves(a: __m256i) -> __m256i {
+        _mm256_and_si256(a, _mm256_set1_epi8(0x0f))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn upper_halves(a: __m256i) -> __m256i {
+        _mm256_and_si256(_mm256_srli_epi16::<4>(a), _mm256_set1_epi8(0x0f))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn sub_bytes(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_sub_epi8(a, b)
     }
 
     #[inline]

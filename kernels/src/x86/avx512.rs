@@ -144,6 +144,26 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn encode_code4(lower: __m512, upper: __m512, inverse_scale: __m512, to: *mut u8) -> u32 {
+        let mut saturated = 0;
+        // As in `encode_code8`: a NaN becomes an integer whose low byte is 0.
+        let codes = [lower, upper].map(|values| {
+            let scaled = _mm512_mul_ps(values, inverse_scale);
+            let held = _mm512_min_ps(_mm512_set1_ps(7.0), _mm512_max_ps(_mm512_set1_ps(-8.0), scaled));
+            // From 7.5 on a value is rounded to 8 or more, below -8.5 to -9 or less.
+            let above = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scaled, _mm512_set1_ps(7.5));
+            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(scaled, _mm512_set1_ps(-8.5));
+            saturated += (above | below).count_ones();
+            _mm512_add_epi32(_mm512_cvtps_epi32(held), _mm512_set1_epi32(8))
+        });
+        let pairs = _mm512_or_si512(codes[0], _mm512_slli_epi32::<4>(codes[1]));
+        // SAFETY: the caller lets 16 bytes be written.
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(pairs)) };
+        saturated
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn wide_zero() -> __m512d {
         _mm512_setzero_pd()
     }
@@ -207,6 +227,24 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         let padding = _mm512_set1_epi8(padding.cast_signed());
         // SAFETY: bytes outside the mask are not read; the caller lets the others be.
         unsafe { _mm512_mask_loadu_epi8(padding, (1 << count) - 1, from.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn lower_halves(a: __m512i) -> __m512i {
+        _mm512_and_si512(a, _mm512_set1_epi8(0x0f))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn upper_halves(a: __m512i) -> __m512i {
+        _mm512_and_si512(_mm512_srli_epi16::<4>(a), _mm512_set1_epi8(0x0f))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sub_bytes(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_sub_epi8(a, b)
     }
 
     #[inline]

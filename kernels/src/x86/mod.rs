@@ -14,7 +14,7 @@ use crate::table::Kernels;
 /// The tables that this CPU can run, in rising order.
 pub(crate) fn vector_tables() -> Vec<&'static Kernels> {
     let mut tables = Vec::new();
-    if has!("avx2") && has!("fma") && has!("f16c") {
+    if has!("avx2") && has!("fma") && has!("f16c") && has!("popcnt") {
         tables.push(&shells_avx2::TABLE);
         if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq") {
             tables.push(&shells_avx512::TABLE);
@@ -31,7 +31,7 @@ pub(crate) fn vector_tables() -> Vec<&'static Kernels> {
 macro_rules! shells {
     ($module:ident, $isa:expr, $vector:ty, $features:literal) => {
         mod $module {
-            use crate::element::{Bf16, Code8, F16, F32, I8, I32, U8};
+            use crate::element::{Bf16, Code4, Code8, F16, F32, I8, I32, U8};
             use crate::kernel::Kernel;
             use crate::kind::Isa;
             use crate::rows::Rows;
@@ -60,6 +60,8 @@ macro_rules! shells {
                     = bulk::copy_norm_squared::<$vector, E>;
                 encode_code8[E: FloatElement](vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32
                     = bulk::encode_code8::<$vector, E>;
+                encode_code4[E: FloatElement](vector: &[u8], inverse_scale: f32, codes: &mut [u8]) -> u32
+                    = bulk::encode_code4::<$vector, E>;
                 abs_max_f32[](values: &[f32]) -> f32 = bulk::abs_max_f32::<$vector>;
                 widen_f16[](src: &[u8], dst: &mut [f32]) -> () = bulk::widen_f16::<$vector>;
             );
@@ -88,16 +90,16 @@ macro_rules! shells {
     };
 }
 
-shells!(shells_avx2, Isa::Avx2, crate::x86::avx2::Avx2, "avx2,fma,f16c");
+shells!(shells_avx2, Isa::Avx2, crate::x86::avx2::Avx2, "avx2,fma,f16c,popcnt");
 shells!(
     shells_avx512,
     Isa::Avx512,
     crate::x86::avx512::Avx512<false>,
-    "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"
+    "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,popcnt"
 );
 shells!(
     shells_avx512_vnni,
     Isa::Avx512Vnni,
     crate::x86::avx512::Avx512<true>,
-    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c,popcnt"
 );
