@@ -29,7 +29,7 @@ const QUICK_ROUNDS: usize = 3;
 const TOLERANCE: f32 = 1e-4;
 
 /// The metric that each kind is mostly used with.
-const CASES: [(ElementKind, Metric, &str); 8] = [
+const CASES: [(ElementKind, Metric, &str); 9] = [
     (ElementKind::F32, Metric::Cosine, "f32 cosine"),
     (ElementKind::F16, Metric::Cosine, "f16 cosine"),
     (ElementKind::Bf16, Metric::Cosine, "bf16 cosine"),
@@ -38,6 +38,7 @@ const CASES: [(ElementKind, Metric, &str); 8] = [
     (ElementKind::I32, Metric::L2, "i32 l2"),
     (ElementKind::Bits, Metric::Hamming, "bits hamming"),
     (ElementKind::Code8, Metric::Dot, "int8 code dot"),
+    (ElementKind::Code4, Metric::Dot, "int4 code dot"),
 ];
 
 /// Measures all kinds on all instruction sets; `quick` is a smoke test.
@@ -54,7 +55,7 @@ pub fn run(quick: bool) -> Vec<Figure> {
             for table in &tables {
                 let isa = table.isa();
                 let is_of_bytes =
-                    matches!(kind, ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8);
+                    matches!(kind, ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4);
                 if isa == Isa::Avx512Vnni && !is_of_bytes {
                     continue; // VNNI is arithmetic on bytes
                 }
@@ -95,7 +96,7 @@ impl Data {
                 ElementKind::F16 => pattern.extend(f16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::Bf16 => pattern.extend(bf16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::I32 => pattern.extend(random.random_range(-1_000_000..=1_000_000_i32).to_le_bytes()),
-                ElementKind::I8 | ElementKind::U8 | ElementKind::Bits => pattern.push(random.random()),
+                ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code4 => pattern.push(random.random()),
                 ElementKind::Code8 => pattern.push(random.random_range(1..=255)),
             }
         }

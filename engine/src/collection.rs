@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
-use crate::quant::Int8Scale;
+use crate::quant::CodeScale;
 use crate::region::{Region, View};
 use crate::schema::Schema;
 use crate::space::VectorSpace;
@@ -59,7 +59,7 @@ pub struct VectorIndex {
     /// Graph over the rows of all shards; set once, when it is made or loaded.
     graph: OnceLock<Arc<Graph>>,
     /// Scale of the int8 codes; not used by element types that are traversed as they are.
-    pub scale: Arc<Int8Scale>,
+    pub scale: Arc<CodeScale>,
     /// Distances.
     pub space: VectorSpace,
 }
@@ -107,7 +107,7 @@ impl Collection {
         let kernels = kernels::detect();
         let vectors = (0..spec.schema.vectors().len())
             .map(|index| {
-                let scale = Arc::new(Int8Scale::new());
+                let scale = Arc::new(CodeScale::new());
                 let space = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
                 Ok(VectorIndex { graph: OnceLock::new(), scale, space })
             })

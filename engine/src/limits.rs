@@ -58,8 +58,10 @@ pub const M_MAX: usize = 32;
 pub const EF_CONSTRUCTION_MAX: usize = 2_000;
 /// Rows below which a collection is scanned and has no graph.
 pub const GRAPH_ROWS_MIN: u64 = 1_024;
-/// Rows that an int8 scale is trained on, at most.
+/// Rows that the scale of codes is trained on, at most.
 pub const TRAIN_ROWS_MAX: u64 = 10_000;
+/// Rows among them that the scale of 4-bit codes is tried out on, at most: each takes some 10 µs at 384 elements.
+pub const TRAIN_INT4_ROWS_MAX: usize = 512;
 /// Rows inserted between two exchanges of reverse edges, at most.
 pub const INDEX_BATCH_ROWS_MAX: u32 = 512;
 /// A batch has at most one in so many of the graph's nodes.

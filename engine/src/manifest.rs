@@ -24,7 +24,7 @@ use crate::schema::Schema;
 use crate::wal::Lsn;
 
 /// The format that this program reads and writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Name of the file.
 pub const FILE_NAME: &str = "MANIFEST";
 const TAG: &str = "broadhead manifest";
@@ -282,10 +282,10 @@ mod tests {
                 "flipped byte {position} went unnoticed: {read:?}"
             );
         }
-        let text = String::from_utf8(whole).expect("text").replacen("manifest 2", "manifest 3", 1);
+        let text = String::from_utf8(whole).expect("text").replacen("manifest 3", "manifest 4", 1);
         std::fs::write(&path, text).expect("writable");
         let read = Manifest::read(directory.path());
-        assert!(matches!(read, Err(Error::NewerFormat { found: 3, supported: FORMAT, .. })), "{read:?}");
+        assert!(matches!(read, Err(Error::NewerFormat { found: 4, supported: FORMAT, .. })), "{read:?}");
         // What the program of format 1 wrote into an empty directory of one shard.
         let old = "broadhead manifest 1 0d2a2a0c\n{\n  \"generation\": 1,\n  \"shards\": 1\n}";
         std::fs::write(&path, old).expect("writable");

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use kernels::{Distance, ElementKind, Kernels};
+use kernels::{Distance, Kernels};
 
 use crate::hnsw::Space;
-use crate::quant::{Int8Encoder, Int8Scale};
+use crate::quant::{CodeEncoder, CodeScale};
 use crate::region::{Region, RowEncoder, SealedRows};
 use crate::schema::VectorColumn;
 
-impl RowEncoder for Int8Encoder {
+impl RowEncoder for CodeEncoder {
     fn is_ready(&self) -> bool {
         self.scale().is_trained()
     }
 
     fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32 {
-        Int8Encoder::encode(self, vector, norm_squared, code)
+        CodeEncoder::encode(self, vector, norm_squared, code)
     }
 
     fn count(&self, rows: u64, saturated: u64) {
-        Int8Encoder::count(self, rows, saturated);
+        CodeEncoder::count(self, rows, saturated);
     }
 }
 
@@ -29,7 +29,7 @@ pub struct VectorSpace {
     region: Arc<Region>,
     vector_index: usize,
     /// None where vectors are traversed themselves.
-    encoder: Option<Int8Encoder>,
+    encoder: Option<CodeEncoder>,
     traversal: Distance,
     exact: Distance,
 }
@@ -39,15 +39,16 @@ impl VectorSpace {
     pub fn new(
         region: Arc<Region>,
         vector_index: usize,
-        scale: Arc<Int8Scale>,
+        scale: Arc<CodeScale>,
         kernels: &'static Kernels,
     ) -> VectorSpace {
         let vector = &region.schema().vectors()[vector_index];
         let exact =
             kernels.distance(vector.kind, vector.metric).expect("the schema allows only pairs that have a kernel");
-        let encoder = vector.has_codes().then(|| Int8Encoder::new(kernels, vector, scale));
+        let encoder = vector.has_codes().then(|| CodeEncoder::new(kernels, vector, scale));
         let traversal = encoder.as_ref().map_or(exact, |encoder| {
-            kernels.distance(ElementKind::Code8, encoder.code_metric()).expect("codes have dot and l2")
+            let kind = vector.codes.kind().expect("a column with codes");
+            kernels.distance(kind, encoder.code_metric()).expect("codes have dot and l2")
         });
         VectorSpace { region, vector_index, encoder, traversal, exact }
     }
@@ -68,7 +69,7 @@ impl VectorSpace {
     }
 
     /// Maker of the codes; None where the column has none.
-    pub fn encoder(&self) -> Option<&Int8Encoder> {
+    pub fn encoder(&self) -> Option<&CodeEncoder> {
         self.encoder.as_ref()
     }
 
@@ -91,7 +92,8 @@ impl VectorSpace {
             let of_shard = runs.iter().flat_map(|run| run.slots()).map(|slot| region.row(shard, slot));
             rows.extend(of_shard.filter(|&row| region.visible(&view, row)).take(each as usize));
         }
-        encoder.train(rows.into_iter().map(|row| vectors.get(row)))
+        let sample: Vec<&[u8]> = rows.into_iter().map(|row| vectors.get(row)).collect();
+        encoder.train(&sample)
     }
 
     /// Whether queries and rows can be encoded: true once the scale is trained, and always where there are no codes.
@@ -109,7 +111,7 @@ impl VectorSpace {
         match &self.encoder {
             None => out.extend_from_slice(query),
             Some(encoder) => {
-                out.resize(self.vector().dimension, 0);
+                out.resize(self.vector().code_bytes(), 0);
                 encoder.encode(query, encoder.norm_squared(query), out);
             }
         }
@@ -168,7 +170,7 @@ mod tests {
         let region = Region::with_row_bits(schema.clone(), 2, 12).unwrap();
         let mut writer = RegionWriter::new(region.clone(), 1);
         let spaces: Vec<VectorSpace> = (0..schema.vectors().len())
-            .map(|index| VectorSpace::new(region.clone(), index, Arc::new(Int8Scale::new()), kernels::detect()))
+            .map(|index| VectorSpace::new(region.clone(), index, Arc::new(CodeScale::new()), kernels::detect()))
             .collect();
         for space in spaces.iter().filter(|space| space.uses_codes()) {
             assert!(!space.is_ready());

@@ -1,7 +1,11 @@
-//! The vectors as shards hold them, without the rest of the engine: int8 codes for traversal, f32 for the final rank.
+//! The vectors as shards hold them, without the rest of the engine: codes for traversal, f32 for the final rank.
+
+use std::sync::Arc;
 
 use engine::hnsw::Space;
-use kernels::{Distance, ElementKind, Kernels, Metric, Rows};
+use engine::quant::{CodeEncoder, CodeScale};
+use engine::schema::{Codes, VectorColumn};
+use kernels::{Distance, ElementKind, Metric, Rows};
 
 use super::data::Vectors;
 
@@ -9,14 +13,16 @@ use super::data::Vectors;
 pub const SHARDS: usize = 2;
 /// Slots of a shard, as a power of two.
 pub const ROW_BITS: u32 = 20;
+/// Rows that the scale of the codes is trained on.
+const TRAIN_ROWS: usize = 10_000;
 
 /// Codes and full vectors in the row id space of the shards, under cosine.
 pub struct CodeSpace {
     codes: Vec<u8>,
+    code_bytes: usize,
     full: Vec<u8>,
     dimension: usize,
-    inverse_scale: f32,
-    kernels: &'static Kernels,
+    encoder: CodeEncoder,
     on_codes: Distance,
     on_full: Distance,
 }
@@ -32,35 +38,41 @@ pub fn rows_of_shard(rows: usize, shard: usize) -> impl Iterator<Item = u32> {
 }
 
 impl CodeSpace {
-    /// Encodes unit vectors; the scale takes the largest component.
+    /// Encodes unit vectors with the codes that a column of them has by default.
     pub fn new(vectors: &Vectors) -> CodeSpace {
-        let kernels = kernels::detect();
-        let dimension = vectors.dimension();
+        let (kernels, kind, dimension) = (kernels::detect(), ElementKind::F32, vectors.dimension());
         assert!(vectors.len() <= SHARDS << ROW_BITS);
-        let largest = vectors.iter().map(|vector| kernels.abs_max_f32(vector)).fold(0.0, f32::max);
-        let inverse_scale = 127.0 / largest;
+        let codes = Codes::default_of(kind, dimension);
+        let column = VectorColumn { column: 0, name: "embedding".into(), kind, dimension, metric: Metric::Cosine, codes };
+        let encoder = CodeEncoder::new(kernels, &column, Arc::new(CodeScale::new()));
         let span = SHARDS << ROW_BITS;
-        let mut codes = zeroed(span * dimension);
-        let mut full = zeroed(span * dimension * 4);
+        let (code_bytes, row_bytes) = (column.code_bytes(), column.row_bytes());
+        let mut full = zeroed(span * row_bytes);
         for (index, vector) in vectors.iter().enumerate() {
-            let row = row_of(index) as usize;
-            let bytes = bytes_of(vector);
-            kernels.encode_code8(ElementKind::F32, &bytes, inverse_scale, &mut codes[row * dimension..][..dimension]);
-            full[row * dimension * 4..][..dimension * 4].copy_from_slice(&bytes);
+            full[row_of(index) as usize * row_bytes..][..row_bytes].copy_from_slice(&bytes_of(vector));
         }
-        let on_codes = kernels.distance(ElementKind::Code8, Metric::Dot).expect("dot of codes");
-        let on_full = kernels.distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
-        CodeSpace { codes, full, dimension, inverse_scale, kernels, on_codes, on_full }
+        let row = |index: usize| &full[row_of(index) as usize * row_bytes..][..row_bytes];
+        encoder.train(&(0..vectors.len().min(TRAIN_ROWS)).map(row).collect::<Vec<_>>());
+        let mut codes = zeroed(span * code_bytes);
+        for index in 0..vectors.len() {
+            let code = &mut codes[row_of(index) as usize * code_bytes..][..code_bytes];
+            encoder.encode(row(index), encoder.norm_squared(row(index)), code);
+        }
+        let on_codes = kernels.distance(column.codes.kind().expect("floats have codes"), encoder.code_metric());
+        let on_codes = on_codes.expect("codes have dot");
+        let on_full = kernels.distance(kind, Metric::Dot).expect("dot of f32");
+        CodeSpace { codes, code_bytes, full, dimension, encoder, on_codes, on_full }
     }
 
     /// Room for the code of a query.
     pub fn query(&self) -> Vec<u8> {
-        vec![0; self.dimension]
+        vec![0; self.code_bytes]
     }
 
     /// Encodes a query.
     pub fn encode(&self, query: &[f32], code: &mut [u8]) {
-        self.kernels.encode_code8(ElementKind::F32, &bytes_of(query), self.inverse_scale, code);
+        let bytes = bytes_of(query);
+        self.encoder.encode(&bytes, self.encoder.norm_squared(&bytes), code);
     }
 
     /// Orders candidates by their exact distance.
@@ -75,7 +87,7 @@ impl CodeSpace {
 
     #[inline(always)]
     fn code_rows(&self) -> Rows<'_> {
-        Rows::from_slice(&self.codes, self.dimension)
+        Rows::from_slice(&self.codes, self.code_bytes)
     }
 
     fn full_rows(&self) -> Rows<'_> {
@@ -86,7 +98,7 @@ impl CodeSpace {
 impl Space for CodeSpace {
     #[inline(always)]
     fn row(&self, row: u32) -> &[u8] {
-        &self.codes[row as usize * self.dimension..][..self.dimension]
+        &self.codes[row as usize * self.code_bytes..][..self.code_bytes]
     }
 
     #[inline(always)]

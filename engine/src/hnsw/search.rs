@@ -33,6 +33,20 @@ impl SearchScratch {
         space.distances(query, &self.rows, &mut self.distances);
         self.computed += self.rows.len() as u64;
     }
+
+    /// Gathers the links of a node that were not seen yet, and marks them. Every other link was, as good as at random, so this has
+    /// no jump that depends on it.
+    #[inline(always)]
+    fn gather_unseen(&mut self, graph: &Graph, row: u32, layer: usize) {
+        self.rows.resize(graph.degree_max(layer), 0);
+        let (rows, visited) = (&mut self.rows[..], &mut self.visited);
+        let mut count = 0;
+        graph.gather(row, layer, |neighbour| {
+            rows[count] = neighbour;
+            count += usize::from(visited.insert(neighbour));
+        });
+        self.rows.truncate(count);
+    }
 }
 
 impl Graph {
@@ -103,12 +117,7 @@ impl Graph {
             }
         }
         while let Some(row) = scratch.pool.next() {
-            scratch.rows.clear();
-            self.gather(row, layer, |neighbour| {
-                if scratch.visited.insert(neighbour) {
-                    scratch.rows.push(neighbour);
-                }
-            });
+            scratch.gather_unseen(self, row, layer);
             if layer == 0
                 && let Some(next) = scratch.pool.peek()
             {

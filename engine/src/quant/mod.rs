@@ -1,5 +1,5 @@
 //! Codes: small forms of vectors that the graph is traversed on. Full vectors decide in the end.
 
-mod int8;
+mod scalar;
 
-pub use int8::{Int8Encoder, Int8Scale};
+pub use scalar::{CodeEncoder, CodeScale};

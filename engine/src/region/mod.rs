@@ -113,7 +113,7 @@ impl Region {
         let columns = storage.collect::<std::io::Result<Vec<_>>>().map_err(reserve)?;
         let mut codes = Vec::with_capacity(schema.vectors().len());
         for vector in schema.vectors() {
-            let span = vector.has_codes().then(|| Span::new(shards, vector.dimension, row_bits, true));
+            let span = vector.has_codes().then(|| Span::new(shards, vector.code_bytes(), row_bits, true));
             codes.push(span.transpose().map_err(reserve)?);
         }
         let counters = || (0..shards).map(|_| CachePadded::new(AtomicU64::new(0))).collect();
@@ -275,7 +275,7 @@ impl Region {
         span.sealed_rows()
     }
 
-    /// The int8 codes of a vector column, by row id; coded rows may be read. None for element types that have no codes.
+    /// The codes of a vector column, by row id; coded rows may be read. None where there are no codes.
     #[inline]
     pub fn codes(&self, vector_index: usize) -> Option<SealedRows<'_>> {
         self.codes[vector_index].as_ref().map(|span| span.sealed_rows())
@@ -343,7 +343,7 @@ fn row_bytes(schema: &Schema) -> u64 {
 }
 
 fn code_bytes(schema: &Schema) -> u64 {
-    schema.vectors().iter().filter(|vector| vector.has_codes()).map(|vector| vector.dimension as u64).sum()
+    schema.vectors().iter().map(|vector| vector.code_bytes() as u64).sum()
 }
 
 const _: () = assert!(ROW_BITS_MIN <= ROW_BITS_MAX);

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::batch::samples::{self, Random};
 use crate::batch::{self, BatchView};
-use crate::quant::{Int8Encoder, Int8Scale};
+use crate::quant::{CodeEncoder, CodeScale};
 
-fn encoder(schema: &Schema, vector_index: usize) -> Arc<Int8Encoder> {
-    let scale = Arc::new(Int8Scale::new());
-    Arc::new(Int8Encoder::new(kernels::detect(), &schema.vectors()[vector_index], scale))
+fn encoder(schema: &Schema, vector_index: usize) -> Arc<CodeEncoder> {
+    let scale = Arc::new(CodeScale::new());
+    Arc::new(CodeEncoder::new(kernels::detect(), &schema.vectors()[vector_index], scale))
 }
 
 fn fill(writer: &mut RegionWriter, batch: &RecordBatch) -> Result<std::ops::Range<u64>> {
@@ -309,7 +309,7 @@ proptest! {
                     }
                     2 if rows > 0 => {
                         for (vector, encoder) in encoders.iter().enumerate() {
-                            encoder.iter().for_each(|encoder| _ = encoder.train([region.vectors(vector).get(0)]));
+                            encoder.iter().for_each(|encoder| _ = encoder.train(&[region.vectors(vector).get(0)]));
                         }
                     }
                     3 if rows > 0 => {
@@ -347,7 +347,7 @@ proptest! {
             let Some(encoder) = encoder else { continue };
             for row in (0..rows as u32).filter(|&row| region.has_code(vector, row)) {
                 let bytes = region.vectors(vector).get(row);
-                let mut expected = vec![0; schema.vectors()[vector].dimension];
+                let mut expected = vec![0; schema.vectors()[vector].code_bytes()];
                 encoder.encode(bytes, encoder.norm_squared(bytes), &mut expected);
                 prop_assert_eq!(region.codes(vector).unwrap().get(row), expected, "row {}", row);
             }
@@ -369,7 +369,7 @@ fn codes_are_made_in_the_pass_or_later_and_have_no_gaps() {
     fill(&mut writer, &batch(0..10)).unwrap();
     writer.publish(10);
     assert_eq!(coded(&region), 0);
-    encoder.train((0..10).map(|row| region.vectors(0).get(row)));
+    encoder.train(&(0..10).map(|row| region.vectors(0).get(row)).collect::<Vec<_>>());
     fill(&mut writer, &batch(10..20)).unwrap();
     writer.publish(15);
     assert_eq!(coded(&region), 0, "no codes above a gap");
@@ -402,7 +402,7 @@ fn readers_see_whole_rows_and_each_id_once() {
     let region = Region::with_row_bits(schema.clone(), 1, 17).unwrap();
     let mut writer = RegionWriter::new(region.clone(), 0);
     let encoder = encoder(&schema, 0);
-    encoder.train([[1.0f32; 16].map(f32::to_le_bytes).as_flattened()]);
+    encoder.train(&[[1.0f32; 16].map(f32::to_le_bytes).as_flattened()]);
     writer.set_encoder(0, encoder.clone());
     let done = AtomicBool::new(false);
     let checked = Mutex::new(0u64);
@@ -494,7 +494,7 @@ fn memory_of_a_row_keeps_to_its_budget() {
     assert_eq!(region.row_bits(), 26);
     let mut writer = RegionWriter::new(region.clone(), 1);
     let encoder = encoder(&schema, 0);
-    encoder.train([[1.0f32; 384].map(f32::to_le_bytes).as_flattened()]);
+    encoder.train(&[[1.0f32; 384].map(f32::to_le_bytes).as_flattened()]);
     writer.set_encoder(0, encoder);
     let ids: Vec<u64> = (0..10_000).collect();
     fill(&mut writer, &samples::narrow_batch(&schema, &ids, |_, _| 0.5)).unwrap();

@@ -555,7 +555,7 @@ fn fill_vectors(
     }
     let mut codes = codes.map(|codes| {
         let encoder = codes.encoder.clone().expect("it is ready");
-        (encoder, codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.dimension), 0)
+        (encoder, codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.code_bytes()), 0)
     });
     let count = rows.len() as u64;
     for ((row, value), stored) in rows.zip(values.chunks_exact(width)).zip(stored.chunks_exact_mut(width)) {

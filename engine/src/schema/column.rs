@@ -17,6 +17,13 @@ pub const METRIC_KEY: &str = "broadhead.metric";
 /// bf16: its bits are in a list of u16, and only this tells that they are no integers.
 pub const ELEMENT_KEY: &str = "broadhead.element";
 
+/// Metadata key of an Arrow field: the codes that a vector column is traversed on, `int4`, `int8` or `none`.
+pub const CODES_KEY: &str = "broadhead.codes";
+
+/// Elements from which on a vector gets 4-bit codes unless its column says otherwise. The error of an inner product of codes falls with
+/// the root of the dimension, and shorter vectors have little to gain: their int8 codes fill few cache lines.
+const INT4_DIMENSION_MIN: usize = 256;
+
 /// How the values of a column lie in memory, on the wire and in the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -129,6 +136,52 @@ impl std::fmt::Display for IdRef<'_> {
     }
 }
 
+/// What a graph over a vector column is traversed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codes {
+    /// The vectors themselves.
+    None,
+    /// One byte an element.
+    Int8,
+    /// Half a byte an element.
+    Int4,
+}
+
+impl Codes {
+    /// Representation of a code; None where there is none.
+    pub fn kind(self) -> Option<ElementKind> {
+        match self {
+            Codes::None => None,
+            Codes::Int8 => Some(ElementKind::Code8),
+            Codes::Int4 => Some(ElementKind::Code4),
+        }
+    }
+
+    /// What a column gets that does not say.
+    pub fn default_of(kind: ElementKind, dimension: usize) -> Codes {
+        match kind {
+            ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32 => {
+                if dimension < INT4_DIMENSION_MIN { Codes::Int8 } else { Codes::Int4 }
+            }
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => Codes::None,
+        }
+    }
+
+    /// Name, as in the metadata of a field.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codes::None => "none",
+            Codes::Int8 => "int8",
+            Codes::Int4 => "int4",
+        }
+    }
+
+    /// Codes of a name, as in the metadata of a field.
+    pub fn from_name(name: &str) -> Option<Codes> {
+        [Codes::None, Codes::Int8, Codes::Int4].into_iter().find(|codes| codes.name() == name)
+    }
+}
+
 /// What a search needs to know of a vector column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorColumn {
@@ -142,6 +195,8 @@ pub struct VectorColumn {
     pub dimension: usize,
     /// Its distance.
     pub metric: Metric,
+    /// What a graph over it is traversed on.
+    pub codes: Codes,
 }
 
 impl VectorColumn {
@@ -150,19 +205,21 @@ impl VectorColumn {
         self.kind.bytes(self.dimension)
     }
 
-    /// Whether int8 codes stand beside the vectors for traversal.
+    /// Whether codes stand beside the vectors for traversal.
     pub fn has_codes(&self) -> bool {
-        match self.kind {
-            ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32 => true,
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 => false,
-        }
+        self.codes != Codes::None
+    }
+
+    /// Bytes of the code of one vector; 0 where there are no codes.
+    pub fn code_bytes(&self) -> usize {
+        self.codes.kind().map_or(0, |kind| kind.bytes(self.dimension))
     }
 }
 
 /// An Arrow field read as a column of ours.
 pub(super) struct Parsed {
     pub column: Column,
-    pub vector: Option<(ElementKind, usize, Metric)>,
+    pub vector: Option<(ElementKind, usize, Metric, Codes)>,
     /// The field with what is implied written out.
     pub field: Field,
 }
@@ -203,16 +260,19 @@ pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed
     if vector.is_none() && field.metadata().contains_key(METRIC_KEY) {
         return fail("only a vector has a metric");
     }
+    if vector.is_none() && field.metadata().contains_key(CODES_KEY) {
+        return fail("only a vector has codes");
+    }
     if vector.is_none() && field.metadata().contains_key(ELEMENT_KEY) {
         return fail("only a vector has an element type");
     }
     let nullable = field.is_nullable() && role == Role::Data;
     let column = Column { name: name.clone(), layout, nullable, role };
-    let field = normalise(field, &column, vector.map(|(_, _, metric)| metric));
+    let field = normalise(field, &column, vector.map(|(_, _, metric, codes)| (metric, codes)));
     Ok(Parsed { column, vector, field })
 }
 
-fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric)> {
+fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric, Codes)> {
     let fail = |problem| Err(Error::InvalidSchema { column: field.name().clone(), problem });
     let (kind, dimension) = match field.data_type() {
         DataType::FixedSizeList(item, elements) => {
@@ -249,7 +309,16 @@ fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric)> {
     if (kind == ElementKind::Bits) != (metric == Metric::Hamming) {
         return fail("hamming is the metric of bits, and of nothing else");
     }
-    Ok((kind, dimension, metric))
+    let implied = Codes::default_of(kind, dimension);
+    let codes = match field.metadata().get(CODES_KEY).map(String::as_str) {
+        None => implied,
+        Some(name) => match Codes::from_name(name) {
+            Some(codes) if codes == Codes::None || implied != Codes::None => codes,
+            Some(_) => return fail("codes are made of f32, f16, bf16 and i32; others are traversed as they are"),
+            None => return fail("broadhead.codes is none of int4, int8, none"),
+        },
+    };
+    Ok((kind, dimension, metric, codes))
 }
 
 /// What the elements of a list are; of u16, if they are a vector at all.
@@ -286,7 +355,7 @@ pub fn metric_name(metric: Metric) -> &'static str {
     }
 }
 
-fn normalise(field: &Field, column: &Column, metric: Option<Metric>) -> Field {
+fn normalise(field: &Field, column: &Column, vector: Option<(Metric, Codes)>) -> Field {
     let mut metadata: HashMap<String, String> = field.metadata().clone().into();
     let role = match column.role {
         Role::Id => Some("id"),
@@ -297,8 +366,9 @@ fn normalise(field: &Field, column: &Column, metric: Option<Metric>) -> Field {
         Some(role) => metadata.insert(ROLE_KEY.into(), role.into()),
         None => metadata.remove(ROLE_KEY),
     };
-    if let Some(metric) = metric {
+    if let Some((metric, codes)) = vector {
         metadata.insert(METRIC_KEY.into(), metric_name(metric).into());
+        metadata.insert(CODES_KEY.into(), codes.name().into());
     }
     Field::new(&column.name, field.data_type().clone(), column.nullable).with_metadata(metadata)
 }
@@ -312,10 +382,10 @@ pub(super) fn canonical(parsed: &Parsed, out: &mut String) {
         Role::Vector => "vector",
         Role::Data => "data",
     };
-    let metric = parsed.vector.map_or("", |(_, _, metric)| metric_name(metric));
+    let metric = parsed.vector.map_or("", |(_, _, metric, _)| metric_name(metric));
     write!(out, "{}:{}|", column.name.len(), column.name).expect("writing to a String");
     match parsed.vector {
-        Some((kind, dimension, _)) => {
+        Some((kind, dimension, ..)) => {
             write!(out, "vector[{},{dimension}]", element_name(kind)).expect("writing to a String")
         }
         None => type_name(parsed.field.data_type(), out),
@@ -332,7 +402,7 @@ fn element_name(kind: ElementKind) -> &'static str {
         ElementKind::U8 => "u8",
         ElementKind::I32 => "i32",
         ElementKind::Bits => "bits",
-        ElementKind::Code8 => unreachable!("codes are no column type"),
+        ElementKind::Code8 | ElementKind::Code4 => unreachable!("codes are no column type"),
     }
 }
 

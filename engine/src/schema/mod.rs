@@ -10,6 +10,9 @@
 //! | bit vector, never null | fixed size binary, 8 bits a byte | `broadhead.role` = `vector`; `broadhead.metric` = `hamming` (default) |
 //! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
 //!
+//! `broadhead.codes` of a vector says what its graph is traversed on: `int4` (half a byte an element, the default of f32, f16, bf16 and
+//! i32 from 256 elements on), `int8` (theirs below that) or `none` (the vectors themselves; all that other types have). It is no part
+//! of the fingerprint: batches do not depend on it.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
 //! A nullable id or vector field is accepted and becomes not null.
@@ -39,7 +42,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use column::{
-    Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn, metric_from_name, metric_name,
+    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn, metric_from_name, metric_name,
 };
 
 use crate::error::{Error, Result};
@@ -82,8 +85,9 @@ impl Schema {
                 return Err(Error::InvalidSchema { column: parsed.column.name, problem: "two columns have this name" });
             }
             column::canonical(&parsed, &mut text);
-            if let Some((kind, dimension, metric)) = parsed.vector {
-                vectors.push(VectorColumn { column: index, name: parsed.column.name.clone(), kind, dimension, metric });
+            if let Some((kind, dimension, metric, codes)) = parsed.vector {
+                let name = parsed.column.name.clone();
+                vectors.push(VectorColumn { column: index, name, kind, dimension, metric, codes });
             }
             normalised.push(parsed.field);
             columns.push(parsed.column);

@@ -170,18 +170,20 @@ fn encode_queries<'a>(queries: Queries<'a>, vector: &VectorColumn) -> Result<Cow
         ElementKind::U8 => values.iter().map(|value| value.round() as u8).collect(),
         ElementKind::I32 => values.iter().flat_map(|value| (value.round() as i32).to_le_bytes()).collect(),
         ElementKind::Bits => return Err(invalid("queries for a column of bits are given as bytes")),
-        ElementKind::Code8 => unreachable!("codes are no column type"),
+        ElementKind::Code8 | ElementKind::Code4 => unreachable!("codes are no column type"),
     }))
 }
 
 #[cfg(test)]
 mod tests {
+    use engine::schema::Codes;
     use kernels::Metric;
 
     use super::*;
 
     fn encoded(kind: ElementKind, values: &[f32]) -> Result<Vec<u8>> {
-        let vector = VectorColumn { column: 1, name: "v".into(), kind, dimension: 2, metric: Metric::L2 };
+        let (column, name, metric, codes) = (1, "v".into(), Metric::L2, Codes::default_of(kind, 2));
+        let vector = VectorColumn { column, name, kind, dimension: 2, metric, codes };
         encode_queries(Queries::F32(values), &vector).map(Cow::into_owned)
     }
 

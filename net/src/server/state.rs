@@ -149,7 +149,8 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "dimension": column.dimension,
                 "element": format!("{:?}", column.kind).to_lowercase(),
                 "metric": engine::schema::metric_name(column.metric),
-                "int8_scale": scale.get(),
+                "codes": column.codes.name(),
+                "code_scale": scale.get(),
                 "encoded_values": scale.encoded_values(),
                 "saturated_values": scale.saturated_values(),
             })

@@ -1,12 +1,14 @@
-//! Symmetric int8 codes with one scale per vector column.
+//! Scalar codes with one scale per vector column: an element becomes a small integer, the same way for all.
 //!
 //! ```text
-//! code = clamp(round(x / scale), -127, 127) + 128          stored as u8, so that VNNI takes rows unsigned
-//! scale = (largest |x| of a sample) / 127
+//! int8:  code = clamp(round(x / scale), -127, 127) + 128    stored as u8, so that VNNI takes rows unsigned
+//!        scale = (largest |x| of a sample) / 127
+//! int4:  code = clamp(round(x / scale), -8, 7) + 8          two to a byte
+//!        scale = that with the least squared error on a sample: it cuts off the largest x
 //! ```
 //!
 //! Under cosine `x` is an element of the vector divided by its length, so the inner product of codes orders like the cosine. Under l2
-//! and dot `x` is the element itself. An element beyond the sample's range saturates; it is counted, and what is lost is a little
+//! and dot `x` is the element itself. An element beyond the scale saturates; it is counted, and what is lost is a little
 //! of the order among candidates, since full vectors rerank them.
 //!
 //! The scale is set once: codes made before and after it would not compare.
@@ -16,14 +18,20 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use kernels::{ElementKind, Kernels, Metric};
 
-use crate::schema::VectorColumn;
+use crate::limits;
+use crate::schema::{Codes, VectorColumn};
 
-/// Largest magnitude of a code.
-const CODE_MAX: f32 = 127.0;
+/// Largest magnitude of an int8 code.
+const INT8_MAX: f64 = 127.0;
+/// Scales that are tried for int4 codes.
+const INT4_SCALES: i32 = 24;
+/// The smallest of them, as part of the root mean square of the elements. For normally distributed elements 0.335 is best (Max,
+/// "Quantizing for minimum distortion", 1960, table II).
+const INT4_SCALE_MIN: f64 = 0.1;
 
 /// The scale of a vector column, shared by all shards, and counters of its use.
 #[derive(Debug, Default)]
-pub struct Int8Scale {
+pub struct CodeScale {
     /// Bits of an f32 above zero; 0 while untrained.
     scale: AtomicU32,
     trained_rows: AtomicU64,
@@ -31,10 +39,10 @@ pub struct Int8Scale {
     saturated_values: AtomicU64,
 }
 
-impl Int8Scale {
+impl CodeScale {
     /// A scale that is not trained yet.
-    pub fn new() -> Int8Scale {
-        Int8Scale::default()
+    pub fn new() -> CodeScale {
+        CodeScale::default()
     }
 
     /// Value of one step of a code; None while untrained.
@@ -94,26 +102,28 @@ impl Int8Scale {
 
 /// Makes the codes of one vector column.
 #[derive(Clone, Debug)]
-pub struct Int8Encoder {
-    scale: Arc<Int8Scale>,
+pub struct CodeEncoder {
+    scale: Arc<CodeScale>,
     kernels: &'static Kernels,
     kind: ElementKind,
     metric: Metric,
     dimension: usize,
+    codes: Codes,
 }
 
-impl Int8Encoder {
+impl CodeEncoder {
     /// Encoder of a column.
     ///
     /// # Panics
     /// If the column has no codes.
-    pub fn new(kernels: &'static Kernels, vector: &VectorColumn, scale: Arc<Int8Scale>) -> Int8Encoder {
-        assert!(vector.has_codes(), "codes are made of floats and i32");
-        Int8Encoder { scale, kernels, kind: vector.kind, metric: vector.metric, dimension: vector.dimension }
+    pub fn new(kernels: &'static Kernels, vector: &VectorColumn, scale: Arc<CodeScale>) -> CodeEncoder {
+        assert!(vector.has_codes(), "a column with codes");
+        let VectorColumn { kind, metric, dimension, codes, .. } = *vector;
+        CodeEncoder { scale, kernels, kind, metric, dimension, codes }
     }
 
     /// The scale it uses.
-    pub fn scale(&self) -> &Arc<Int8Scale> {
+    pub fn scale(&self) -> &Arc<CodeScale> {
         &self.scale
     }
 
@@ -123,24 +133,52 @@ impl Int8Encoder {
     }
 
     /// Trains the scale on a sample of vectors, if it is not trained. Returns whether this call did it; false too for an empty sample.
-    pub fn train<'a>(&self, sample: impl IntoIterator<Item = &'a [u8]>) -> bool {
-        let mut elements = vec![0.0; self.dimension];
-        let (mut rows, mut largest) = (0, 0f64);
-        for vector in sample {
-            self.kernels.to_f32(self.kind, vector, &mut elements);
-            let inverse_length = self.inverse_length(vector, self.norm_squared(vector));
-            largest = largest.max(f64::from(self.kernels.abs_max_f32(&elements)) * inverse_length);
-            rows += 1;
-        }
+    pub fn train(&self, sample: &[&[u8]]) -> bool {
+        let rows = sample.len();
         if rows == 0 {
             return false;
         }
+        let scale = match self.codes {
+            Codes::Int4 => self.int4_scale(sample.iter().step_by(rows.div_ceil(limits::TRAIN_INT4_ROWS_MAX))),
+            Codes::Int8 | Codes::None => sample.iter().map(|vector| self.largest(vector)).fold(0.0, f64::max) / INT8_MAX,
+        };
         // Nothing but zeros has no scale of its own; any will do.
-        let scale = if largest > 0.0 { (largest / f64::from(CODE_MAX)) as f32 } else { 1.0 };
-        self.scale.set(scale.max(f32::MIN_POSITIVE), rows)
+        let scale = if scale > 0.0 { scale as f32 } else { 1.0 };
+        self.scale.set(scale.max(f32::MIN_POSITIVE), rows as u64)
     }
 
-    /// Σx² of a vector, for [`Int8Encoder::encode`].
+    /// The largest magnitude that is encoded of a vector.
+    fn largest(&self, vector: &[u8]) -> f64 {
+        let mut elements = vec![0.0; self.dimension];
+        self.kernels.to_f32(self.kind, vector, &mut elements);
+        f64::from(self.kernels.abs_max_f32(&elements)) * self.inverse_length(vector, self.norm_squared(vector))
+    }
+
+    /// The scale of 4-bit codes with the least squared error on a sample.
+    fn int4_scale<'a>(&self, sample: impl Iterator<Item = &'a &'a [u8]>) -> f64 {
+        let mut elements: Vec<f64> = Vec::new();
+        for vector in sample {
+            let inverse_length = self.inverse_length(vector, self.norm_squared(vector));
+            elements.extend(self.elements(vector).map(|x| x * inverse_length));
+        }
+        let largest = elements.iter().fold(0.0, |largest, x| x.abs().max(largest));
+        if largest == 0.0 {
+            return 0.0;
+        }
+        // Of magnitude 1 and below, so that no square overflows or vanishes.
+        elements.iter_mut().for_each(|x| *x /= largest);
+        let root_mean_square = (elements.iter().map(|x| x * x).sum::<f64>() / elements.len() as f64).sqrt();
+        let (low, high) = (INT4_SCALE_MIN * root_mean_square, 1.0 / 7.0);
+        let scales = (0..INT4_SCALES).map(|step| low * (high / low).powf(f64::from(step) / f64::from(INT4_SCALES - 1)));
+        let error = |scale: f64| -> f64 {
+            let of = |x: f64| x - scale * (x / scale).round_ties_even().clamp(-8.0, 7.0);
+            elements.iter().map(|&x| of(x) * of(x)).sum()
+        };
+        let best = scales.map(|scale| (error(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0));
+        best.expect("some were tried").1 * largest
+    }
+
+    /// Σx² of a vector, for [`CodeEncoder::encode`].
     pub fn norm_squared(&self, vector: &[u8]) -> f32 {
         self.kernels.norm_squared(self.kind, vector)
     }
@@ -154,11 +192,18 @@ impl Int8Encoder {
         let inverse_length = self.inverse_length(vector, norm_squared);
         let inverse_scale = inverse_length / f64::from(scale);
         if inverse_scale <= f64::from(f32::MAX) {
-            return self.kernels.encode_code8(self.kind, vector, inverse_scale as f32, code);
+            return self.encode_scaled(self.kind, vector, inverse_scale as f32, code);
         }
         // A vector so short that the factor is beyond f32: bring it to length 1 first.
         let unit: Vec<u8> = self.elements(vector).flat_map(|x| ((x * inverse_length) as f32).to_le_bytes()).collect();
-        self.kernels.encode_code8(ElementKind::F32, &unit, 1.0 / scale, code)
+        self.encode_scaled(ElementKind::F32, &unit, 1.0 / scale, code)
+    }
+
+    fn encode_scaled(&self, kind: ElementKind, vector: &[u8], inverse_scale: f32, code: &mut [u8]) -> u32 {
+        match self.codes {
+            Codes::Int4 => self.kernels.encode_code4(kind, vector, inverse_scale, code),
+            Codes::Int8 | Codes::None => self.kernels.encode_code8(kind, vector, inverse_scale, code),
+        }
     }
 
     /// Adds to the counters of the scale.
@@ -201,21 +246,25 @@ pub(crate) fn code_metric(metric: Metric) -> Metric {
 mod tests {
     use super::*;
 
-    fn encoder(kind: ElementKind, metric: Metric, dimension: usize) -> Int8Encoder {
-        let vector = VectorColumn { column: 0, name: "v".into(), kind, dimension, metric };
-        Int8Encoder::new(kernels::detect(), &vector, Arc::new(Int8Scale::new()))
+    fn encoder(kind: ElementKind, metric: Metric, dimension: usize) -> CodeEncoder {
+        encoder_of(Codes::Int8, kind, metric, dimension)
+    }
+
+    fn encoder_of(codes: Codes, kind: ElementKind, metric: Metric, dimension: usize) -> CodeEncoder {
+        let vector = VectorColumn { column: 0, name: "v".into(), kind, dimension, metric, codes };
+        CodeEncoder::new(kernels::detect(), &vector, Arc::new(CodeScale::new()))
     }
 
     fn bytes(vector: &[f32]) -> Vec<u8> {
         vector.iter().flat_map(|element| element.to_le_bytes()).collect()
     }
 
-    fn encode(encoder: &Int8Encoder, vector: &[f32]) -> (Vec<u8>, u32) {
+    fn encode(encoder: &CodeEncoder, vector: &[f32]) -> (Vec<u8>, u32) {
         encode_bytes(encoder, &bytes(vector))
     }
 
-    fn encode_bytes(encoder: &Int8Encoder, vector: &[u8]) -> (Vec<u8>, u32) {
-        let mut code = vec![0; encoder.dimension];
+    fn encode_bytes(encoder: &CodeEncoder, vector: &[u8]) -> (Vec<u8>, u32) {
+        let mut code = vec![0; encoder.codes.kind().unwrap().bytes(encoder.dimension)];
         let saturated = encoder.encode(vector, encoder.norm_squared(vector), &mut code);
         (code, saturated)
     }
@@ -223,19 +272,19 @@ mod tests {
     #[test]
     fn the_largest_of_the_sample_is_127() {
         let encoder = encoder(ElementKind::F32, Metric::L2, 4);
-        assert!(!encoder.train([]), "an empty sample trains nothing");
+        assert!(!encoder.train(&[]), "an empty sample trains nothing");
         let sample = [bytes(&[0.5, -2.54, 0.0, 1.27]), bytes(&[0.0; 4])];
-        assert!(encoder.train(sample.iter().map(Vec::as_slice)));
+        assert!(encoder.train(&sample.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         assert_eq!(encoder.scale().trained_rows(), 2);
         assert_eq!(encode(&encoder, &[0.5, -2.54, 0.0, 1.27]), (vec![128 + 25, 1, 128, 128 + 63 + 1], 0));
         assert_eq!(encode(&encoder, &[3.0, -300.0, 0.02, 0.0]), (vec![255, 1, 129, 128], 2));
-        assert!(!encoder.train(sample.iter().map(Vec::as_slice)), "the first wins");
+        assert!(!encoder.train(&sample.iter().map(Vec::as_slice).collect::<Vec<_>>()), "the first wins");
     }
 
     #[test]
     fn cosine_codes_do_not_know_the_length() {
         let encoder = encoder(ElementKind::F32, Metric::Cosine, 3);
-        assert!(encoder.train([bytes(&[3.0, 4.0, 0.0]).as_slice()]));
+        assert!(encoder.train(&[bytes(&[3.0, 4.0, 0.0]).as_slice()]));
         assert!((encoder.scale().get().unwrap() - 0.8 / 127.0).abs() < 1e-7);
         let expected = encode(&encoder, &[1.0, -1.0, 0.5]);
         for factor in [1e-38f32, 1e-30, 1e-10, 1e10, 1e30] {
@@ -252,10 +301,10 @@ mod tests {
         let i32: Vec<u8> = vector.iter().flat_map(|&element| (element as i32).to_le_bytes()).collect();
         for metric in [Metric::Cosine, Metric::L2, Metric::Dot] {
             let wide = encoder(ElementKind::F32, metric, 4);
-            wide.train([bytes(&vector).as_slice()]);
+            wide.train(&[bytes(&vector).as_slice()]);
             for (kind, bytes) in [(ElementKind::F16, &f16), (ElementKind::Bf16, &bf16), (ElementKind::I32, &i32)] {
                 let other = encoder(kind, metric, 4);
-                other.train([bytes.as_slice()]);
+                other.train(&[bytes.as_slice()]);
                 assert_eq!(encode_bytes(&other, bytes).0, encode(&wide, &vector).0, "{kind:?} {metric:?}");
             }
         }
@@ -266,7 +315,7 @@ mod tests {
         for metric in [Metric::Cosine, Metric::L2, Metric::Dot] {
             let encoder = encoder(ElementKind::I32, metric, 3);
             let vector: Vec<u8> = [i32::MIN, i32::MAX, 0].iter().flat_map(|element| element.to_le_bytes()).collect();
-            encoder.train([vector.as_slice()]);
+            encoder.train(&[vector.as_slice()]);
             assert_eq!(encode_bytes(&encoder, &vector), (vec![1, 255, 128], 0), "{metric:?}");
         }
     }
@@ -275,9 +324,34 @@ mod tests {
     fn extremes_train_a_usable_scale() {
         for extreme in [f32::MAX, f32::MIN_POSITIVE, 1e-45, 0.0] {
             let encoder = encoder(ElementKind::F32, Metric::Dot, 2);
-            assert!(encoder.train([bytes(&[extreme, -extreme]).as_slice()]));
+            assert!(encoder.train(&[bytes(&[extreme, -extreme]).as_slice()]));
             let (code, saturated) = encode(&encoder, &[extreme, 0.0]);
             assert_eq!((code[1], saturated), (128, 0), "{extreme}");
+        }
+    }
+
+    /// Normally distributed elements: the scale is the one of theory, and few saturate.
+    #[test]
+    fn the_scale_of_int4_has_the_least_error() {
+        let mut random = crate::batch::samples::Random(5);
+        // A sum of twelve uniform numbers is near enough to normal.
+        let mut normal = || (0..12).map(|_| random.below(1 << 20) as f32 / (1 << 20) as f32).sum::<f32>() - 6.0;
+        let sample: Vec<Vec<u8>> = (0..200).map(|_| bytes(&(0..64).map(|_| normal()).collect::<Vec<_>>())).collect();
+        for metric in [Metric::L2, Metric::Dot] {
+            let encoder = encoder_of(Codes::Int4, ElementKind::F32, metric, 64);
+            assert!(encoder.train(&sample.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+            let scale = encoder.scale().get().unwrap();
+            assert!((0.28..0.40).contains(&scale), "{scale}");
+            let saturated: u32 = sample.iter().map(|vector| encode_bytes(&encoder, vector).1).sum();
+            assert!((1..=64 * 200 / 50).contains(&saturated), "{saturated}");
+        }
+        let encoder = encoder_of(Codes::Int4, ElementKind::F32, Metric::L2, 3);
+        assert!(encoder.train(&[bytes(&[7.0, -7.0, 7.0]).as_slice()]));
+        assert_eq!(encode(&encoder, &[7.0, -7.0, 1.0]), (vec![15 | 9 << 4, 1 | 8 << 4], 0));
+        for extreme in [f32::MAX, f32::MIN_POSITIVE, 1e-45, 0.0] {
+            let encoder = encoder_of(Codes::Int4, ElementKind::F32, Metric::Dot, 2);
+            assert!(encoder.train(&[bytes(&[extreme, -extreme]).as_slice()]));
+            assert_eq!(encode(&encoder, &[0.0, extreme]).1, 0, "{extreme}");
         }
     }
 
