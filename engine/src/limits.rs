@@ -74,6 +74,8 @@ pub const MESH_DRAIN_MAX: usize = 128;
 pub const SCAN_SLICE_ROWS: u32 = 2_048;
 /// Rows above which an exact scan is shared out to all cores.
 pub const SCAN_LOCAL_ROWS: u64 = 8_192;
+/// Queries of one search from which on other cores take some of them: fewer are nearly done when another core hears of them.
+pub const SPREAD_QUERIES_MIN: usize = 4;
 /// Connections of a server, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Requests one connection may have in flight.

@@ -4,6 +4,7 @@
 //! read before the graph is searched, so a row that moves from the tail into the graph meanwhile is found by both, never
 //! by neither; hits are made unique by row.
 
+mod graph;
 mod scan;
 mod top;
 
@@ -13,10 +14,10 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::hnsw::SearchScratch;
 use crate::limits;
-use crate::probes;
 use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
 
+pub use graph::GraphJob;
 pub use scan::{ScanJob, ScanScratch};
 pub use top::{Hit, Top};
 
@@ -72,6 +73,12 @@ impl SearchRequest {
             check_query(column, query)?;
         }
         Ok(())
+    }
+
+    /// Vector of one query.
+    fn query(&self, query: usize) -> &[u8] {
+        let bytes = self.queries.len() / self.count;
+        &self.queries[query * bytes..][..bytes]
     }
 }
 
@@ -133,29 +140,19 @@ impl Search {
     /// Searches the graph for one query and ranks the best candidates by their full vectors.
     pub fn search_graph(&mut self, query: usize, scratch: &mut Scratch) {
         debug_assert!(self.graph && query < self.request.count);
-        let index = &self.collection.vectors[self.request.vector];
-        let region = &self.collection.region;
-        let bytes = self.request.queries.len() / self.request.count;
-        let vector = &self.request.queries[query * bytes..][..bytes];
-        index.space.encode_query(vector, &mut scratch.code);
-        let accept = |row: u32| region.visible(&self.view, row);
-        probes::query_begin(self.collection.spec.id, self.request.ef);
-        index.graph().search(
-            &index.space,
-            &scratch.code,
-            self.request.ef,
-            accept,
-            &mut scratch.graph,
-            &mut scratch.found,
-        );
-        probes::query_traversed(self.collection.spec.id, scratch.found.len());
-        let depth = rerank_depth(self.request.k).min(scratch.found.len());
-        scratch.rows.clear();
-        scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
-        scratch.distances.resize(depth, 0.0);
-        index.space.exact(vector, &scratch.rows, &mut scratch.distances);
-        self.tops[query].push_all(&scratch.rows, &scratch.distances);
-        probes::query_ranked(self.collection.spec.id, depth);
+        let found = graph::nearest(&self.collection, &self.request, &self.view, query, scratch);
+        self.merge_query(query, found);
+    }
+
+    /// The queries, to be taken one by one here and elsewhere; `owner` and `ticket` say who waits for them.
+    pub fn graph_job(&self, owner: usize, ticket: u64) -> GraphJob {
+        debug_assert!(self.graph);
+        GraphJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), owner, ticket)
+    }
+
+    /// Takes in what was found for one query.
+    pub fn merge_query(&mut self, query: usize, found: Top) {
+        self.tops[query].merge(found);
     }
 
     /// The exact scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.

@@ -63,6 +63,11 @@ impl ScanJob {
         ScanJob { collection, request, view, slices, codes, next: AtomicUsize::new(0), owner, ticket }
     }
 
+    /// Slices, taken or not.
+    pub fn slices(&self) -> usize {
+        self.slices.len()
+    }
+
     /// Empty results to collect into.
     pub fn tops(&self) -> Vec<Top> {
         (0..self.request.count).map(|_| Top::new(self.request.k)).collect()

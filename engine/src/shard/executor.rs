@@ -26,8 +26,11 @@ const SLICE: Duration = Duration::from_micros(500);
 const GRACE: Duration = Duration::from_millis(1);
 /// For this long after it has served, a thread indexes in the smallest steps there are: the next request waits for one at most.
 const CALM: Duration = Duration::from_millis(20);
-/// How long serving tasks run before the data plane has its turn.
+/// How long serving tasks run before the data plane has its turn, at most.
 const SERVE_MAX: Duration = Duration::from_millis(10);
+/// Up to that, they run for so many times as long as the data plane did in its last turn. A turn that has next to nothing to do
+/// comes often, so that requests and messages find the thread soon; one that works on large frames leaves tasks most of the time.
+const SERVE_SHARE: u32 = 10;
 /// Times are halved when they have grown to this, so that the past is forgotten.
 const MEMORY: Duration = Duration::from_millis(100);
 
@@ -113,10 +116,14 @@ pub fn spawn(class: Class, future: impl Future<Output = ()> + 'static) {
     task.detach();
 }
 
+/// Whether this task has had its slice.
+pub fn slice_is_over() -> bool {
+    LOCAL.with(|local| local.slice_end.get().is_none_or(|end| Instant::now() >= end))
+}
+
 /// Lets others run if this task has had its slice.
 pub async fn yield_if_needed() {
-    let is_over = LOCAL.with(|local| local.slice_end.get().is_none_or(|end| Instant::now() >= end));
-    if is_over {
+    if slice_is_over() {
         yield_now().await;
     }
 }
@@ -166,16 +173,17 @@ pub struct Executor {
 
 impl Executor {
     /// Runs what is ready: serving tasks, and indexing if it is its turn, with one part in `index_share` of the
-    /// time. `is_busy` says whether the data plane has just moved anything. False when no task ran.
-    pub fn run(&mut self, is_busy: bool, index_share: u32) -> bool {
+    /// time. `is_busy` says whether the data plane has just moved anything, `turn` how long it took. False when no task ran.
+    pub fn run(&mut self, is_busy: bool, turn: Duration, index_share: u32) -> bool {
         fire_timers();
         let began = Instant::now();
+        let serve_max = (turn * SERVE_SHARE).clamp(SLICE, SERVE_MAX);
         let mut served = false;
         // Every task at least once. They go on while there is something to do for them, but not for ever: the data plane may
         // have large frames to work on, each of which they would have to wait for.
         while run_ready(Class::Serve, usize::MAX, SLICE) {
             served = true;
-            if began.elapsed() >= SERVE_MAX {
+            if began.elapsed() >= serve_max {
                 break;
             }
         }
@@ -284,7 +292,7 @@ mod tests {
     fn run_all(executor: &mut Executor) {
         while let Some(wait) = executor.may_sleep() {
             std::thread::sleep(wait);
-            executor.run(false, INDEX_SHARE);
+            executor.run(false, Duration::ZERO, INDEX_SHARE);
         }
     }
 
@@ -337,7 +345,7 @@ mod tests {
             });
         }
         for _ in 0..100 {
-            executor.run(true, INDEX_SHARE);
+            executor.run(true, SERVE_MAX, INDEX_SHARE);
         }
         // A thread that is taken off its core in the middle blurs the shares; the order of magnitude stays.
         let share = indexed.get() as f64 / (served.get() + indexed.get()) as f64;

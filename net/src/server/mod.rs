@@ -2,7 +2,7 @@
 //!
 //! | thread | what it does |
 //! |---|---|
-//! | `shard-N`, pinned | the data plane ([`reactor`]), searches ([`tasks`]), indexing |
+//! | `shard-N`, pinned | the data plane ([`reactor`]), searches ([`searches`]) and reads ([`tasks`]), indexing |
 //! | `control` | collections, snapshots, watchdog ([`engine::control`]) |
 //! | `admin` | HTTP ([`crate::admin`]) |
 //!
@@ -20,6 +20,7 @@ mod messages;
 mod reactor;
 mod replaying;
 mod requests;
+mod searches;
 mod session;
 mod state;
 mod tasks;

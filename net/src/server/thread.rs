@@ -175,10 +175,12 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     let mut flood = Flood::new();
     loop {
         probes::turn_begin(context.index);
+        let began = Instant::now();
         let moved = reactor.turn()?;
+        let turn = began.elapsed();
         probes::turn_tasks(context.index, moved);
         let index_share = if reactor.is_replaying() { INDEX_SHARE_REPLAYING } else { INDEX_SHARE };
-        let ran = executor.run(moved, index_share);
+        let ran = executor.run(moved, turn, index_share);
         probes::turn_end(context.index, ran);
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
