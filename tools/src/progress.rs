@@ -21,6 +21,7 @@ enum Shown {
 /// What is counted.
 const ROWS: &str = "rows";
 const SECONDS: &str = "s";
+const QUERIES: &str = "queries";
 
 /// The progress of one task, counted in rows and, where it moves them, bytes.
 pub struct Progress {
@@ -37,6 +38,11 @@ impl Progress {
     /// Starts to show the progress of `what`; `quiet` shows nothing.
     pub fn start(what: &'static str, rows_total: Option<u64>, quiet: bool) -> Progress {
         Progress::new(what, ROWS, rows_total, quiet)
+    }
+
+    /// Starts to show the progress of `what`, counted in queries.
+    pub fn start_queries(what: &'static str, total: u64, quiet: bool) -> Progress {
+        Progress::new(what, QUERIES, Some(total), quiet)
     }
 
     /// Starts to show the progress of something that takes a known time.

@@ -5,6 +5,7 @@
 //! by neither; hits are made unique by row.
 
 mod graph;
+mod recall;
 mod scan;
 mod top;
 
@@ -18,6 +19,7 @@ use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
 
 pub use graph::GraphJob;
+pub use recall::{RecallEstimate, RecallSample};
 pub use scan::{ScanJob, ScanScratch};
 pub use top::{Hit, Top};
 
@@ -75,6 +77,11 @@ impl SearchRequest {
         Ok(())
     }
 
+    /// One of the queries, as a request of its own.
+    pub fn one(&self, query: usize) -> SearchRequest {
+        SearchRequest { queries: self.query(query).into(), count: 1, ..*self }
+    }
+
     /// Vector of one query.
     fn query(&self, query: usize) -> &[u8] {
         let bytes = self.queries.len() / self.count;
@@ -113,6 +120,16 @@ impl Search {
         let scan_from = if graph { indexed } else { vec![0; shards] };
         let tops = (0..request.count).map(|_| Top::new(request.k)).collect();
         Ok(Search { collection, request, view, scan_from, graph, tops })
+    }
+
+    /// What is searched.
+    pub fn collection(&self) -> &Arc<Collection> {
+        &self.collection
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &SearchRequest {
+        &self.request
     }
 
     /// Number of queries.
@@ -155,9 +172,23 @@ impl Search {
         self.tops[query].merge(found);
     }
 
-    /// The exact scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.
+    /// The scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.
     pub fn scan_job(&self, owner: usize, ticket: u64) -> ScanJob {
-        ScanJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), &self.scan_from, owner, ticket)
+        let mut job = self.tail_job(limits::SCAN_SLICE_ROWS);
+        (job.owner, job.ticket) = (owner, ticket);
+        job
+    }
+
+    /// The scan that is left to do, in slices of so many rows.
+    fn tail_job(&self, slice_rows: u32) -> ScanJob {
+        ScanJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), &self.scan_from, slice_rows)
+    }
+
+    /// The scan that answers the same queries exactly, in slices of so many rows.
+    fn exact_job(&self, slice_rows: u32) -> ScanJob {
+        let request = SearchRequest { exact: true, ..self.request.clone() };
+        let from = vec![0; self.scan_from.len()];
+        ScanJob::new(self.collection.clone(), request, self.view.clone(), &from, slice_rows)
     }
 
     /// Takes in what a scan found.

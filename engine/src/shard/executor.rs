@@ -3,8 +3,8 @@
 //! Tasks stay on the thread that spawned them, and only that thread wakes them; what comes from other threads comes over the
 //! mesh or the ring, through the data plane. So there is nothing to lose between "no task is ready" and going to sleep.
 //!
-//! There are two classes. Tasks that serve run whenever they are ready, each for a slice. Indexing runs when nothing
-//! serves, and otherwise gets one part of [`INDEX_SHARE`] of the thread's time.
+//! There are three classes. Tasks that serve run whenever they are ready, each for a slice. Indexing runs when nothing
+//! serves, and otherwise gets one part of [`INDEX_SHARE`] of the thread's time. What is idle runs when there is neither.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -41,12 +41,15 @@ pub enum Class {
     Serve,
     /// In the background.
     Index,
+    /// Only when there is nothing else to do.
+    Idle,
 }
 
 /// Tasks and timers of this thread.
 struct Local {
     serve: RefCell<VecDeque<Runnable>>,
     index: RefCell<VecDeque<Runnable>>,
+    idle: RefCell<VecDeque<Runnable>>,
     timers: RefCell<BinaryHeap<Reverse<Timer>>>,
     timers_set: Cell<u64>,
     slice_end: Cell<Option<Instant>>,
@@ -57,6 +60,7 @@ thread_local! {
         Local {
             serve: RefCell::new(VecDeque::new()),
             index: RefCell::new(VecDeque::new()),
+            idle: RefCell::new(VecDeque::new()),
             timers: RefCell::new(BinaryHeap::new()),
             timers_set: Cell::new(0),
             slice_end: Cell::new(None),
@@ -71,6 +75,7 @@ impl Local {
         match class {
             Class::Serve => &self.serve,
             Class::Index => &self.index,
+            Class::Idle => &self.idle,
         }
     }
 }
@@ -213,7 +218,12 @@ impl Executor {
             self.serve_time /= 2;
             self.index_time /= 2;
         }
-        served || indexed
+        served || indexed || self.idle(end)
+    }
+
+    /// Runs one idle task for a step, if nothing else was done for a while.
+    fn idle(&mut self, now: Instant) -> bool {
+        self.busy_until.is_none_or(|until| now >= until) && run_ready(Class::Idle, 1, Duration::ZERO)
     }
 
     /// How long the thread may sleep: `None` for as long as nothing comes from outside, zero when a task is ready.
@@ -222,10 +232,13 @@ impl Executor {
             if !local.serve.borrow().is_empty() {
                 return Some(Duration::ZERO);
             }
+            let now = Instant::now();
+            let idle = (!local.idle.borrow().is_empty())
+                .then(|| self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)));
             let index = (!local.index.borrow().is_empty()).then_some(self.index_wait.min(GRACE));
             let timers = local.timers.borrow();
-            let timer = timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(Instant::now()));
-            timer.into_iter().chain(index).min()
+            let timer = timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(now));
+            timer.into_iter().chain(index).chain(idle).min()
         })
     }
 }
@@ -237,7 +250,8 @@ impl Drop for Executor {
             let next = LOCAL.with(|local| {
                 local.timers.borrow_mut().clear();
                 let next = local.serve.borrow_mut().pop_front();
-                next.or_else(|| local.index.borrow_mut().pop_front())
+                let next = next.or_else(|| local.index.borrow_mut().pop_front());
+                next.or_else(|| local.idle.borrow_mut().pop_front())
             });
             match next {
                 Some(runnable) => drop(runnable),
@@ -352,6 +366,32 @@ mod tests {
         // A round is up to 10 ms of serving and then one step of indexing, which takes 0.1 ms here.
         assert!(share > 0.004 && share < 0.25, "{} of {}", indexed.get(), served.get());
         assert_eq!(executor.may_sleep(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_idle_waits_for_everything_else() {
+        let mut executor = Executor::default();
+        let ran = Rc::new(Cell::new(0u64));
+        let count = ran.clone();
+        spawn(Class::Idle, async move {
+            loop {
+                count.set(count.get() + 1);
+                yield_now().await;
+            }
+        });
+        executor.run(true, Duration::ZERO, INDEX_SHARE);
+        assert_eq!(ran.get(), 0, "the data plane was busy a moment ago");
+        let wait = executor.may_sleep().expect("a task is ready");
+        assert!(wait <= GRACE, "{wait:?}");
+        std::thread::sleep(GRACE);
+        assert!(executor.run(false, Duration::ZERO, INDEX_SHARE));
+        assert_eq!(ran.get(), 1, "one step at a time");
+        spawn(Class::Index, async { yield_now().await });
+        assert!(executor.run(false, Duration::ZERO, INDEX_SHARE));
+        assert_eq!(ran.get(), 1, "indexing goes first");
+        spawn(Class::Serve, async {});
+        executor.run(false, Duration::ZERO, INDEX_SHARE);
+        assert_eq!(ran.get(), 1, "and so does whatever somebody waits for");
     }
 
     #[test]

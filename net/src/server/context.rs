@@ -15,6 +15,7 @@ use engine::shard::{Member, Message, Partition, ShardMetrics};
 use engine::uring::Ring;
 
 use super::mailbox::Mailbox;
+use super::sampler::Sampler;
 use super::state::ServerState;
 
 /// One per shard; everything in it stays on the shard's thread but what is in an `Arc`.
@@ -39,6 +40,8 @@ pub struct Context {
     pub indexing: RefCell<Indexing>,
     /// Memory of searches; they never hold it while they wait.
     pub scratch: RefCell<Scratch>,
+    /// Keeps some queries, to learn their recall.
+    pub sampler: RefCell<Sampler>,
     helping: Cell<usize>,
     index_woken: Cell<bool>,
     index_waker: RefCell<Option<Waker>>,
@@ -53,6 +56,7 @@ impl Context {
         ring: Rc<RefCell<Ring>>,
         partition: Rc<RefCell<Partition>>,
         server: Arc<ServerState>,
+        recall_sampling: bool,
     ) -> Context {
         let metrics = server.shard_metrics(index);
         let indexing = Indexing::new(index, shards, partition.clone(), metrics.clone());
@@ -67,6 +71,7 @@ impl Context {
             collections: RefCell::default(),
             indexing: RefCell::new(indexing),
             scratch: RefCell::default(),
+            sampler: RefCell::new(Sampler::new(index, recall_sampling)),
             helping: Cell::new(0),
             index_woken: Cell::new(true),
             index_waker: RefCell::default(),

@@ -67,6 +67,7 @@ impl Reactor {
                 self.shard.partition.borrow_mut().remove(collection);
                 self.context.indexing.borrow_mut().remove(collection);
                 self.context.collections.borrow_mut().remove(&collection);
+                self.context.sampler.borrow_mut().remove(collection);
                 self.outbound[from].push_back(Message::Changed);
             }
             Message::SnapshotBegin => {

@@ -105,6 +105,7 @@ async fn run_search(
         probes::search_scan_done(shard, connection, request, scan_rows);
     }
     context.metrics.queries.add(search.queries() as u64);
+    context.sampler.borrow_mut().note(search.collection(), search.request());
     search.take_hits()
 }
 
