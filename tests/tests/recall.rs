@@ -15,10 +15,8 @@ use tests::wait_until;
 const ROWS: usize = 10_000;
 const K: usize = 10;
 
-fn fill(client: &Client, name: &str, rows: usize) -> Collection {
+fn fill(client: &Client, name: &str, rows: usize, options: CollectionOptions) -> Collection {
     let rows = packages::packages(rows);
-    // A graph of few links: that a small ef finds little is the point here.
-    let options = CollectionOptions { m: 4, ef_construction: 16 };
     let collection = client.create_collection(name, &rows.schema(), options).expect("a good schema");
     for first in (0..rows.num_rows()).step_by(1_000) {
         let some = rows.slice(first, 1_000);
@@ -80,12 +78,17 @@ fn the_estimate_tells_good_searches_from_bad_ones() {
     let admin = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let server = Server::try_start(ServerOptions { admin, ..options(directory.path(), 2) }).expect("the server starts");
     let client = server.client();
-    let (good, bad) = (fill(&client, "good", ROWS), fill(&client, "bad", ROWS));
+    let good = fill(&client, "good", ROWS, CollectionOptions::default());
+    // So few links that a small ef finds little.
+    let poor = CollectionOptions { m: 4, ef_construction: 16, ..Default::default() };
+    let bad = fill(&client, "bad", ROWS, poor);
     assert_eq!(estimate(&client, "good"), (None, 0), "nobody has asked");
 
     let (recall, estimated) = sampled(&client, &good, 2_000, 1, SAMPLES);
+    println!("recall {recall}, estimated {estimated}");
     assert!(recall > 0.995 && estimated > 0.99, "recall {recall}, estimated {estimated}");
     let (recall, estimated) = sampled(&client, &bad, K, 25, SAMPLES);
+    println!("recall {recall}, estimated {estimated}");
     assert!(recall < 0.9, "the setting is too good to tell anything: {recall}");
     // The mean of two dozen shares, each of a spread of about 0.2.
     assert!((estimated - recall).abs() < 0.15 && estimated < 0.95, "recall {recall}, estimated {estimated}");
@@ -106,7 +109,7 @@ fn nothing_is_sampled_without_queries_or_where_it_is_off() {
     let options = ServerOptions { recall_sampling: false, ..options(directory.path(), 1) };
     let server = Server::try_start(options).expect("the server starts");
     let client = server.client();
-    let collection = fill(&client, "rows", 2_000);
+    let collection = fill(&client, "rows", 2_000, CollectionOptions::default());
     for _ in 0..3 {
         ask(&collection, K, 1);
     }
@@ -143,7 +146,7 @@ fn writes_beside_the_queries_do_not_spoil_the_estimate() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let server = Server::start(directory.path(), 2);
     let client = server.client();
-    let collection = fill(&client, "rows", 3_000);
+    let collection = fill(&client, "rows", 3_000, CollectionOptions::default());
     let rows = packages::packages(3_000);
     let mut round = 0;
     wait_until("queries are sampled", || {
