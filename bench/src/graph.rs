@@ -98,19 +98,59 @@ pub fn run(quick: bool, base: &Path, queries: &Path) -> Outcome {
 
 /// Builds and searches; the answers are checked by their recall.
 pub fn measure(base: &Vectors, queries: &Vectors, params: GraphParams) -> Figures {
-    let space = CodeSpace::new(base);
-    let graph = Graph::new(params, SHARDS, ROW_BITS).expect("address space for the graph");
-    let started = Instant::now();
-    build(&graph, &space, base.len());
-    let build_rows_per_s = base.len() as f64 / started.elapsed().as_secs_f64();
+    let (index, build_rows_per_s) = Index::build(base, params);
     let truth = setup::kth_best(base, queries, K);
-    let points = EFS.iter().map(|&ef| search_all(&graph, &space, queries, &truth, ef)).collect::<Vec<_>>();
+    let points = EFS.iter().map(|&ef| search_all(&index, queries, &truth, ef)).collect::<Vec<_>>();
     assert!(points.last().is_some_and(|point| point.recall > 0.9), "the graph does not find what is there: {points:?}");
     Figures { build_rows_per_s, points }
 }
 
+/// A graph in this process, with what it is searched by.
+pub struct Index {
+    graph: std::sync::Arc<Graph>,
+    space: CodeSpace,
+}
+
+impl Index {
+    /// Inserts all rows; gives how many a second, too.
+    pub fn build(base: &Vectors, params: GraphParams) -> (Index, f64) {
+        let space = CodeSpace::new(base);
+        let graph = Graph::new(params, SHARDS, ROW_BITS).expect("address space for the graph");
+        let started = Instant::now();
+        build(&graph, &space, base.len());
+        let rows_per_s = base.len() as f64 / started.elapsed().as_secs_f64();
+        (Index { graph, space }, rows_per_s)
+    }
+
+    /// Queries a second on so many threads, each of which asks every query `passes` times.
+    pub fn queries_per_s(&self, queries: &Vectors, ef: usize, threads: usize, passes: usize) -> f64 {
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    (0..passes).for_each(|_| self.search_each(queries, ef, |_, ranked| assert!(ranked.len() >= K)))
+                });
+            }
+        });
+        (queries.len() * threads * passes) as f64 / started.elapsed().as_secs_f64()
+    }
+
+    /// Searches for one query after the other, and hands each one's number and ranked results to `each`.
+    fn search_each(&self, queries: &Vectors, ef: usize, mut each: impl FnMut(usize, &[(f32, u32)])) {
+        let mut scratch = SearchScratch::new();
+        let mut code = self.space.query();
+        let (mut found, mut ranked) = (Vec::new(), Vec::new());
+        for (number, query) in queries.iter().enumerate() {
+            self.space.encode(query, &mut code);
+            self.graph.search(&self.space, &code, ef, |_| true, &mut scratch, &mut found);
+            self.space.rerank(query, &found[..found.len().min(RERANK)], &mut ranked);
+            each(number, &ranked);
+        }
+    }
+}
+
 /// Inserts all rows, each shard its own.
-pub fn build(graph: &std::sync::Arc<Graph>, space: &CodeSpace, rows: usize) {
+fn build(graph: &std::sync::Arc<Graph>, space: &CodeSpace, rows: usize) {
     // Shards with rows left, and batches that are not applied.
     let in_flight = AtomicUsize::new(SHARDS);
     let (to_second, from_first) = ring::<Vec<Edge>>(RING_BATCHES);
@@ -160,21 +200,15 @@ fn graph_slots(rows: usize, shard: usize) -> u64 {
     setup::rows_of_shard(rows, shard).count() as u64
 }
 
-fn search_all(graph: &Graph, space: &CodeSpace, queries: &Vectors, truth: &[f32], ef: usize) -> Point {
-    let mut scratch = SearchScratch::new();
-    let mut code = space.query();
-    let (mut found, mut ranked) = (Vec::new(), Vec::new());
+fn search_all(index: &Index, queries: &Vectors, truth: &[f32], ef: usize) -> Point {
     let mut qps = 0f64;
     let mut hits = 0;
     for _ in 0..3 {
         hits = 0;
         let started = Instant::now();
-        for (query, &bar) in queries.iter().zip(truth) {
-            space.encode(query, &mut code);
-            graph.search(space, &code, ef, |_| true, &mut scratch, &mut found);
-            space.rerank(query, &found[..found.len().min(RERANK)], &mut ranked);
-            hits += ranked.iter().take(K).filter(|result| result.0 <= bar).count();
-        }
+        index.search_each(queries, ef, |number, ranked| {
+            hits += ranked.iter().take(K).filter(|result| result.0 <= truth[number]).count();
+        });
         qps = qps.max(queries.len() as f64 / started.elapsed().as_secs_f64());
     }
     Point { ef, recall: hits as f64 / (queries.len() * K) as f64, qps }

@@ -85,7 +85,7 @@ pub fn run(setup: &Setup<'_>) -> Vec<Figure> {
         drop(writes);
         figures.extend(index(setup, &server, rows, import_started));
         figures.extend(memory(&server, &load, empty_bytes));
-        figures.extend(search::run(&server, &load, &queries, setup.in_process));
+        figures.extend(search::run(&server, &load, &queries, setup.quick));
         figures.extend(snapshot(setup.program, server, &data, &load, median(measured.empty_start_s.clone())));
     }
     let mut all = import(&load, measured);

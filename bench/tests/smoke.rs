@@ -73,7 +73,15 @@ fn graph() {
 
 #[test]
 fn path() {
-    let names =
-        ["import of 5000 rows", "restart from the log", "index", "resident", "search over TCP", "restart from a snap"];
+    let names = [
+        "import of 5000 rows",
+        "restart from the log",
+        "index",
+        "resident",
+        "search over TCP, ef",
+        "search over TCP, batches",
+        "search over TCP, single",
+        "restart from a snap",
+    ];
     assert_measured("path", &names);
 }

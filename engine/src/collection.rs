@@ -9,6 +9,7 @@ use crate::limits;
 use crate::quant::CodeScale;
 use crate::region::{Region, View};
 use crate::schema::Schema;
+use crate::search::RecallEstimate;
 use crate::space::VectorSpace;
 
 /// Choices made when a collection is created.
@@ -62,6 +63,8 @@ pub struct VectorIndex {
     pub scale: Arc<CodeScale>,
     /// Distances.
     pub space: VectorSpace,
+    /// Recall that its queries got of late.
+    pub recall: RecallEstimate,
 }
 
 impl VectorIndex {
@@ -109,7 +112,7 @@ impl Collection {
             .map(|index| {
                 let scale = Arc::new(CodeScale::new());
                 let space = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
-                Ok(VectorIndex { graph: OnceLock::new(), scale, space })
+                Ok(VectorIndex { graph: OnceLock::new(), scale, space, recall: RecallEstimate::new(shards) })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(Collection { spec, region, vectors }))

@@ -76,6 +76,24 @@ pub const MESH_DRAIN_MAX: usize = 128;
 pub const SCAN_SLICE_ROWS: u32 = 2_048;
 /// Rows above which an exact scan is shared out to all cores.
 pub const SCAN_LOCAL_ROWS: u64 = 8_192;
+/// Queries of one search from which on other cores take some of them: fewer are nearly done when another core hears of them.
+pub const SPREAD_QUERIES_MIN: usize = 4;
+/// One query in about so many is kept, to learn the recall that it got.
+pub const RECALL_KEEP_ONE_IN: u64 = 16;
+/// Queries of one vector column that a shard keeps; the newest.
+pub const RECALL_KEPT_MAX: usize = 8;
+/// Vector columns that a shard keeps queries of.
+pub const RECALL_COLUMNS_MAX: usize = 256;
+/// Rows that are compared in one step of an exact answer in idle time: a request that comes meanwhile waits for one step.
+pub const RECALL_SLICE_ROWS: u32 = 256;
+/// Recall is looked into for one part in so many of a shard's time, at most.
+pub const RECALL_TIME_SHARE: u32 = 50;
+/// Samples of a shard after which one counts for a third of what it did at first.
+pub const RECALL_MEMORY_SAMPLES: u64 = 256;
+/// How long a sample may take, in seconds: it holds a view, and what a view sees cannot be used again.
+pub const RECALL_SAMPLE_SECONDS_MAX: u64 = 10;
+/// How long it may stand still because the shard has other work, in milliseconds.
+pub const RECALL_STANDSTILL_MS_MAX: u64 = 100;
 /// Connections of a server, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Requests one connection may have in flight.

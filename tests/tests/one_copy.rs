@@ -62,7 +62,7 @@ fn count(bytes: usize) {
         let class = match executor::running() {
             None => 0,
             Some(Class::Serve) => 1,
-            Some(Class::Index) => 2,
+            Some(Class::Index | Class::Idle) => 2,
         };
         if let Some(thread) = THREADS.get(place.get()) {
             thread.allocations[class].fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,16 @@ pub const ADMIN_DEFAULT: &str = "127.0.0.1:7691";
 /// Value of `admin` for no admin plane.
 pub const ADMIN_OFF: &str = "off";
 
+/// Something that is done or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// It is done.
+    On,
+    /// It is not.
+    Off,
+}
+
 /// Settings as one source has them; what is `None` is left to the next source.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +41,8 @@ pub struct Settings {
     pub memory_budget: Option<u64>,
     /// Rows that may wait for the indexer.
     pub index_lag_max: Option<u64>,
+    /// Whether the recall of some queries is looked into in idle time.
+    pub recall_sampling: Option<Switch>,
 }
 
 /// The server's configuration, complete and checked.
@@ -48,6 +60,8 @@ pub struct Config {
     pub memory_budget: Option<u64>,
     /// Rows that may wait for the indexer; none: any number.
     pub index_lag_max: Option<u64>,
+    /// Whether the recall of some queries is looked into in idle time.
+    pub recall_sampling: bool,
 }
 
 impl Settings {
@@ -67,6 +81,7 @@ impl Settings {
             shards: self.shards.or(other.shards),
             memory_budget: self.memory_budget.or(other.memory_budget),
             index_lag_max: self.index_lag_max.or(other.index_lag_max),
+            recall_sampling: self.recall_sampling.or(other.recall_sampling),
         }
     }
 
@@ -83,8 +98,9 @@ impl Settings {
         {
             return Err(ConfigProblem::Shards { value, limit: SHARDS_MAX }.into());
         }
+        let recall_sampling = self.recall_sampling.unwrap_or(Switch::On) == Switch::On;
         let Settings { shards, memory_budget, index_lag_max, .. } = self;
-        Ok(Config { data, listen, admin, shards, memory_budget, index_lag_max })
+        Ok(Config { data, listen, admin, shards, memory_budget, index_lag_max, recall_sampling })
     }
 }
 
@@ -109,6 +125,7 @@ mod tests {
         assert_eq!(config.data, PathBuf::from("flag"));
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.shards, Some(3));
+        assert!(config.recall_sampling);
         assert_eq!(config.admin, Some(ADMIN_DEFAULT.parse().unwrap()));
     }
 
@@ -116,7 +133,11 @@ mod tests {
     fn files_are_read_and_unknown_keys_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("broadhead.toml");
-        std::fs::write(&path, "data = \"/d\"\nadmin = \"off\"\nshards = 2\nindex_lag_max = 7\n").unwrap();
+        std::fs::write(
+            &path,
+            "data = \"/d\"\nadmin = \"off\"\nshards = 2\nindex_lag_max = 7\nrecall_sampling = \"off\"\n",
+        )
+        .unwrap();
         let config = Settings::from_file(&path).unwrap().resolve().unwrap();
         assert_eq!(
             config,
@@ -127,12 +148,15 @@ mod tests {
                 shards: Some(2),
                 memory_budget: None,
                 index_lag_max: Some(7),
+                recall_sampling: false,
             }
         );
         std::fs::write(&path, "dta = \"/d\"\n").unwrap();
         let error = Settings::from_file(&path).unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains("dta"), "{error}");
         std::fs::write(&path, "shards = \"two\"\n").unwrap();
+        assert!(Settings::from_file(&path).is_err());
+        std::fs::write(&path, "recall_sampling = \"sometimes\"\n").unwrap();
         assert!(Settings::from_file(&path).is_err());
         assert!(Settings::from_file(&directory.path().join("absent")).unwrap_err().to_string().starts_with("read "));
     }

@@ -21,6 +21,7 @@ enum Shown {
 /// What is counted.
 const ROWS: &str = "rows";
 const SECONDS: &str = "s";
+const QUERIES: &str = "queries";
 
 /// The progress of one task, counted in rows and, where it moves them, bytes.
 pub struct Progress {
@@ -37,6 +38,11 @@ impl Progress {
     /// Starts to show the progress of `what`; `quiet` shows nothing.
     pub fn start(what: &'static str, rows_total: Option<u64>, quiet: bool) -> Progress {
         Progress::new(what, ROWS, rows_total, quiet)
+    }
+
+    /// Starts to show the progress of `what`, counted in queries.
+    pub fn start_queries(what: &'static str, total: u64, quiet: bool) -> Progress {
+        Progress::new(what, QUERIES, Some(total), quiet)
     }
 
     /// Starts to show the progress of something that takes a known time.
@@ -120,8 +126,8 @@ impl Progress {
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let rows = rate(rows as f64 / seconds);
         match self.bytes {
-            0 => format!("{rows} rows/s"),
-            bytes => format!("{rows} rows/s, {} MB/s", rate(bytes as f64 / 1e6 / seconds)),
+            0 => format!("{rows} {}/s", self.unit),
+            bytes => format!("{rows} {}/s, {} MB/s", self.unit, rate(bytes as f64 / 1e6 / seconds)),
         }
     }
 
@@ -172,6 +178,10 @@ mod tests {
         progress.set(5);
         let text = progress.text(&progress.speed_of(5));
         assert!(text.starts_with("indexing 5 rows, ") && text.ends_with(" rows/s"), "{text}");
+        let mut progress = Progress::start_queries("exact answers", 4, true);
+        progress.add(1, 0);
+        let text = progress.text(&progress.speed_of(1));
+        assert!(text.starts_with("exact answers 1 of 4 queries (25 %), ") && text.ends_with(" queries/s"), "{text}");
         let mut progress = Progress::start_seconds("writing", 40, true);
         progress.set_seconds(10, "800 MB/s");
         assert_eq!(progress.text("800 MB/s"), "writing 10 of 40 s (25 %), 800 MB/s");

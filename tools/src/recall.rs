@@ -5,10 +5,19 @@
 
 use std::collections::HashSet;
 
-use net::client::Id;
+use net::client::{Collection, Id};
+
+use crate::commands::search::{self, Options, Target};
+use crate::error::Result;
+use crate::progress::Progress;
 
 /// Scores closer than this are one score: the truth is rounded to f32.
 const TIE: f32 = 2e-6;
+
+/// Neighbours beyond k that the exact search is asked for, to know the ties.
+const TIES: usize = 16;
+/// Queries of one exact search.
+const EXACT_QUERIES: usize = 16;
 
 /// The exact nearest rows of one query.
 #[derive(Debug, Clone)]
@@ -31,6 +40,31 @@ impl Truth {
         let found: HashSet<&Id> = found.iter().filter(|id| right.contains(id)).collect();
         (found.len().min(k), k)
     }
+}
+
+/// The truth of each query, as the server finds it when it compares with every row.
+pub fn exact_truths(
+    collection: &Collection,
+    target: &Target,
+    queries: &[u8],
+    query_bytes: usize,
+    k: usize,
+    quiet: bool,
+) -> Result<Vec<Truth>> {
+    let k = (k + TIES).min(engine::limits::K_MAX);
+    let options = Options { k, exact: true, ..Options::default() };
+    let mut progress = Progress::start_queries("exact answers", (queries.len() / query_bytes) as u64, quiet);
+    let mut truths = Vec::new();
+    for some in queries.chunks(query_bytes * EXACT_QUERIES) {
+        let reply = search::search(collection, target, some, &options)?;
+        progress.add(reply.hits.len() as u64, 0);
+        truths.extend(reply.hits.into_iter().map(|hits| Truth {
+            scores: hits.iter().map(|hit| hit.distance).collect(),
+            ids: hits.into_iter().map(|hit| hit.id).collect(),
+        }));
+    }
+    progress.finish();
+    Ok(truths)
 }
 
 /// Recall over all queries, each with its truth: hits over what there was to find.

@@ -4,6 +4,8 @@
 //! read before the graph is searched, so a row that moves from the tail into the graph meanwhile is found by both, never
 //! by neither; hits are made unique by row.
 
+mod graph;
+mod recall;
 mod scan;
 mod top;
 
@@ -13,10 +15,11 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::hnsw::SearchScratch;
 use crate::limits;
-use crate::probes;
 use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
 
+pub use graph::GraphJob;
+pub use recall::{RecallEstimate, RecallSample};
 pub use scan::{ScanJob, ScanScratch};
 pub use top::{Hit, Top};
 
@@ -73,6 +76,17 @@ impl SearchRequest {
         }
         Ok(())
     }
+
+    /// One of the queries, as a request of its own.
+    pub fn one(&self, query: usize) -> SearchRequest {
+        SearchRequest { queries: self.query(query).into(), count: 1, ..*self }
+    }
+
+    /// Vector of one query.
+    fn query(&self, query: usize) -> &[u8] {
+        let bytes = self.queries.len() / self.count;
+        &self.queries[query * bytes..][..bytes]
+    }
 }
 
 /// Refuses a query vector that has no distance to anything.
@@ -108,6 +122,16 @@ impl Search {
         Ok(Search { collection, request, view, scan_from, graph, tops })
     }
 
+    /// What is searched.
+    pub fn collection(&self) -> &Arc<Collection> {
+        &self.collection
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &SearchRequest {
+        &self.request
+    }
+
     /// Number of queries.
     pub fn queries(&self) -> usize {
         self.request.count
@@ -133,34 +157,38 @@ impl Search {
     /// Searches the graph for one query and ranks the best candidates by their full vectors.
     pub fn search_graph(&mut self, query: usize, scratch: &mut Scratch) {
         debug_assert!(self.graph && query < self.request.count);
-        let index = &self.collection.vectors[self.request.vector];
-        let region = &self.collection.region;
-        let bytes = self.request.queries.len() / self.request.count;
-        let vector = &self.request.queries[query * bytes..][..bytes];
-        index.space.encode_query(vector, &mut scratch.code);
-        let accept = |row: u32| region.visible(&self.view, row);
-        probes::query_begin(self.collection.spec.id, self.request.ef);
-        index.graph().search(
-            &index.space,
-            &scratch.code,
-            self.request.ef,
-            accept,
-            &mut scratch.graph,
-            &mut scratch.found,
-        );
-        probes::query_traversed(self.collection.spec.id, scratch.found.len());
-        let depth = rerank_depth(self.request.k).min(scratch.found.len());
-        scratch.rows.clear();
-        scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
-        scratch.distances.resize(depth, 0.0);
-        index.space.exact(vector, &scratch.rows, &mut scratch.distances);
-        self.tops[query].push_all(&scratch.rows, &scratch.distances);
-        probes::query_ranked(self.collection.spec.id, depth);
+        let found = graph::nearest(&self.collection, &self.request, &self.view, query, scratch);
+        self.merge_query(query, found);
     }
 
-    /// The exact scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.
+    /// The queries, to be taken one by one here and elsewhere; `owner` and `ticket` say who waits for them.
+    pub fn graph_job(&self, owner: usize, ticket: u64) -> GraphJob {
+        debug_assert!(self.graph);
+        GraphJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), owner, ticket)
+    }
+
+    /// Takes in what was found for one query.
+    pub fn merge_query(&mut self, query: usize, found: Top) {
+        self.tops[query].merge(found);
+    }
+
+    /// The scan that is left to do, to be run here or shared out; `owner` and `ticket` say who waits for it.
     pub fn scan_job(&self, owner: usize, ticket: u64) -> ScanJob {
-        ScanJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), &self.scan_from, owner, ticket)
+        let mut job = self.tail_job(limits::SCAN_SLICE_ROWS);
+        (job.owner, job.ticket) = (owner, ticket);
+        job
+    }
+
+    /// The scan that is left to do, in slices of so many rows.
+    fn tail_job(&self, slice_rows: u32) -> ScanJob {
+        ScanJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), &self.scan_from, slice_rows)
+    }
+
+    /// The scan that answers the same queries exactly, in slices of so many rows.
+    fn exact_job(&self, slice_rows: u32) -> ScanJob {
+        let request = SearchRequest { exact: true, ..self.request.clone() };
+        let from = vec![0; self.scan_from.len()];
+        ScanJob::new(self.collection.clone(), request, self.view.clone(), &from, slice_rows)
     }
 
     /// Takes in what a scan found.

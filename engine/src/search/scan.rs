@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{SearchRequest, Top};
 use crate::collection::Collection;
 use crate::hnsw::Space;
-use crate::limits;
 use crate::region::View;
 
 /// An exact scan: its slices are taken one by one, by one core or by several at the same time.
@@ -30,14 +29,13 @@ pub struct ScanJob {
 }
 
 impl ScanJob {
-    /// A scan of the rows of `view` from ordinal `from[shard]` on.
-    pub fn new(
+    /// A scan of the rows of `view` from ordinal `from[shard]` on, in slices of up to `slice_rows`, for the shard itself.
+    pub(super) fn new(
         collection: Arc<Collection>,
         request: SearchRequest,
         view: View,
         from: &[u64],
-        owner: usize,
-        ticket: u64,
+        slice_rows: u32,
     ) -> ScanJob {
         let space = &collection.vectors[request.vector].space;
         let uses_codes = !request.exact && space.uses_codes() && space.is_ready();
@@ -45,8 +43,8 @@ impl ScanJob {
         for (shard, &start) in from.iter().enumerate() {
             for run in collection.region.runs(shard, start..view.len(shard)) {
                 let first = collection.region.row(shard, run.slot);
-                for at in (0..run.len).step_by(limits::SCAN_SLICE_ROWS as usize) {
-                    let end = run.len.min(at + limits::SCAN_SLICE_ROWS);
+                for at in (0..run.len).step_by(slice_rows as usize) {
+                    let end = run.len.min(at + slice_rows);
                     // Codes of a chunk are made from its front to its end.
                     let has_codes = uses_codes && collection.region.has_code(request.vector, first + end - 1);
                     slices.push((first + at..first + end, has_codes));
@@ -60,7 +58,12 @@ impl ScanJob {
             code
         };
         let codes = if uses_codes { request.queries.chunks_exact(bytes).map(encode).collect() } else { Vec::new() };
-        ScanJob { collection, request, view, slices, codes, next: AtomicUsize::new(0), owner, ticket }
+        ScanJob { collection, request, view, slices, codes, next: AtomicUsize::new(0), owner: 0, ticket: 0 }
+    }
+
+    /// Slices, taken or not.
+    pub fn slices(&self) -> usize {
+        self.slices.len()
     }
 
     /// Empty results to collect into.

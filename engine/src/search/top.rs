@@ -69,6 +69,10 @@ impl Top {
 
     /// Offers all hits of another. A row may be in both: it then has the same distance in both and counts once.
     pub fn merge(&mut self, other: Top) {
+        if self.heap.is_empty() && self.k == other.k {
+            *self = other;
+            return;
+        }
         let mut all: Vec<Hit> = self.heap.drain().chain(other.heap).collect();
         all.sort_unstable();
         all.dedup_by_key(|hit| hit.row);

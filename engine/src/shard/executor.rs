@@ -3,8 +3,8 @@
 //! Tasks stay on the thread that spawned them, and only that thread wakes them; what comes from other threads comes over the
 //! mesh or the ring, through the data plane. So there is nothing to lose between "no task is ready" and going to sleep.
 //!
-//! There are two classes. Tasks that serve run whenever they are ready, each for a slice. Indexing runs when nothing
-//! serves, and otherwise gets one part of [`INDEX_SHARE`] of the thread's time.
+//! There are three classes. Tasks that serve run whenever they are ready, each for a slice. Indexing runs when nothing
+//! serves, and otherwise gets one part of [`INDEX_SHARE`] of the thread's time. What is idle runs when there is neither.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -26,8 +26,11 @@ const SLICE: Duration = Duration::from_micros(500);
 const GRACE: Duration = Duration::from_millis(1);
 /// For this long after it has served, a thread indexes in the smallest steps there are: the next request waits for one at most.
 const CALM: Duration = Duration::from_millis(20);
-/// How long serving tasks run before the data plane has its turn.
+/// How long serving tasks run before the data plane has its turn, at most.
 const SERVE_MAX: Duration = Duration::from_millis(10);
+/// Up to that, they run for so many times as long as the data plane did in its last turn. A turn that has next to nothing to do
+/// comes often, so that requests and messages find the thread soon; one that works on large frames leaves tasks most of the time.
+const SERVE_SHARE: u32 = 10;
 /// Times are halved when they have grown to this, so that the past is forgotten.
 const MEMORY: Duration = Duration::from_millis(100);
 
@@ -38,12 +41,15 @@ pub enum Class {
     Serve,
     /// In the background.
     Index,
+    /// Only when there is nothing else to do.
+    Idle,
 }
 
 /// Tasks and timers of this thread.
 struct Local {
     serve: RefCell<VecDeque<Runnable>>,
     index: RefCell<VecDeque<Runnable>>,
+    idle: RefCell<VecDeque<Runnable>>,
     timers: RefCell<BinaryHeap<Reverse<Timer>>>,
     timers_set: Cell<u64>,
     slice_end: Cell<Option<Instant>>,
@@ -54,6 +60,7 @@ thread_local! {
         Local {
             serve: RefCell::new(VecDeque::new()),
             index: RefCell::new(VecDeque::new()),
+            idle: RefCell::new(VecDeque::new()),
             timers: RefCell::new(BinaryHeap::new()),
             timers_set: Cell::new(0),
             slice_end: Cell::new(None),
@@ -68,6 +75,7 @@ impl Local {
         match class {
             Class::Serve => &self.serve,
             Class::Index => &self.index,
+            Class::Idle => &self.idle,
         }
     }
 }
@@ -113,10 +121,14 @@ pub fn spawn(class: Class, future: impl Future<Output = ()> + 'static) {
     task.detach();
 }
 
+/// Whether this task has had its slice.
+pub fn slice_is_over() -> bool {
+    LOCAL.with(|local| local.slice_end.get().is_none_or(|end| Instant::now() >= end))
+}
+
 /// Lets others run if this task has had its slice.
 pub async fn yield_if_needed() {
-    let is_over = LOCAL.with(|local| local.slice_end.get().is_none_or(|end| Instant::now() >= end));
-    if is_over {
+    if slice_is_over() {
         yield_now().await;
     }
 }
@@ -166,16 +178,17 @@ pub struct Executor {
 
 impl Executor {
     /// Runs what is ready: serving tasks, and indexing if it is its turn, with one part in `index_share` of the
-    /// time. `is_busy` says whether the data plane has just moved anything. False when no task ran.
-    pub fn run(&mut self, is_busy: bool, index_share: u32) -> bool {
+    /// time. `is_busy` says whether the data plane has just moved anything, `turn` how long it took. False when no task ran.
+    pub fn run(&mut self, is_busy: bool, turn: Duration, index_share: u32) -> bool {
         fire_timers();
         let began = Instant::now();
+        let serve_max = (turn * SERVE_SHARE).clamp(SLICE, SERVE_MAX);
         let mut served = false;
         // Every task at least once. They go on while there is something to do for them, but not for ever: the data plane may
         // have large frames to work on, each of which they would have to wait for.
         while run_ready(Class::Serve, usize::MAX, SLICE) {
             served = true;
-            if began.elapsed() >= SERVE_MAX {
+            if began.elapsed() >= serve_max {
                 break;
             }
         }
@@ -205,7 +218,12 @@ impl Executor {
             self.serve_time /= 2;
             self.index_time /= 2;
         }
-        served || indexed
+        served || indexed || self.idle(end)
+    }
+
+    /// Runs one idle task for a step, if nothing else was done for a while.
+    fn idle(&mut self, now: Instant) -> bool {
+        self.busy_until.is_none_or(|until| now >= until) && run_ready(Class::Idle, 1, Duration::ZERO)
     }
 
     /// How long the thread may sleep: `None` for as long as nothing comes from outside, zero when a task is ready.
@@ -214,10 +232,13 @@ impl Executor {
             if !local.serve.borrow().is_empty() {
                 return Some(Duration::ZERO);
             }
+            let now = Instant::now();
+            let idle = (!local.idle.borrow().is_empty())
+                .then(|| self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)));
             let index = (!local.index.borrow().is_empty()).then_some(self.index_wait.min(GRACE));
             let timers = local.timers.borrow();
-            let timer = timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(Instant::now()));
-            timer.into_iter().chain(index).min()
+            let timer = timers.peek().map(|Reverse(timer)| timer.at.saturating_duration_since(now));
+            timer.into_iter().chain(index).chain(idle).min()
         })
     }
 }
@@ -229,7 +250,8 @@ impl Drop for Executor {
             let next = LOCAL.with(|local| {
                 local.timers.borrow_mut().clear();
                 let next = local.serve.borrow_mut().pop_front();
-                next.or_else(|| local.index.borrow_mut().pop_front())
+                let next = next.or_else(|| local.index.borrow_mut().pop_front());
+                next.or_else(|| local.idle.borrow_mut().pop_front())
             });
             match next {
                 Some(runnable) => drop(runnable),
@@ -284,7 +306,7 @@ mod tests {
     fn run_all(executor: &mut Executor) {
         while let Some(wait) = executor.may_sleep() {
             std::thread::sleep(wait);
-            executor.run(false, INDEX_SHARE);
+            executor.run(false, Duration::ZERO, INDEX_SHARE);
         }
     }
 
@@ -337,13 +359,39 @@ mod tests {
             });
         }
         for _ in 0..100 {
-            executor.run(true, INDEX_SHARE);
+            executor.run(true, SERVE_MAX, INDEX_SHARE);
         }
         // A thread that is taken off its core in the middle blurs the shares; the order of magnitude stays.
         let share = indexed.get() as f64 / (served.get() + indexed.get()) as f64;
         // A round is up to 10 ms of serving and then one step of indexing, which takes 0.1 ms here.
         assert!(share > 0.004 && share < 0.25, "{} of {}", indexed.get(), served.get());
         assert_eq!(executor.may_sleep(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_idle_waits_for_everything_else() {
+        let mut executor = Executor::default();
+        let ran = Rc::new(Cell::new(0u64));
+        let count = ran.clone();
+        spawn(Class::Idle, async move {
+            loop {
+                count.set(count.get() + 1);
+                yield_now().await;
+            }
+        });
+        executor.run(true, Duration::ZERO, INDEX_SHARE);
+        assert_eq!(ran.get(), 0, "the data plane was busy a moment ago");
+        let wait = executor.may_sleep().expect("a task is ready");
+        assert!(wait <= GRACE, "{wait:?}");
+        std::thread::sleep(GRACE);
+        assert!(executor.run(false, Duration::ZERO, INDEX_SHARE));
+        assert_eq!(ran.get(), 1, "one step at a time");
+        spawn(Class::Index, async { yield_now().await });
+        assert!(executor.run(false, Duration::ZERO, INDEX_SHARE));
+        assert_eq!(ran.get(), 1, "indexing goes first");
+        spawn(Class::Serve, async {});
+        executor.run(false, Duration::ZERO, INDEX_SHARE);
+        assert_eq!(ran.get(), 1, "and so does whatever somebody waits for");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::collection::Collection;
 use crate::error::Error;
 use crate::hnsw::Edge;
 use crate::ids::IdList;
-use crate::search::{ScanJob, Top};
+use crate::search::{GraphJob, ScanJob, Top};
 use crate::wal::Lsn;
 
 /// A message between two threads.
@@ -26,12 +26,23 @@ pub enum Message {
     Sweep(EdgeBatch),
     /// Work of an exact scan: the receiver scans slices until none is left.
     Scan(Arc<ScanJob>),
-    /// No slice of a scan is left; what the sender found in those that it took.
+    /// No slice of a scan is left; what the sender found in those that it took. Not sent by who took none.
     Scanned {
         /// Number that the receiver knows the scan by.
         ticket: u64,
+        /// Slices that the sender took.
+        slices: usize,
         /// One for each query.
         found: Vec<Top>,
+    },
+    /// A batch of queries: the receiver takes some and searches the graph for them, until none is left.
+    Traverse(Arc<GraphJob>),
+    /// What the sender found for queries that it took.
+    Traversed {
+        /// Number that the receiver knows the batch by.
+        ticket: u64,
+        /// Queries by their place in the batch, each with what was found.
+        found: Vec<(usize, Top)>,
     },
     /// Which rows have these ids?
     Find {

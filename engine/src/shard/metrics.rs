@@ -79,6 +79,8 @@ counters! {
     rows_deleted: "counter",
     /// Queries answered.
     queries: "counter",
+    /// Queries searched for on behalf of other shards, which count them as answered.
+    queries_helped: "counter",
     /// Rows put into a graph.
     rows_indexed: "counter",
     /// Chunks of dead rows taken out of use, to be filled again.

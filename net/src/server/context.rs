@@ -15,6 +15,7 @@ use engine::shard::{Member, Message, Partition, ShardMetrics};
 use engine::uring::Ring;
 
 use super::mailbox::Mailbox;
+use super::sampler::Sampler;
 use super::state::ServerState;
 
 /// One per shard; everything in it stays on the shard's thread but what is in an `Arc`.
@@ -39,6 +40,9 @@ pub struct Context {
     pub indexing: RefCell<Indexing>,
     /// Memory of searches; they never hold it while they wait.
     pub scratch: RefCell<Scratch>,
+    /// Keeps some queries, to learn their recall.
+    pub sampler: RefCell<Sampler>,
+    helping: Cell<usize>,
     index_woken: Cell<bool>,
     index_waker: RefCell<Option<Waker>>,
     stopping: Cell<bool>,
@@ -52,6 +56,7 @@ impl Context {
         ring: Rc<RefCell<Ring>>,
         partition: Rc<RefCell<Partition>>,
         server: Arc<ServerState>,
+        recall_sampling: bool,
     ) -> Context {
         let metrics = server.shard_metrics(index);
         let indexing = Indexing::new(index, shards, partition.clone(), metrics.clone());
@@ -66,6 +71,8 @@ impl Context {
             collections: RefCell::default(),
             indexing: RefCell::new(indexing),
             scratch: RefCell::default(),
+            sampler: RefCell::new(Sampler::new(index, recall_sampling)),
+            helping: Cell::new(0),
             index_woken: Cell::new(true),
             index_waker: RefCell::default(),
             stopping: Cell::new(false),
@@ -98,7 +105,7 @@ impl Context {
     pub fn find(&self, shard: usize, ticket: u64, collection: u32, ids: IdList) {
         if shard == self.index {
             let rows = self.partition.borrow().find(collection, ids.view());
-            self.mailbox.answer(ticket, Message::Found { ticket, rows });
+            self.mailbox.answer(ticket, 1, Message::Found { ticket, rows });
         } else {
             self.mailbox.send(shard, Message::Find { ticket, collection, ids });
         }
@@ -114,6 +121,21 @@ impl Context {
     pub fn collection_named(&self, name: &str) -> engine::Result<Arc<Collection>> {
         let found = self.collections.borrow().values().find(|collection| collection.spec.name == name).cloned();
         found.ok_or_else(|| engine::Error::UnknownCollection { name: name.to_owned() })
+    }
+
+    /// This shard has begun something that another waits for.
+    pub fn begin_help(&self) {
+        self.helping.set(self.helping.get() + 1);
+    }
+
+    /// It has left its answer in the mailbox.
+    pub fn end_help(&self) {
+        self.helping.set(self.helping.get() - 1);
+    }
+
+    /// True while another shard waits for something that was begun here.
+    pub fn is_helping(&self) -> bool {
+        self.helping.get() > 0
     }
 
     /// Says whether the shard is flooded: then rows that are likely to be replaced soon are not indexed yet.

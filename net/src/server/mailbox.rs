@@ -63,7 +63,7 @@ impl Mailbox {
         self.replies.borrow().is_empty() && self.messages.borrow().is_empty()
     }
 
-    /// A number that `answers` messages will come back under.
+    /// A number that `answers` answers will come back under.
     pub fn expect(&self, answers: usize) -> u64 {
         assert!(answers > 0, "nothing to wait for");
         let ticket = self.last_ticket.get() + 1;
@@ -73,11 +73,18 @@ impl Mailbox {
         ticket
     }
 
-    /// Hands an answer to the task that waits for it.
-    pub fn answer(&self, ticket: u64, message: Message) {
+    /// So many of the answers that were expected will not come. For the task that waits for them.
+    pub fn forgo(&self, ticket: u64, answers: usize) {
+        let mut all = self.awaited.borrow_mut();
+        let awaited = all.get_mut(&ticket).expect("it was expected");
+        awaited.missing = awaited.missing.checked_sub(answers).expect("no more than were expected");
+    }
+
+    /// Hands a message to the task that waits for it; it stands for so many of the answers that are expected.
+    pub fn answer(&self, ticket: u64, answers: usize, message: Message) {
         let mut all = self.awaited.borrow_mut();
         let Some(awaited) = all.get_mut(&ticket) else { return };
-        awaited.missing -= 1;
+        awaited.missing = awaited.missing.checked_sub(answers).expect("no more than were expected");
         awaited.answers.push(message);
         if awaited.missing == 0
             && let Some(waker) = awaited.waker.take()

@@ -10,6 +10,7 @@ use engine::shard::message::EdgeBatch;
 use engine::uring::Op;
 
 use super::reactor::{Reactor, TOKEN_ACCEPT, TOKEN_CANCEL};
+use super::searches;
 use super::session::Session;
 use super::tasks;
 use crate::codec::{Header, Opcode};
@@ -43,9 +44,12 @@ impl Reactor {
                 }
                 self.context.index_wake();
             }
-            Message::Scan(job) => tasks::spawn_scan(&self.context, job),
-            Message::Scanned { ticket, .. } | Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
-                self.context.mailbox.answer(ticket, message);
+            Message::Scan(job) => searches::spawn_scan(&self.context, job),
+            Message::Traverse(job) => searches::spawn_traverse(&self.context, job),
+            Message::Scanned { ticket, slices, .. } => self.context.mailbox.answer(ticket, slices, message),
+            Message::Traversed { ticket, ref found } => self.context.mailbox.answer(ticket, found.len(), message),
+            Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
+                self.context.mailbox.answer(ticket, 1, message);
             }
             Message::Find { ticket, collection, ids } => {
                 let rows = self.shard.partition.borrow().find(collection, ids.view());
@@ -63,6 +67,7 @@ impl Reactor {
                 self.shard.partition.borrow_mut().remove(collection);
                 self.context.indexing.borrow_mut().remove(collection);
                 self.context.collections.borrow_mut().remove(&collection);
+                self.context.sampler.borrow_mut().remove(collection);
                 self.outbound[from].push_back(Message::Changed);
             }
             Message::SnapshotBegin => {
@@ -144,13 +149,20 @@ impl Reactor {
         }
     }
 
+    /// Takes what tasks left in the mailbox.
     pub(super) fn empty_mailbox(&mut self) -> bool {
         let replies = self.context.mailbox.take_replies();
-        let messages = self.context.mailbox.take_messages();
-        let moved = !replies.is_empty() || !messages.is_empty();
+        let moved = !replies.is_empty();
         for reply in replies {
             self.reply(reply);
         }
+        self.empty_out_tray() || moved
+    }
+
+    /// Takes the messages out of the mailbox.
+    pub(super) fn empty_out_tray(&mut self) -> bool {
+        let messages = self.context.mailbox.take_messages();
+        let moved = !messages.is_empty();
         for (to, message) in messages {
             let message = match message {
                 // The task cannot know it: it is fixed here, between two publications.

@@ -2,7 +2,7 @@
 //!
 //! | thread | what it does |
 //! |---|---|
-//! | `shard-N`, pinned | the data plane ([`reactor`]), searches ([`tasks`]), indexing |
+//! | `shard-N`, pinned | the data plane ([`reactor`]), searches ([`searches`]) and reads ([`tasks`]), indexing, in idle time samples of the recall ([`sampler`]) |
 //! | `control` | collections, snapshots, watchdog ([`engine::control`]) |
 //! | `admin` | HTTP ([`crate::admin`]) |
 //!
@@ -20,6 +20,8 @@ mod messages;
 mod reactor;
 mod replaying;
 mod requests;
+mod sampler;
+mod searches;
 mod session;
 mod state;
 mod tasks;
@@ -75,6 +77,8 @@ pub struct ServerOptions {
     pub memory_budget: Option<u64>,
     /// Rows that may wait for the indexer; above, writers wait for it. `None`: they never do.
     pub index_lag_max: Option<u64>,
+    /// Look into the recall of some queries in idle time.
+    pub recall_sampling: bool,
     /// Bytes of log that set off a snapshot; 0: never.
     pub snapshot_wal_bytes: u64,
     /// Bind each shard to a core.
@@ -95,6 +99,7 @@ impl Default for ServerOptions {
             heartbeat: Some(Duration::from_secs(1)),
             memory_budget: None,
             index_lag_max: None,
+            recall_sampling: true,
             snapshot_wal_bytes: 4 << 30,
             pin: true,
         }

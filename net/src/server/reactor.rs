@@ -147,6 +147,7 @@ impl Reactor {
         self.retry_forwards();
         self.release_held();
         moved |= self.work_on_sessions();
+        self.empty_out_tray();
         moved |= self.send_messages();
         self.submit()?;
         Ok(moved)
@@ -171,6 +172,7 @@ impl Reactor {
         self.stopping
             && self.shard.is_idle()
             && self.context.mailbox.is_empty()
+            && !self.context.is_helping()
             && self.forwards.is_empty()
             && self.outbound.iter().all(VecDeque::is_empty)
             && self

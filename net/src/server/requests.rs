@@ -10,6 +10,7 @@ use engine::shard::message::ControlRequest;
 
 use super::mailbox::Reply;
 use super::reactor::Reactor;
+use super::searches;
 use super::session::{Frame, SessionId};
 use super::tasks;
 use super::writes::Refusal;
@@ -120,7 +121,7 @@ impl Reactor {
                 }
                 tasks::spawn_control(&context, session, reply, ControlRequest::Snapshot);
             }
-            Request::Search(search) => tasks::spawn_search(&context, session, reply, search)?,
+            Request::Search(search) => searches::spawn_search(&context, session, reply, search)?,
             Request::Get(get) => tasks::spawn_get(&context, session, reply, get)?,
             Request::Scan(scan) => tasks::spawn_scan_rows(&context, session, reply, scan)?,
             Request::WaitIndexed(wait) => {

@@ -153,6 +153,8 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "code_scale": scale.get(),
                 "encoded_values": scale.encoded_values(),
                 "saturated_values": scale.saturated_values(),
+                "recall": index.recall.get().map(|recall| (recall * 1e4).round() / 1e4),
+                "recall_samples": index.recall.samples(),
             })
         })
         .collect();
@@ -204,6 +206,7 @@ impl AdminSource for ServerState {
                 let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));
             }
         }
+        write_recall(&mut text, &collections);
         let (done, total) = self.progress.bytes();
         for (name, help, value) in [
             ("resident_bytes", "Memory resident.", resident_bytes()),
@@ -225,6 +228,34 @@ impl AdminSource for ServerState {
         }
         text
     }
+}
+
+/// Writes the recall of every vector column whose queries were sampled.
+fn write_recall(text: &mut String, collections: &[Arc<Collection>]) {
+    let each = collections.iter().flat_map(|collection| {
+        let columns = collection.spec.schema.vectors().iter().zip(&collection.vectors);
+        columns.map(|(column, index)| (&collection.spec.name, label(&column.name), &index.recall))
+    });
+    let sampled: Vec<_> =
+        each.filter_map(|(name, column, estimate)| Some((name, column, estimate.get()?, estimate.samples()))).collect();
+    let name = "broadhead_collection_recall";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Share of the exact results that queries got of late, as sampled in idle time.\n# TYPE {name} gauge"
+    );
+    for (collection, column, recall, _) in &sampled {
+        let _ = writeln!(text, "{name}{{collection=\"{collection}\",column=\"{column}\"}} {recall}");
+    }
+    let name = "broadhead_collection_recall_samples_total";
+    let _ = writeln!(text, "# HELP {name} Queries that were sampled for it.\n# TYPE {name} counter");
+    for (collection, column, _, samples) in &sampled {
+        let _ = writeln!(text, "{name}{{collection=\"{collection}\",column=\"{column}\"}} {samples}");
+    }
+}
+
+/// A name as the value of a label.
+fn label(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Resident memory of this process, in bytes; 0 where /proc does not tell.

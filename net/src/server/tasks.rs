@@ -1,4 +1,4 @@
-//! Work that takes longer than a turn: searches, reads of rows, waiting. Each runs as a task of the shard's thread, lets
+//! Work that takes longer than a turn: reads of rows, waiting, and (in `searches`) searches. Each runs as a task of the shard's thread, lets
 //! others run between its steps, and leaves its reply in the mailbox.
 
 use std::rc::Rc;
@@ -10,10 +10,8 @@ use engine::collection::Collection;
 use engine::ids::IdList;
 use engine::limits;
 use engine::placement;
-use engine::probes;
 use engine::region::{Region, View};
 use engine::schema::{IdKind, IdRef};
-use engine::search::{Hit, ScanJob, ScanScratch, Search, SearchRequest};
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
 use engine::shard::message::{ControlReply, ControlRequest};
@@ -23,21 +21,23 @@ use super::mailbox::Reply;
 use super::session::SessionId;
 use super::writes::Refusal;
 use crate::codec::{
-    self, CollectionInfo, Columns, Cursor, FoundPrefix, Get, GotPrefix, Header, IndexStatus, List, Scan, ScannedPrefix,
-    SnapshotDone,
+    self, CollectionInfo, Columns, Cursor, Get, GotPrefix, Header, IndexStatus, List, Scan, ScannedPrefix, SnapshotDone,
 };
 
-/// Candidates of a search that does not say how many.
-const EF_DEFAULT: usize = 64;
 /// Bytes of a text, as long as nothing is known of it.
 const TEXT_BYTES_GUESS: usize = 64;
 /// How often a wait for the index looks.
 const WAIT_STEP: Duration = Duration::from_millis(5);
 
-type Outcome = Result<Vec<u8>, Refusal>;
+pub(super) type Outcome = Result<Vec<u8>, Refusal>;
 
 /// Runs `work` as a task and replies with what it gives.
-fn spawn(context: &Rc<Context>, session: SessionId, header: Header, work: impl Future<Output = Outcome> + 'static) {
+pub(super) fn spawn(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    work: impl Future<Output = Outcome> + 'static,
+) {
     let context = context.clone();
     executor::spawn(Class::Serve, async move {
         let (frame, is_error) = match work.await {
@@ -51,141 +51,6 @@ fn spawn(context: &Rc<Context>, session: SessionId, header: Header, work: impl F
         };
         context.mailbox.reply(Reply { session, request: header, frame, is_error });
     });
-}
-
-// ---- search ----
-
-/// Checks a search and starts it.
-pub fn spawn_search(
-    context: &Rc<Context>,
-    session: SessionId,
-    header: Header,
-    search: codec::Search<'_>,
-) -> Result<(), Refusal> {
-    let collection = context.collection(header.collection)?;
-    let schema = &collection.spec.schema;
-    let place = usize::from(search.column);
-    let invalid = |problem| engine::Error::InvalidSearch { problem };
-    let vector = schema.vectors().iter().position(|vector| vector.column == place);
-    let vector = vector.ok_or_else(|| invalid("the column searched is not a vector column"))?;
-    let column = &schema.vectors()[vector];
-    if search.kind != column.kind {
-        return Err(invalid("the element type of the query vectors is not the column's").into());
-    }
-    if search.dimension as usize != column.dimension {
-        return Err(invalid("the dimension of the query vectors is not the column's").into());
-    }
-    let k = search.k as usize;
-    let ef = if search.ef == 0 { EF_DEFAULT.max(k) } else { search.ef as usize };
-    let request = SearchRequest {
-        vector,
-        queries: search.vectors.into(),
-        count: search.queries as usize,
-        k,
-        ef,
-        exact: search.exact,
-    };
-    let columns = chosen(&collection, search.columns)?;
-    let found = Search::begin(collection.clone(), request)?;
-    let task = context.clone();
-    spawn(
-        context,
-        session,
-        header,
-        async move { run_search(&task, session, header, collection, found, columns, k).await },
-    );
-    Ok(())
-}
-
-async fn run_search(
-    context: &Rc<Context>,
-    session: SessionId,
-    header: Header,
-    collection: Arc<Collection>,
-    mut search: Search,
-    columns: Vec<usize>,
-    k: usize,
-) -> Outcome {
-    let (shard, connection, request) = (context.index, session.slot, header.request_id);
-    probes::search_begin(shard, connection, request, search.queries(), search.ef());
-    if search.uses_graph() {
-        for query in 0..search.queries() {
-            search.search_graph(query, &mut context.scratch.borrow_mut());
-            executor::yield_if_needed().await;
-        }
-        probes::search_graph_done(shard, connection, request, search.queries());
-    }
-    let scan_rows = search.scan_rows();
-    if scan_rows > 0 {
-        let helpers = if scan_rows > limits::SCAN_LOCAL_ROWS { context.shards - 1 } else { 0 };
-        let ticket = if helpers > 0 { context.mailbox.expect(helpers) } else { 0 };
-        let job = Arc::new(search.scan_job(context.index, ticket));
-        if helpers > 0 {
-            for shard in (0..context.shards).filter(|&shard| shard != context.index) {
-                context.mailbox.send(shard, Message::Scan(job.clone()));
-            }
-        }
-        search.merge(run_slices(&job).await);
-        if helpers > 0 {
-            for answer in context.mailbox.answers(ticket).await {
-                let Message::Scanned { found, .. } = answer else { unreachable!("answers a scan") };
-                search.merge(found);
-            }
-        }
-        probes::search_scan_done(shard, connection, request, scan_rows);
-    }
-    context.metrics.queries.add(search.queries() as u64);
-    let index_lag = collection.index_backlog();
-    let hits = search.take_hits();
-    probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
-    encode_found(&header, &collection, &hits, &columns, k, index_lag)
-}
-
-async fn run_slices(job: &ScanJob) -> Vec<engine::search::Top> {
-    let (mut tops, mut scratch) = (job.tops(), ScanScratch::default());
-    while job.run_slice(&mut tops, &mut scratch) {
-        executor::yield_if_needed().await;
-    }
-    job.rerank(&mut tops, &mut scratch);
-    tops
-}
-
-/// Helps another shard with an exact scan.
-pub fn spawn_scan(context: &Rc<Context>, job: Arc<ScanJob>) {
-    let context = context.clone();
-    executor::spawn(Class::Serve, async move {
-        let found = run_slices(&job).await;
-        context.mailbox.send(job.owner, Message::Scanned { ticket: job.ticket, found });
-    });
-}
-
-fn encode_found(
-    header: &Header,
-    collection: &Arc<Collection>,
-    hits: &[Vec<Hit>],
-    columns: &[usize],
-    k: usize,
-    index_lag: u64,
-) -> Outcome {
-    let region = &collection.region;
-    let rows: Vec<u32> = hits.iter().flatten().map(|hit| hit.row).collect();
-    let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
-    check_reply(message.len())?;
-    let counts: Vec<u32> = hits.iter().map(|hits| hits.len() as u32).collect();
-    let distances: Vec<f32> = hits.iter().flatten().map(|hit| hit.distance).collect();
-    let prefix = FoundPrefix {
-        k: k as u32,
-        index_lag,
-        counts: &counts,
-        id_kind: collection.spec.schema.id_kind(),
-        message_len: message.len() as u64,
-    };
-    let mut frame = Vec::new();
-    codec::encode_frame(header.reply(), &mut frame, |out| {
-        prefix.encode(distances.iter().copied(), rows.iter().map(|&row| region.id(row)), out);
-        out.extend_from_slice(&message);
-    });
-    Ok(frame)
 }
 
 // ---- rows ----
@@ -315,7 +180,7 @@ fn rows_from(region: &Region, view: &View, shard: usize, from: u64, wanted: usiz
 }
 
 /// The columns that a request names, by their place; each must be there.
-fn chosen(collection: &Collection, columns: Columns<'_>) -> Result<Vec<usize>, Refusal> {
+pub(super) fn chosen(collection: &Collection, columns: Columns<'_>) -> Result<Vec<usize>, Refusal> {
     let total = collection.spec.schema.columns().len();
     columns
         .indices(total)
@@ -326,7 +191,7 @@ fn chosen(collection: &Collection, columns: Columns<'_>) -> Result<Vec<usize>, R
         .collect()
 }
 
-fn check_reply(bytes: usize) -> Result<(), Refusal> {
+pub(super) fn check_reply(bytes: usize) -> Result<(), Refusal> {
     let (value, limit) = (bytes as u64, limits::REPLY_ROWS_BYTES_MAX as u64);
     if value > limit {
         return Err(engine::Error::LimitExceeded { what: "size of the rows asked for in bytes", value, limit }.into());

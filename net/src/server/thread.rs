@@ -23,6 +23,7 @@ use super::backpressure::INDEX_LOOK;
 use super::context::Context;
 use super::reactor::Reactor;
 use super::replaying::Replaying;
+use super::sampler;
 use super::state::ServerState;
 use super::writes::operation_of;
 
@@ -144,7 +145,14 @@ fn build(
     let tail = LogTail::begin(opened, storage, operation_of, state.progress.clone())?;
     let replaying = Replaying { tail, buffers: LogBuffers::take(&arena)? };
     let shard = Shard::new(partition.clone());
-    let context = Rc::new(Context::new(options.index, options.shards, ring, partition, state.clone()));
+    let context = Rc::new(Context::new(
+        options.index,
+        options.shards,
+        ring,
+        partition,
+        state.clone(),
+        options.server.recall_sampling,
+    ));
     let listener = listener.map(Into::into);
     let reactor = Reactor::new(context.clone(), shard, replaying, arena, port, listener, &options.server)?;
     Ok((reactor, context))
@@ -171,14 +179,17 @@ fn register(ring: &mut Ring, arena: &Arena) -> Result<()> {
 fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     let mut executor = Executor::default();
     executor::spawn(Class::Index, run_indexing(context.clone()));
+    executor::spawn(Class::Idle, sampler::run(context.clone()));
     let mut stopping_since = None;
     let mut flood = Flood::new();
     loop {
         probes::turn_begin(context.index);
+        let began = Instant::now();
         let moved = reactor.turn()?;
+        let turn = began.elapsed();
         probes::turn_tasks(context.index, moved);
         let index_share = if reactor.is_replaying() { INDEX_SHARE_REPLAYING } else { INDEX_SHARE };
-        let ran = executor.run(moved, index_share);
+        let ran = executor.run(moved, turn, index_share);
         probes::turn_end(context.index, ran);
         let mut sleep_max = executor.may_sleep().unwrap_or(SLEEP_MAX);
         if reactor.is_stopping() {
@@ -190,6 +201,10 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
         }
         if reactor.waits_for_index() {
             sleep_max = sleep_max.min(INDEX_LOOK);
+        }
+        if context.sampler.borrow().is_busy() {
+            // Here and not in its task, which may not have had its turn.
+            context.sampler.borrow_mut().give_up_late();
         }
         if flood.look(context.metrics.rows_written.get()) {
             context.hold_index_back(flood.is_on && !reactor.limits_index_lag());

@@ -121,7 +121,7 @@ fn heading(text: &str) {
 /// Recall against the exact truth, and speed.
 fn measure(remote: &Remote, collection: &Collection, queries: &Path) -> Result<()> {
     let target = search::target(collection, COLLECTION, Some(VECTOR))?;
-    let evaluation = eval::Evaluation::prepare(collection, target, queries, K)?;
+    let evaluation = eval::Evaluation::prepare(collection, target, queries, K, remote.quiet())?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     for ef in EF {
         let point = evaluation.run(remote, COLLECTION, ef, threads, MEASURE)?;

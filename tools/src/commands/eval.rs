@@ -15,13 +15,8 @@ use crate::commands::search::{self, Options, Target};
 use crate::error::{Error, FileProblem, RequestProblem, Result};
 use crate::load::{self, Latencies};
 use crate::output::{self, Table, rate};
-use crate::recall::{Truth, recall};
+use crate::recall::{self, Truth};
 use crate::sources;
-
-/// Neighbours beyond k that the exact search is asked for, to know the ties.
-const TIES: usize = 16;
-/// Queries of one exact search.
-const EXACT_QUERIES: usize = 64;
 
 /// Arguments of `eval`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +73,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let client = arguments.remote.connect()?;
     let collection = client.collection(&arguments.collection)?;
     let target = search::target(&collection, &arguments.collection, arguments.column.as_deref())?;
-    let evaluation = Evaluation::prepare(&collection, target, &arguments.queries, arguments.k as usize)?;
+    let evaluation =
+        Evaluation::prepare(&collection, target, &arguments.queries, arguments.k as usize, arguments.remote.quiet())?;
     let mut table = Table::new(["ef", "recall", "qps", "p50 µs", "p95 µs", "p99 µs"]);
     for &ef in &arguments.ef {
         let time = Duration::try_from_secs_f64(arguments.seconds).unwrap_or(Duration::from_secs(1));
@@ -99,14 +95,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 impl Evaluation {
     /// Reads the queries, and their truth or finds it by exact search.
-    pub fn prepare(collection: &Collection, target: Target, path: &Path, k: usize) -> Result<Evaluation> {
+    pub fn prepare(collection: &Collection, target: Target, path: &Path, k: usize, quiet: bool) -> Result<Evaluation> {
         let file = QueryFile::read(path, collection.id_kind())?;
         let queries = search::encode(&file.vectors, &target)?;
         let query_bytes = queries.len() / file.vectors.len();
         let known = file.truths.filter(|truths| truths.iter().all(|truth| truth.ids.len() >= k));
         let truths = match known {
             Some(truths) => truths,
-            None => exact_truths(collection, &target, &queries, query_bytes, k)?,
+            None => recall::exact_truths(collection, &target, &queries, query_bytes, k, quiet)?,
         };
         Ok(Evaluation { target, queries, query_bytes, truths, k })
     }
@@ -127,8 +123,8 @@ impl Evaluation {
             rate: None,
         };
         let searched = load::search(remote, &load)?;
-        let found: Vec<Vec<Id>> = searched.answers.iter().map(|reply| ids_of(reply.as_ref())).collect();
-        let recall = recall(found.iter().map(Vec::as_slice).zip(&self.truths), self.k);
+        let found: Vec<Vec<Id>> = (0..self.queries()).map(|query| searched.found(query)).collect();
+        let recall = recall::recall(found.iter().map(Vec::as_slice).zip(&self.truths), self.k);
         let qps = searched.queries as f64 / searched.seconds.max(1e-9);
         Ok(Point { ef, recall, qps, latencies: searched.latencies })
     }
@@ -151,31 +147,6 @@ impl Point {
         self.latencies.describe(&mut object);
         Value::Object(object)
     }
-}
-
-fn ids_of(reply: Option<&net::client::SearchReply>) -> Vec<Id> {
-    let hits = reply.and_then(|reply| reply.hits.first());
-    hits.map(|hits| hits.iter().map(|hit| hit.id.clone()).collect()).unwrap_or_default()
-}
-
-fn exact_truths(
-    collection: &Collection,
-    target: &Target,
-    queries: &[u8],
-    query_bytes: usize,
-    k: usize,
-) -> Result<Vec<Truth>> {
-    let k = (k + TIES).min(engine::limits::K_MAX);
-    let options = Options { k, exact: true, ..Options::default() };
-    let mut truths = Vec::new();
-    for some in queries.chunks(query_bytes * EXACT_QUERIES) {
-        let reply = search::search(collection, target, some, &options)?;
-        truths.extend(reply.hits.into_iter().map(|hits| Truth {
-            scores: hits.iter().map(|hit| hit.distance).collect(),
-            ids: hits.into_iter().map(|hit| hit.id).collect(),
-        }));
-    }
-    Ok(truths)
 }
 
 /// A file of queries.
@@ -250,6 +221,7 @@ fn row_values(lists: &ArrayRef, row: usize) -> Option<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recall::recall;
 
     fn data(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(name)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use net::server::{self, ServerOptions};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::config::{ADMIN_DEFAULT, ADMIN_OFF, Config, LISTEN_DEFAULT, Settings};
+use crate::config::{ADMIN_DEFAULT, ADMIN_OFF, Config, LISTEN_DEFAULT, Settings, Switch};
 use crate::error::{Error, Result};
 use crate::output;
 
@@ -32,7 +32,10 @@ pub struct Arguments {
     /// Rows of a collection that may wait for the indexer; writers are slowed down above [default: any number]
     #[arg(long, env = "BROADHEAD_INDEX_LAG_MAX", value_name = "ROWS")]
     index_lag_max: Option<u64>,
-    /// Configuration file in TOML: data, listen, admin, shards, memory_budget, index_lag_max.
+    /// Look into the recall of some of the queries when a shard has nothing else to do; `stats` and /metrics show it [default: on]
+    #[arg(long, env = "BROADHEAD_RECALL_SAMPLING", value_name = "on|off", hide_possible_values = true)]
+    recall_sampling: Option<Switch>,
+    /// Configuration file in TOML: data, listen, admin, shards, memory_budget, index_lag_max, recall_sampling.
     #[arg(long, env = "BROADHEAD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the port for clients to this file once it is open.
@@ -47,8 +50,8 @@ impl Arguments {
             Some(path) => Settings::from_file(path)?,
             None => Settings::default(),
         };
-        let Arguments { data, listen, admin, shards, memory_budget, index_lag_max, .. } = self;
-        let flags = Settings { data, listen, admin, shards, memory_budget, index_lag_max };
+        let Arguments { data, listen, admin, shards, memory_budget, index_lag_max, recall_sampling, .. } = self;
+        let flags = Settings { data, listen, admin, shards, memory_budget, index_lag_max, recall_sampling };
         flags.or(file).resolve()
     }
 }
@@ -71,6 +74,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         shards: config.shards.unwrap_or(0),
         memory_budget: config.memory_budget,
         index_lag_max: config.index_lag_max,
+        recall_sampling: config.recall_sampling,
         ..ServerOptions::default()
     };
     let mut announced = Ok(());

@@ -35,5 +35,5 @@ pub use latency::Latencies;
 pub use monitor::Moment;
 pub use plot::{Chart, Line, draw};
 pub use schedule::{Schedule, until};
-pub use search::{Search, search};
+pub use search::{Search, Searched, search};
 pub use soak::Soak;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use net::client::{Client, Collection, Pending, SearchReply};
+use net::client::{Client, Collection, Id, Pending, SearchReply};
 
 use super::{Latencies, Schedule};
 use crate::cli::Remote;
@@ -48,6 +48,14 @@ pub struct Searched {
     pub latencies: Latencies,
     /// First answer to each query that was asked, by its number.
     pub answers: Vec<Option<SearchReply>>,
+}
+
+impl Searched {
+    /// Ids that were found for a query when it was first asked.
+    pub fn found(&self, query: usize) -> Vec<Id> {
+        let hits = self.answers[query].as_ref().and_then(|reply| reply.hits.first());
+        hits.map(|hits| hits.iter().map(|hit| hit.id.clone()).collect()).unwrap_or_default()
+    }
 }
 
 /// Searches until the time is over, and until each query was asked once.

@@ -1,7 +1,7 @@
 //! `broadhead bench search`: searches, as many as there is room for or at a rate.
 
 use arrow::array::{Array, ArrayRef};
-use net::client::{Client, Collection};
+use net::client::{Client, Collection, Id};
 use serde_json::{Map, Value, json};
 
 use super::{Common, INDEX_TIMEOUT, Temporary, seconds};
@@ -10,6 +10,7 @@ use crate::commands::wait_indexed;
 use crate::error::{RequestProblem, Result};
 use crate::load::{self, Ingest, Pool};
 use crate::output::{self, grouped, rate};
+use crate::recall::{self, Truth};
 
 /// Rows that are searched where nothing is said.
 const ROWS: u64 = 20_000;
@@ -17,6 +18,8 @@ const ROWS: u64 = 20_000;
 const BATCH_ROWS: usize = 5_000;
 /// Different queries that are asked.
 const QUERIES: usize = 1_000;
+/// Queries whose answers are compared with the exact ones.
+const RECALL_QUERIES: usize = 200;
 
 /// Arguments of `bench search`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +56,7 @@ pub struct Arguments {
     common: Common,
 }
 
-/// Searches and shows.
+/// Searches, compares a sample of the answers with the exact ones, and shows.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let common = &arguments.common;
     let time = seconds(arguments.seconds)?;
@@ -67,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             (name.clone(), target, queries)
         }
         None => {
-            let (made, target, queries) = make_collection(arguments, client)?;
+            let (made, target, queries) = make_collection(arguments, common.remote.connect()?)?;
             (temporary.insert(made).name.clone(), target, queries)
         }
     };
@@ -89,7 +92,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         in_flight: arguments.in_flight.into(),
         rate: super::rate(arguments.rate)?,
     };
+    let collection = client.collection(&name)?;
+    let sample = Sample::take(&collection, &load, common.remote.quiet())?;
     let searched = load::search(&common.remote, &load)?;
+    let recall = sample.recall(&searched, options.k);
     let qps = searched.queries as f64 / searched.seconds.max(1e-9);
     if common.remote.json {
         let mut object = Map::new();
@@ -100,18 +106,46 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         put("k", json!(arguments.k));
         put("ef", json!(arguments.ef));
         put("exact", json!(arguments.exact));
+        put("recall", json!(recall));
+        put("recall_queries", json!(sample.places.len()));
         put("connections", json!(arguments.connections));
         searched.latencies.describe(&mut object);
         output::line(Value::Object(object));
     } else {
         let (queries, seconds) = (grouped(searched.queries), searched.seconds);
         output::line(format_args!(
-            "{queries} queries in {seconds:.2} s: {} queries/s, {}",
+            "{queries} queries in {seconds:.2} s: {} queries/s, {}, recall@{} {recall:.4} ({} queries)",
             rate(qps),
-            searched.latencies
+            searched.latencies,
+            arguments.k,
+            sample.places.len(),
         ));
     }
     Ok(())
+}
+
+/// Some of the queries of a load, with their exact answers. Where the collection is written to beside the search, the two differ by
+/// that, too.
+struct Sample {
+    /// Numbers of the queries.
+    places: Vec<usize>,
+    truths: Vec<Truth>,
+}
+
+impl Sample {
+    fn take(collection: &Collection, load: &load::Search<'_>, quiet: bool) -> Result<Sample> {
+        let count = load.queries.len() / load.query_bytes;
+        let places: Vec<usize> = (0..count).step_by(count.div_ceil(RECALL_QUERIES)).collect();
+        let query = |&place: &usize| &load.queries[place * load.query_bytes..][..load.query_bytes];
+        let queries: Vec<u8> = places.iter().flat_map(query).copied().collect();
+        let truths = recall::exact_truths(collection, load.target, &queries, load.query_bytes, load.options.k, quiet)?;
+        Ok(Sample { places, truths })
+    }
+
+    fn recall(&self, searched: &load::Searched, k: usize) -> f64 {
+        let found: Vec<Vec<Id>> = self.places.iter().map(|&place| searched.found(place)).collect();
+        recall::recall(found.iter().map(Vec::as_slice).zip(&self.truths), k)
+    }
 }
 
 /// A new collection of made-up rows, indexed, and queries that are like its rows.

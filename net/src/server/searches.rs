@@ -1,0 +1,237 @@
+//! Searches, and helping other shards with theirs.
+//!
+//! A single query stays on the shard that got it. The queries of a batch, and the slices of a long scan, are taken from a counter
+//! that the shards have in common: each takes as much as it has time for, and the one that got the search waits only for what
+//! others have taken.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use engine::batch;
+use engine::collection::Collection;
+use engine::limits;
+use engine::probes;
+use engine::search::{GraphJob, Hit, ScanJob, ScanScratch, Search, SearchRequest, Top};
+use engine::shard::Message;
+use engine::shard::executor::{self, Class};
+
+use super::context::Context;
+use super::session::SessionId;
+use super::tasks::{self, Outcome};
+use super::writes::Refusal;
+use crate::codec::{self, FoundPrefix, Header};
+
+/// Candidates of a search that does not say how many.
+const EF_DEFAULT: usize = 64;
+
+/// Checks a search and starts it.
+pub fn spawn_search(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    asked: codec::Search<'_>,
+) -> Result<(), Refusal> {
+    let collection = context.collection(header.collection)?;
+    let schema = &collection.spec.schema;
+    let place = usize::from(asked.column);
+    let invalid = |problem| engine::Error::InvalidSearch { problem };
+    let vector = schema.vectors().iter().position(|vector| vector.column == place);
+    let vector = vector.ok_or_else(|| invalid("the column searched is not a vector column"))?;
+    let column = &schema.vectors()[vector];
+    if asked.kind != column.kind {
+        return Err(invalid("the element type of the query vectors is not the column's").into());
+    }
+    if asked.dimension as usize != column.dimension {
+        return Err(invalid("the dimension of the query vectors is not the column's").into());
+    }
+    let k = asked.k as usize;
+    let ef = if asked.ef == 0 { EF_DEFAULT.max(k) } else { asked.ef as usize };
+    let request = SearchRequest {
+        vector,
+        queries: asked.vectors.into(),
+        count: asked.queries as usize,
+        k,
+        ef,
+        exact: asked.exact,
+    };
+    let columns = tasks::chosen(&collection, asked.columns)?;
+    let mut search = Search::begin(collection.clone(), request)?;
+    let shared = share_out(context, &search);
+    let task = context.clone();
+    tasks::spawn(context, session, header, async move {
+        let (shard, connection, request) = (task.index, session.slot, header.request_id);
+        probes::search_begin(shard, connection, request, search.queries(), search.ef());
+        // The search is held until the reply is made: it keeps the rows where they are.
+        let hits = run_search(&task, session, &header, &mut search, shared).await;
+        let index_lag = collection.index_backlog();
+        probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
+        encode_found(&header, &collection, &hits, &columns, k, index_lag)
+    });
+    Ok(())
+}
+
+/// Tells other shards of a batch of queries, where there is one. The message leaves with this turn, before any query is begun here.
+fn share_out(context: &Context, search: &Search) -> Option<Arc<GraphJob>> {
+    let helpers = (context.shards - 1).min(search.queries() - 1);
+    if helpers == 0 || search.queries() < limits::SPREAD_QUERIES_MIN || !search.uses_graph() {
+        return None;
+    }
+    let ticket = context.mailbox.expect(search.queries());
+    let job = Arc::new(search.graph_job(context.index, ticket));
+    for step in 1..=helpers {
+        context.mailbox.send((context.index + step) % context.shards, Message::Traverse(job.clone()));
+    }
+    Some(job)
+}
+
+async fn run_search(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: &Header,
+    search: &mut Search,
+    shared: Option<Arc<GraphJob>>,
+) -> Vec<Vec<Hit>> {
+    let (shard, connection, request) = (context.index, session.slot, header.request_id);
+    if search.uses_graph() {
+        match shared {
+            Some(job) => traverse_shared(context, search, &job).await,
+            None => traverse(context, search).await,
+        }
+        probes::search_graph_done(shard, connection, request, search.queries());
+    }
+    let scan_rows = search.scan_rows();
+    if scan_rows > 0 {
+        scan(context, search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
+        probes::search_scan_done(shard, connection, request, scan_rows);
+    }
+    context.metrics.queries.add(search.queries() as u64);
+    context.sampler.borrow_mut().note(search.collection(), search.request());
+    search.take_hits()
+}
+
+// ---- the graph ----
+
+async fn traverse(context: &Context, search: &mut Search) {
+    for query in 0..search.queries() {
+        search.search_graph(query, &mut context.scratch.borrow_mut());
+        executor::yield_if_needed().await;
+    }
+}
+
+async fn traverse_shared(context: &Rc<Context>, search: &mut Search, job: &GraphJob) {
+    let mut taken = 0;
+    while let Some(query) = job.take() {
+        let found = job.search(query, &mut context.scratch.borrow_mut());
+        search.merge_query(query, found);
+        taken += 1;
+        executor::yield_if_needed().await;
+    }
+    context.mailbox.forgo(job.ticket, taken);
+    for answer in context.mailbox.answers(job.ticket).await {
+        let Message::Traversed { found, .. } = answer else { unreachable!("answers a batch of queries") };
+        for (query, found) in found {
+            search.merge_query(query, found);
+        }
+    }
+}
+
+/// Helps another shard with a batch of queries. What was found leaves at the end of each slice: nobody waits for this task to have
+/// its turn again.
+pub fn spawn_traverse(context: &Rc<Context>, job: Arc<GraphJob>) {
+    let context = context.clone();
+    executor::spawn(Class::Serve, async move {
+        let mut found = Vec::new();
+        let answer = |found| context.mailbox.send(job.owner, Message::Traversed { ticket: job.ticket, found });
+        while let Some(query) = job.take() {
+            let top = job.search(query, &mut context.scratch.borrow_mut());
+            found.push((query, top));
+            context.metrics.queries_helped.add(1);
+            if executor::slice_is_over() {
+                answer(std::mem::take(&mut found));
+                executor::yield_now().await;
+            }
+        }
+        if !found.is_empty() {
+            answer(found);
+        }
+    });
+}
+
+// ---- scans ----
+
+async fn scan(context: &Rc<Context>, search: &mut Search, is_long: bool) {
+    let mut job = search.scan_job(context.index, 0);
+    if !is_long || context.shards == 1 || job.slices() == 0 {
+        let (_, found) = run_slices(&job).await;
+        search.merge(found);
+        return;
+    }
+    job.ticket = context.mailbox.expect(job.slices());
+    let job = Arc::new(job);
+    for shard in (0..context.shards).filter(|&shard| shard != context.index) {
+        context.mailbox.send(shard, Message::Scan(job.clone()));
+    }
+    let (taken, found) = run_slices(&job).await;
+    search.merge(found);
+    context.mailbox.forgo(job.ticket, taken);
+    for answer in context.mailbox.answers(job.ticket).await {
+        let Message::Scanned { found, .. } = answer else { unreachable!("answers a scan") };
+        search.merge(found);
+    }
+}
+
+/// Scans slices until none is left; gives how many it took, and what they held.
+async fn run_slices(job: &ScanJob) -> (usize, Vec<Top>) {
+    let (mut tops, mut scratch) = (job.tops(), ScanScratch::default());
+    let mut taken = 0;
+    while job.run_slice(&mut tops, &mut scratch) {
+        taken += 1;
+        executor::yield_if_needed().await;
+    }
+    job.rerank(&mut tops, &mut scratch);
+    (taken, tops)
+}
+
+/// Helps another shard with an exact scan.
+pub fn spawn_scan(context: &Rc<Context>, job: Arc<ScanJob>) {
+    let context = context.clone();
+    context.begin_help();
+    executor::spawn(Class::Serve, async move {
+        let (slices, found) = run_slices(&job).await;
+        if slices > 0 {
+            context.mailbox.send(job.owner, Message::Scanned { ticket: job.ticket, slices, found });
+        }
+        context.end_help();
+    });
+}
+
+// ---- the reply ----
+
+fn encode_found(
+    header: &Header,
+    collection: &Arc<Collection>,
+    hits: &[Vec<Hit>],
+    columns: &[usize],
+    k: usize,
+    index_lag: u64,
+) -> Outcome {
+    let region = &collection.region;
+    let rows: Vec<u32> = hits.iter().flatten().map(|hit| hit.row).collect();
+    let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
+    tasks::check_reply(message.len())?;
+    let counts: Vec<u32> = hits.iter().map(|hits| hits.len() as u32).collect();
+    let distances: Vec<f32> = hits.iter().flatten().map(|hit| hit.distance).collect();
+    let prefix = FoundPrefix {
+        k: k as u32,
+        index_lag,
+        counts: &counts,
+        id_kind: collection.spec.schema.id_kind(),
+        message_len: message.len() as u64,
+    };
+    let mut frame = Vec::new();
+    codec::encode_frame(header.reply(), &mut frame, |out| {
+        prefix.encode(distances.iter().copied(), rows.iter().map(|&row| region.id(row)), out);
+        out.extend_from_slice(&message);
+    });
+    Ok(frame)
+}
