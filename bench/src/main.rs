@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{graph, ingest, kernels, mesh, path, report::Report, wal};
+use bench::{engines, graph, ingest, kernels, mesh, path, peers, report::Report, wal};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -29,6 +29,15 @@ struct Arguments {
     /// Be the server of the sections `ingest` and `path` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
+    /// Be this one of our engines, of the section `peers`, on the files of `--work`.
+    #[arg(long, hide = true, value_name = "NAME", requires = "work", requires = "dimension")]
+    engine: Option<String>,
+    /// Directory of the files.
+    #[arg(long, hide = true, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Numbers of a vector in the files.
+    #[arg(long, hide = true, value_name = "N")]
+    dimension: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +48,7 @@ enum Section {
     Ingest,
     Graph,
     Path,
+    Peers,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +61,10 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let (Some(name), Some(work), Some(dimension)) = (&arguments.engine, &arguments.work, arguments.dimension) {
+        engines::be_ours(name, work, dimension);
+        return ExitCode::SUCCESS;
     }
     let report = measure(&arguments);
     if arguments.json {
@@ -91,7 +105,7 @@ fn measure(arguments: &Arguments) -> Report {
     }
     let mut in_process = None;
     if wanted(Section::Graph) {
-        let graph::Outcome { figures, ours, has_peer } = graph::run(quick, &base, &queries);
+        let graph::Outcome { figures, ours, has_peer } = graph::run(quick, &base, &queries, &arguments.scratch);
         report.add("graph", figures);
         if !has_peer {
             report.note(
@@ -111,6 +125,9 @@ fn measure(arguments: &Arguments) -> Report {
             in_process: in_process.as_ref(),
         });
         report.add("path", figures);
+    }
+    if wanted(Section::Peers) {
+        report.add_comparison("peers", peers::run(quick, &program, &arguments.scratch, &base, &queries));
     }
     report
 }

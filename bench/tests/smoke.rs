@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Runs one section with `--quick` and gives its figures by name.
-fn figures(section: &str) -> Vec<(String, f64)> {
+/// Runs one section with `--quick` and gives its report.
+fn report(section: &str) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_broadhead-bench"))
         .args(["--quick", "--json", "--sections", section, "--scratch", env!("CARGO_TARGET_TMPDIR")])
         .env_remove("BROADHEAD_PYTHON")
@@ -13,7 +13,12 @@ fn figures(section: &str) -> Vec<(String, f64)> {
         .output()
         .expect("the program starts");
     assert!(output.status.success(), "{section}: {}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The figures of a section by name.
+fn figures(section: &str) -> Vec<(String, f64)> {
+    let report = report(section);
     let figures = report["figures"].as_array().expect("figures");
     let read = |figure: &Value| {
         assert_eq!(figure["section"], section);
@@ -76,4 +81,16 @@ fn path() {
     let names =
         ["import of 5000 rows", "restart from the log", "index", "resident", "search over TCP", "restart from a snap"];
     assert_measured("path", &names);
+}
+
+#[test]
+fn peers() {
+    let report = report("peers");
+    let engines = report["comparisons"][0]["engines"].as_array().expect("engines");
+    let ours = engines.iter().find(|engine| engine["engine"] == "broadhead").expect("ours");
+    for key in ["build_rows_per_s", "build_spread", "qps_at_095", "qps_of_100_at_095", "bytes_per_row"] {
+        assert!(ours[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {ours}");
+    }
+    let hnswlib = engines.iter().find(|engine| engine["engine"] == "hnswlib").expect("hnswlib");
+    assert!(hnswlib["not_measured"].as_str().is_some_and(|why| why.contains("BROADHEAD_PYTHON")), "{hnswlib}");
 }

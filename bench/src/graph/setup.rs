@@ -1,5 +1,6 @@
 //! The vectors as shards hold them, without the rest of the engine: int8 codes for traversal, f32 for the final rank.
 
+use arrow::datatypes::ToByteSlice;
 use engine::hnsw::Space;
 use kernels::{Distance, ElementKind, Kernels, Metric, Rows};
 
@@ -44,9 +45,9 @@ impl CodeSpace {
         let mut full = zeroed(span * dimension * 4);
         for (index, vector) in vectors.iter().enumerate() {
             let row = row_of(index) as usize;
-            let bytes = bytes_of(vector);
-            kernels.encode_code8(ElementKind::F32, &bytes, inverse_scale, &mut codes[row * dimension..][..dimension]);
-            full[row * dimension * 4..][..dimension * 4].copy_from_slice(&bytes);
+            let bytes = vector.to_byte_slice();
+            kernels.encode_code8(ElementKind::F32, bytes, inverse_scale, &mut codes[row * dimension..][..dimension]);
+            full[row * dimension * 4..][..dimension * 4].copy_from_slice(bytes);
         }
         let on_codes = kernels.distance(ElementKind::Code8, Metric::Dot).expect("dot of codes");
         let on_full = kernels.distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
@@ -60,14 +61,14 @@ impl CodeSpace {
 
     /// Encodes a query.
     pub fn encode(&self, query: &[f32], code: &mut [u8]) {
-        self.kernels.encode_code8(ElementKind::F32, &bytes_of(query), self.inverse_scale, code);
+        self.kernels.encode_code8(ElementKind::F32, query.to_byte_slice(), self.inverse_scale, code);
     }
 
     /// Orders candidates by their exact distance.
     pub fn rerank(&self, query: &[f32], candidates: &[(f32, u32)], out: &mut Vec<(f32, u32)>) {
         let rows: Vec<u32> = candidates.iter().map(|candidate| candidate.1).collect();
         let mut distances = vec![0.0; rows.len()];
-        (self.on_full.rows)(&bytes_of(query), self.full_rows(), &rows, &mut distances);
+        (self.on_full.rows)(query.to_byte_slice(), self.full_rows(), &rows, &mut distances);
         out.clear();
         out.extend(distances.into_iter().zip(rows));
         out.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -105,26 +106,6 @@ impl Space for CodeSpace {
     }
 }
 
-/// Per query: the distance up to which a row counts as one of the exact `k` nearest.
-pub fn kth_best(base: &Vectors, queries: &Vectors, k: usize) -> Vec<f32> {
-    let distance = kernels::detect().distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
-    let bytes: Vec<u8> = base.iter().flat_map(bytes_of).collect();
-    let rows: Vec<u32> = (0..base.len() as u32).collect();
-    let of_query = |query: &[f32]| {
-        let mut distances = vec![0.0; rows.len()];
-        (distance.rows)(&bytes_of(query), Rows::from_slice(&bytes, base.dimension() * 4), &rows, &mut distances);
-        let k = k.min(distances.len());
-        *distances.select_nth_unstable_by(k - 1, f32::total_cmp).1 + 1e-6
-    };
-    std::thread::scope(|scope| {
-        let half = queries.len() / 2;
-        let second = scope.spawn(move || (half..queries.len()).map(|i| of_query(queries.get(i))).collect::<Vec<_>>());
-        let mut bars: Vec<f32> = (0..half).map(|i| of_query(queries.get(i))).collect();
-        bars.extend(second.join().expect("the exact scan ended"));
-        bars
-    })
-}
-
 /// Zeroed memory that asks for huge pages, as the engine's columns do.
 fn zeroed(bytes: usize) -> Vec<u8> {
     const HUGE_BYTES: usize = 2 << 20;
@@ -133,8 +114,4 @@ fn zeroed(bytes: usize) -> Vec<u8> {
     // SAFETY: the range lies inside `memory`, and this advice never changes contents.
     let _ = unsafe { libc::madvise(memory.as_ptr().add(padding) as *mut _, bytes - padding, libc::MADV_HUGEPAGE) };
     memory
-}
-
-fn bytes_of(vector: &[f32]) -> Vec<u8> {
-    vector.iter().flat_map(|x| x.to_ne_bytes()).collect()
 }

@@ -7,7 +7,7 @@ use net::client::{Hit, Queries, SearchRequest};
 
 use super::load::Load;
 use super::server::Server;
-use crate::graph::{self, K, RECALL_EF, Vectors, kth_best};
+use crate::graph::{self, K, RECALL_EF, Truth, Vectors};
 use crate::report::{Figure, median};
 
 /// Queries of one request, where they come in batches.
@@ -18,13 +18,14 @@ const TOLERANCE: f32 = 1e-5;
 
 /// Measures one client that asks one thing at a time.
 pub fn run(server: &Server, load: &Load, queries: &Vectors, in_process: Option<&graph::Figures>) -> Vec<Figure> {
-    let bars = kth_best(load.vectors(), queries, K);
+    let truth = Truth::new(load.vectors(), queries, &[K]);
+    let bars = truth.bars(K);
     let in_process = in_process.and_then(|figures| figures.point(RECALL_EF));
     let (latency_us, singly) = ask_singly(server, queries);
     let (qps, together) = ask_together(server, queries);
-    let recall = recall(&singly, &bars);
+    let recall = recall(&singly, bars);
     assert!(recall > 0.9, "recall {recall} over TCP");
-    assert!((recall - self::recall(&together, &bars)).abs() < 0.01, "batches answer otherwise than single queries");
+    assert!((recall - self::recall(&together, bars)).abs() < 0.01, "batches answer otherwise than single queries");
 
     let beside = |figure: Figure, value: Option<f64>| match value {
         Some(value) => figure.beside("in process, 1 thread", value),
