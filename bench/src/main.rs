@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{engines, graph, ingest, kernels, mesh, path, peers, report::Report, wal};
+use bench::{engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, wal};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -20,6 +20,9 @@ struct Arguments {
     /// Only these.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,path")]
     sections: Vec<Section>,
+    /// Sizes of the section `scale` [default: 62436,250000,1000000]
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u64).range(100..=2_000_000))]
+    rows: Vec<u64>,
     /// Directory with debian-packages.parquet and debian-queries.parquet [default: the 10,000 rows of the repository]
     #[arg(long, env = "BROADHEAD_BENCH_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -49,6 +52,7 @@ enum Section {
     Graph,
     Path,
     Peers,
+    Scale,
 }
 
 fn main() -> ExitCode {
@@ -128,6 +132,13 @@ fn measure(arguments: &Arguments) -> Report {
     }
     if wanted(Section::Peers) {
         report.add_comparison("peers", peers::run(quick, &program, &arguments.scratch, &base, &queries));
+    }
+    if wanted(Section::Scale) {
+        let sizes: Vec<usize> = arguments.rows.iter().map(|&rows| rows as usize).collect();
+        let scale::Outcome { figures, comparisons } =
+            scale::run(quick, &sizes, &program, &arguments.scratch, &base, &queries);
+        report.add("scale", figures);
+        comparisons.into_iter().for_each(|comparison| report.add_comparison("scale", comparison));
     }
     report
 }
