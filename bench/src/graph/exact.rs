@@ -5,8 +5,10 @@ use kernels::{ElementKind, Metric, Rows};
 
 use super::data::Vectors;
 
-/// Rows that are compared to one query after the other while they are in a core's cache.
-const BLOCK_ROWS: usize = 512;
+/// Rows that are in the first-level cache while one query after the other comes by: 24 KB of 384 f32.
+const BLOCK_ROWS: usize = 16;
+/// Queries that are in the second-level cache while all rows come by.
+const BLOCK_QUERIES: usize = 256;
 /// Added to the distance of the last exact result: two ways to compute one distance differ by less.
 const TOLERANCE: f32 = 1e-6;
 
@@ -54,10 +56,15 @@ pub fn nearest(base: &Vectors, queries: &Vectors, k: usize) -> Vec<Vec<(f32, u32
 }
 
 fn scan(base: &Vectors, queries: &Vectors, of: std::ops::Range<usize>, k: usize) -> Vec<Vec<(f32, u32)>> {
+    let starts = of.clone().step_by(BLOCK_QUERIES);
+    starts.flat_map(|start| scan_block(base, queries, start..of.end.min(start + BLOCK_QUERIES), k)).collect()
+}
+
+fn scan_block(base: &Vectors, queries: &Vectors, of: std::ops::Range<usize>, k: usize) -> Vec<Vec<(f32, u32)>> {
     let distance = kernels::detect().distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
     let mut found = vec![Nearest::default(); of.len()];
     let mut distances = [0.0; BLOCK_ROWS];
-    let indices: Vec<u32> = (0..BLOCK_ROWS as u32).collect();
+    let indices: [u32; BLOCK_ROWS] = std::array::from_fn(|index| index as u32);
     for (number, block) in base.values().chunks(BLOCK_ROWS * base.dimension()).enumerate() {
         let count = block.len() / base.dimension();
         let rows = Rows::from_slice(block.to_byte_slice(), base.dimension() * 4);
@@ -113,7 +120,7 @@ mod tests {
         let points = |rows: usize| {
             Vectors::new((0..rows).flat_map(|index| [angle(index).cos(), angle(index).sin()]).collect(), 2)
         };
-        let (base, queries) = (points(3 * BLOCK_ROWS + 7), points(5));
+        let (base, queries) = (points(70 * BLOCK_ROWS + 7), points(2 * BLOCK_QUERIES + 5));
         for (query, found) in queries.iter().zip(nearest(&base, &queries, 9)) {
             let mut all: Vec<f32> = base.iter().map(|row| -(row[0] * query[0] + row[1] * query[1])).collect();
             all.sort_by(f32::total_cmp);
