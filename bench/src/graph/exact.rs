@@ -1,6 +1,9 @@
 //! Exact neighbours, by a scan of all rows on two threads: what an index should have found.
 
+use std::ops::Range;
+
 use arrow::datatypes::ToByteSlice;
+use indicatif::ProgressBar;
 use kernels::{ElementKind, Metric, Rows};
 
 use super::data::Vectors;
@@ -9,6 +12,8 @@ use super::data::Vectors;
 const BLOCK_ROWS: usize = 16;
 /// Queries that are in the second-level cache while all rows come by.
 const BLOCK_QUERIES: usize = 256;
+/// Distances from which on a scan shows how far it is.
+const SHOWN_DISTANCES: usize = 1 << 30;
 /// Added to the distance of the last exact result: two ways to compute one distance differ by less.
 const TOLERANCE: f32 = 1e-6;
 
@@ -46,21 +51,28 @@ impl Truth {
 /// Without rows or without `k`.
 pub fn nearest(base: &Vectors, queries: &Vectors, k: usize) -> Vec<Vec<(f32, u32)>> {
     assert!(!base.is_empty() && k > 0, "nearest of nothing");
-    std::thread::scope(|scope| {
-        let half = queries.len() / 2;
-        let second = scope.spawn(move || scan(base, queries, half..queries.len(), k));
-        let mut found = scan(base, queries, 0..half, k);
+    let is_shown = base.len().saturating_mul(queries.len()) >= SHOWN_DISTANCES;
+    let progress = if is_shown { ProgressBar::new(queries.len() as u64) } else { ProgressBar::hidden() };
+    let scan = |of: Range<usize>| -> Vec<Vec<(f32, u32)>> {
+        let of_block = |start: usize| {
+            let found = scan_block(base, queries, start..of.end.min(start + BLOCK_QUERIES), k);
+            progress.inc(found.len() as u64);
+            found
+        };
+        of.clone().step_by(BLOCK_QUERIES).flat_map(of_block).collect()
+    };
+    let (half, scan) = (queries.len() / 2, &scan);
+    let found = std::thread::scope(|scope| {
+        let second = scope.spawn(move || scan(half..queries.len()));
+        let mut found = scan(0..half);
         found.extend(second.join().expect("the exact scan ended"));
         found
-    })
+    });
+    progress.finish_and_clear();
+    found
 }
 
-fn scan(base: &Vectors, queries: &Vectors, of: std::ops::Range<usize>, k: usize) -> Vec<Vec<(f32, u32)>> {
-    let starts = of.clone().step_by(BLOCK_QUERIES);
-    starts.flat_map(|start| scan_block(base, queries, start..of.end.min(start + BLOCK_QUERIES), k)).collect()
-}
-
-fn scan_block(base: &Vectors, queries: &Vectors, of: std::ops::Range<usize>, k: usize) -> Vec<Vec<(f32, u32)>> {
+fn scan_block(base: &Vectors, queries: &Vectors, of: Range<usize>, k: usize) -> Vec<Vec<(f32, u32)>> {
     let distance = kernels::detect().distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
     let mut found = vec![Nearest::default(); of.len()];
     let mut distances = [0.0; BLOCK_ROWS];
