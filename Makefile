@@ -1,13 +1,12 @@
 # One profile everywhere: what is tested is what is shipped.
 CARGO ?= cargo
 BROADHEAD = target/release/broadhead
-PEERS = target/peers-venv/installed
 PEERS_PYTHON = target/peers-venv/bin/python
 # Where debian-packages.parquet is, whole; without it the benchmarks take the 10,000 rows of tests/data.
 BENCH_DATA ?= $(wildcard ../shared/data)
 BENCH_FLAGS ?=
 
-.PHONY: help build check fmt lint test flood bench demo serve flamegraph
+.PHONY: help build check fmt lint test flood bench peers demo serve flamegraph
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -35,19 +34,24 @@ flood: check ## The long proof that no shard ever stands still: 500 runs of 1 GB
 	$(CARGO) build --release --workspace
 	BROADHEAD_FLOOD_RUNS=500 BROADHEAD_FLOOD_MB=1000 $(CARGO) test --release --workspace --test flood -- --nocapture
 
-bench: check $(PEERS) ## Run the benchmarks, each beside its baseline (BENCH_FLAGS=--quick)
+bench: check target/peers-venv/requirements.installed ## Run the benchmarks, each beside its baseline (BENCH_FLAGS=--quick)
 	@$(CARGO) build --release --workspace
 	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
 	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench $(BENCH_FLAGS)
 
-# hnswlib and LanceDB for the comparison. Not being able to get one is no failure: the figures then stand without it.
-$(PEERS): bench/peers/requirements.txt
+peers: check target/peers-venv/requirements-indexes.installed ## Run ours and the indexes of other projects on the same rows
+	@$(CARGO) build --release --workspace
+	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
+	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench --sections peers $(BENCH_FLAGS)
+
+# Other projects for the comparisons. Not being able to get one is no failure: the figures then stand without it.
+target/peers-venv/%.installed: bench/peers/%.txt
 	@mkdir -p target
 	@if ! command -v python3 >/dev/null; then \
-		echo "python3 is missing: nothing is measured beside hnswlib and LanceDB" >&2; \
-	elif ! python3 -m venv target/peers-venv; then \
+		echo "python3 is missing: nothing is measured beside other projects" >&2; \
+	elif ! [ -x $(PEERS_PYTHON) ] && ! python3 -m venv target/peers-venv; then \
 		rm -rf target/peers-venv; \
-		echo "python3 cannot make a venv: nothing is measured beside hnswlib and LanceDB" >&2; \
+		echo "python3 cannot make a venv: nothing is measured beside other projects" >&2; \
 	elif $(PEERS_PYTHON) -m pip install -q -r $<; then \
 		touch $@; \
 	else \

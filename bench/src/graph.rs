@@ -1,11 +1,11 @@
 //! The graph beside hnswlib, on real vectors: how fast two cores build it, and how fast one core searches it at which
 //! recall. Both run in this process's time, on the same rows, so that the ratios carry over to other machines.
 //!
-//! Ours: two shards on two threads that exchange edges over the mesh's rings, traversal on int8 codes, the best
+//! Ours: two shards on two threads that exchange edges over the mesh's rings, traversal on codes, the best
 //! candidates ranked again on f32. Recall counts every row that is at least as near as the exact tenth.
 
-mod data;
-mod peer;
+pub mod data;
+pub mod exact;
 mod setup;
 
 use std::path::Path;
@@ -16,16 +16,19 @@ use engine::hnsw::{Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch}
 use engine::mesh::{Consumer, Producer, ring};
 
 pub use data::Vectors;
-pub use setup::{CodeSpace, ROW_BITS, SHARDS, kth_best};
+pub use exact::Truth;
+pub use setup::{CodeSpace, ROW_BITS, SHARDS};
 
+use crate::engines::{self, Work};
 use crate::report::{Figure, Goal};
 
 /// Results of a query.
 pub const K: usize = 10;
-/// Candidates that are ranked again on full vectors.
-pub const RERANK: usize = 30;
-/// Candidates of a search, swept to draw recall against speed.
-pub const EFS: [usize; 10] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+/// Results of a query that wants many.
+pub const K_WIDE: usize = 100;
+/// Candidates of a search by number of results, swept to draw recall against speed.
+pub const SWEEPS: [(usize, &[usize]); 2] =
+    [(K, &[10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]), (K_WIDE, &[100, 128, 192, 256, 384, 512])];
 /// Recall at which speeds are compared.
 const RECALL_BAR: f64 = 0.95;
 /// Setting at which recalls are compared.
@@ -40,6 +43,8 @@ const QUICK_QUERIES: usize = 200;
 /// One setting of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
+    /// Results.
+    pub k: usize,
     /// Candidates.
     pub ef: usize,
     /// Share of the exact results that were found.
@@ -53,21 +58,25 @@ pub struct Point {
 pub struct Figures {
     /// Rows a second, two threads.
     pub build_rows_per_s: f64,
-    /// By rising ef.
+    /// Memory of the index, with the vectors that it keeps, a row: what the process grew by.
+    pub bytes_per_row: f64,
+    /// By number of results and rising ef.
     pub points: Vec<Point>,
 }
 
 impl Figures {
-    /// The setting with this ef.
+    /// The setting with this ef of [`K`] results.
     pub fn point(&self, ef: usize) -> Option<&Point> {
-        self.points.iter().find(|point| point.ef == ef)
+        self.points.iter().find(|point| point.k == K && point.ef == ef)
     }
 
-    /// Queries a second at a recall, read off the line between the two settings around it; None when it is not reached.
-    pub fn qps_at(&self, recall: f64) -> Option<f64> {
-        let above = self.points.iter().position(|point| point.recall >= recall)?;
-        let Some(below) = above.checked_sub(1) else { return Some(self.points[0].qps) };
-        let (below, above) = (self.points[below], self.points[above]);
+    /// Queries a second for `k` results at a recall, read off the line between the two settings around it; None when it
+    /// is not reached.
+    pub fn qps_at(&self, k: usize, recall: f64) -> Option<f64> {
+        let points: Vec<&Point> = self.points.iter().filter(|point| point.k == k).collect();
+        let above = points.iter().position(|point| point.recall >= recall)?;
+        let Some(below) = above.checked_sub(1) else { return Some(points[0].qps) };
+        let (below, above) = (points[below], points[above]);
         let share = (recall - below.recall) / (above.recall - below.recall);
         Some((below.qps.ln() * (1.0 - share) + above.qps.ln() * share).exp())
     }
@@ -85,24 +94,38 @@ pub struct Outcome {
 
 /// Measures on the `embedding` columns of two Parquet files; with `quick` on few rows, as a smoke test.
 ///
-/// hnswlib is measured too when `BROADHEAD_PYTHON` names a Python that has hnswlib, numpy and pyarrow.
-pub fn run(quick: bool, base: &Path, queries: &Path) -> Outcome {
+/// hnswlib is measured too when `BROADHEAD_PYTHON` names a Python that has it.
+pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Outcome {
     let (rows_max, queries_max) = if quick { (QUICK_ROWS, QUICK_QUERIES) } else { (usize::MAX, usize::MAX) };
-    let base_vectors = Vectors::read(base, rows_max);
-    let query_vectors = Vectors::read(queries, queries_max);
-    let ours = measure(&base_vectors, &query_vectors, GraphParams::default());
-    let peer = peer::hnswlib(base, queries, base_vectors.len(), query_vectors.len());
-    let figures = report(base_vectors.len(), &ours, peer.as_ref());
+    let base = Vectors::read(base, rows_max);
+    let queries = Vectors::read(queries, queries_max);
+    let truth = Truth::new(&base, &queries, &SWEEPS.map(|(k, _)| k));
+    let ours = measure(&base, &queries, &truth, GraphParams::default());
+    let peer = engines::run_peer("hnswlib", &Work::new(scratch, &base, &queries, &truth))
+        .inspect_err(|why| eprintln!("hnswlib: {why}"))
+        .ok();
+    let figures = report(base.len(), &ours, peer.as_ref());
     Outcome { figures, ours, has_peer: peer.is_some() }
 }
 
+/// One of our ways to make a graph.
+pub type Measure = fn(&Vectors, &Vectors, &Truth) -> Figures;
+
+/// Our ways to make a graph, by name.
+pub const OURS: [(&str, Measure); 1] =
+    [("broadhead", |base, queries, truth| measure(base, queries, truth, GraphParams::default()))];
+
 /// Builds and searches; the answers are checked by their recall.
-pub fn measure(base: &Vectors, queries: &Vectors, params: GraphParams) -> Figures {
+pub fn measure(base: &Vectors, queries: &Vectors, truth: &Truth, params: GraphParams) -> Figures {
+    let before_bytes = engines::resident_bytes(std::process::id());
     let (index, build_rows_per_s) = Index::build(base, params);
-    let truth = setup::kth_best(base, queries, K);
-    let points = EFS.iter().map(|&ef| search_all(&index, queries, &truth, ef)).collect::<Vec<_>>();
+    let grown_bytes = engines::resident_bytes(std::process::id()).saturating_sub(before_bytes);
+    let bytes_per_row = grown_bytes as f64 / base.len() as f64;
+    let sweep = |(k, efs): (usize, &'static [usize])| efs.iter().map(move |&ef| (k, ef));
+    let points = SWEEPS.into_iter().flat_map(sweep);
+    let points: Vec<Point> = points.map(|(k, ef)| search_all(&index, queries, truth, k, ef)).collect();
     assert!(points.last().is_some_and(|point| point.recall > 0.9), "the graph does not find what is there: {points:?}");
-    Figures { build_rows_per_s, points }
+    Figures { build_rows_per_s, bytes_per_row, points }
 }
 
 /// A graph in this process, with what it is searched by.
@@ -128,7 +151,7 @@ impl Index {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    (0..passes).for_each(|_| self.search_each(queries, ef, |_, ranked| assert!(ranked.len() >= K)))
+                    (0..passes).for_each(|_| self.search_each(queries, K, ef, |_, ranked| assert!(ranked.len() >= K)))
                 });
             }
         });
@@ -136,14 +159,14 @@ impl Index {
     }
 
     /// Searches for one query after the other, and hands each one's number and ranked results to `each`.
-    fn search_each(&self, queries: &Vectors, ef: usize, mut each: impl FnMut(usize, &[(f32, u32)])) {
+    fn search_each(&self, queries: &Vectors, k: usize, ef: usize, mut each: impl FnMut(usize, &[(f32, u32)])) {
         let mut scratch = SearchScratch::new();
         let mut code = self.space.query();
         let (mut found, mut ranked) = (Vec::new(), Vec::new());
         for (number, query) in queries.iter().enumerate() {
             self.space.encode(query, &mut code);
             self.graph.search(&self.space, &code, ef, |_| true, &mut scratch, &mut found);
-            self.space.rerank(query, &found[..found.len().min(RERANK)], &mut ranked);
+            self.space.rerank(query, &found, k, &mut ranked);
             each(number, &ranked);
         }
     }
@@ -200,18 +223,19 @@ fn graph_slots(rows: usize, shard: usize) -> u64 {
     setup::rows_of_shard(rows, shard).count() as u64
 }
 
-fn search_all(index: &Index, queries: &Vectors, truth: &[f32], ef: usize) -> Point {
+fn search_all(index: &Index, queries: &Vectors, truth: &Truth, k: usize, ef: usize) -> Point {
+    let bars = truth.bars(k);
     let mut qps = 0f64;
     let mut hits = 0;
     for _ in 0..3 {
         hits = 0;
         let started = Instant::now();
-        index.search_each(queries, ef, |number, ranked| {
-            hits += ranked.iter().take(K).filter(|result| result.0 <= truth[number]).count();
+        index.search_each(queries, k, ef, |number, ranked| {
+            hits += ranked.iter().take(k).filter(|result| result.0 <= bars[number]).count();
         });
         qps = qps.max(queries.len() as f64 / started.elapsed().as_secs_f64());
     }
-    Point { ef, recall: hits as f64 / (queries.len() * K) as f64, qps }
+    Point { k, ef, recall: hits as f64 / (queries.len() * k) as f64, qps }
 }
 
 fn report(rows: usize, ours: &Figures, peer: Option<&Figures>) -> Vec<Figure> {
@@ -223,9 +247,9 @@ fn report(rows: usize, ours: &Figures, peer: Option<&Figures>) -> Vec<Figure> {
     let build = beside(build, peer.map(|peer| peer.build_rows_per_s));
     let mut figures = vec![build.with_goal(Goal::RatioAtLeast(1.0))];
     let bar = format!("search, recall@{K} {RECALL_BAR}, 1 thread");
-    let at_bar = Figure::new(bar, ours.qps_at(RECALL_BAR).unwrap_or(0.0), "queries/s");
-    figures.push(beside(at_bar, peer.and_then(|peer| peer.qps_at(RECALL_BAR))).with_goal(Goal::RatioAtLeast(1.0)));
-    for point in &ours.points {
+    let at_bar = Figure::new(bar, ours.qps_at(K, RECALL_BAR).unwrap_or(0.0), "queries/s");
+    figures.push(beside(at_bar, peer.and_then(|peer| peer.qps_at(K, RECALL_BAR))).with_goal(Goal::RatioAtLeast(1.0)));
+    for point in ours.points.iter().filter(|point| point.k == K) {
         let ef = point.ef;
         let peer = peer.and_then(|peer| peer.point(ef));
         let recall = Figure::new(format!("recall@{K}, ef {ef}"), point.recall, "");
@@ -244,10 +268,14 @@ mod tests {
 
     #[test]
     fn speed_is_read_off_between_settings() {
-        let point = |recall, qps| Point { ef: 1, recall, qps };
-        let figures = Figures { build_rows_per_s: 1.0, points: vec![point(0.9, 400.0), point(1.0, 100.0)] };
-        assert!((figures.qps_at(0.95).unwrap() - 200.0).abs() < 1e-9);
-        assert_eq!(figures.qps_at(0.5), Some(400.0));
-        assert_eq!(figures.qps_at(1.1), None);
+        let point = |k, recall, qps| Point { k, ef: 1, recall, qps };
+        let figures = Figures {
+            build_rows_per_s: 1.0,
+            bytes_per_row: 1.0,
+            points: vec![point(K_WIDE, 0.5, 7.0), point(K, 0.9, 400.0), point(K, 1.0, 100.0)],
+        };
+        assert!((figures.qps_at(K, 0.95).unwrap() - 200.0).abs() < 1e-9);
+        assert_eq!(figures.qps_at(K, 0.5), Some(400.0));
+        assert_eq!(figures.qps_at(K, 1.1), None);
     }
 }

@@ -7,15 +7,21 @@
 //! | [`wal`] | large and small records until durable | a bare O_DSYNC writer |
 //! | [`graph`] | building and searching the graph | hnswlib |
 //! | [`ingest`] | durable writes over TCP, by the load generator `broadhead bench ingest` | the bare writer, each other, LanceDB |
+//! | [`peers`] | building, searching and memory of the graph | the indexes of other projects |
+//! | [`scale`] | the same on a million rows | hnswlib, and one that is quantised |
 //! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
+//! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
-//! `make bench` runs all of it, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
+//! `make bench` runs all of it but `peers`, which is `make peers`, and `scale`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
 
+pub mod engines;
 pub mod graph;
 pub mod ingest;
 pub mod kernels;
 pub mod mesh;
 pub mod path;
+pub mod peers;
 pub mod report;
+pub mod scale;
 pub mod wal;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{graph, ingest, kernels, mesh, path, report::Report, wal};
+use bench::{engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, wal};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -20,6 +20,9 @@ struct Arguments {
     /// Only these.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,path")]
     sections: Vec<Section>,
+    /// Sizes of the section `scale` [default: 62436,250000,1000000]
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u64).range(100..=2_000_000))]
+    rows: Vec<u64>,
     /// Directory with debian-packages.parquet and debian-queries.parquet [default: the 10,000 rows of the repository]
     #[arg(long, env = "BROADHEAD_BENCH_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -29,6 +32,15 @@ struct Arguments {
     /// Be the server of the sections `ingest` and `path` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
+    /// Be this one of our engines, of the section `peers`, on the files of `--work`.
+    #[arg(long, hide = true, value_name = "NAME", requires = "work", requires = "dimension")]
+    engine: Option<String>,
+    /// Directory of the files.
+    #[arg(long, hide = true, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Numbers of a vector in the files.
+    #[arg(long, hide = true, value_name = "N")]
+    dimension: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +51,8 @@ enum Section {
     Ingest,
     Graph,
     Path,
+    Peers,
+    Scale,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +65,10 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let (Some(name), Some(work), Some(dimension)) = (&arguments.engine, &arguments.work, arguments.dimension) {
+        engines::be_ours(name, work, dimension);
+        return ExitCode::SUCCESS;
     }
     let report = measure(&arguments);
     if arguments.json {
@@ -91,7 +109,7 @@ fn measure(arguments: &Arguments) -> Report {
     }
     let mut in_process = None;
     if wanted(Section::Graph) {
-        let graph::Outcome { figures, ours, has_peer } = graph::run(quick, &base, &queries);
+        let graph::Outcome { figures, ours, has_peer } = graph::run(quick, &base, &queries, &arguments.scratch);
         report.add("graph", figures);
         if !has_peer {
             report.note(
@@ -111,6 +129,16 @@ fn measure(arguments: &Arguments) -> Report {
             in_process: in_process.as_ref(),
         });
         report.add("path", figures);
+    }
+    if wanted(Section::Peers) {
+        report.add_comparison("peers", peers::run(quick, &program, &arguments.scratch, &base, &queries));
+    }
+    if wanted(Section::Scale) {
+        let sizes: Vec<usize> = arguments.rows.iter().map(|&rows| rows as usize).collect();
+        let scale::Outcome { figures, comparisons } =
+            scale::run(quick, &sizes, &program, &arguments.scratch, &base, &queries);
+        report.add("scale", figures);
+        comparisons.into_iter().for_each(|comparison| report.add_comparison("scale", comparison));
     }
     report
 }

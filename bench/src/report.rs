@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+mod comparison;
 mod machine;
 mod table;
 
+pub use comparison::{ComparedEngine, Comparison};
 pub use machine::Machine;
 
 /// What a figure has to reach.
@@ -124,13 +126,14 @@ impl Figure {
 pub struct Report {
     machine: Machine,
     sections: Vec<(&'static str, Vec<Figure>)>,
+    comparisons: Vec<(&'static str, Comparison)>,
     notes: Vec<String>,
 }
 
 impl Report {
     /// An empty report on this machine.
     pub fn new() -> Report {
-        Report { machine: Machine::read(), sections: Vec::new(), notes: Vec::new() }
+        Report { machine: Machine::read(), sections: Vec::new(), comparisons: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds the figures of a section.
@@ -139,12 +142,17 @@ impl Report {
         self.sections.push((section, figures));
     }
 
+    /// Adds a table of engines beside each other.
+    pub fn add_comparison(&mut self, section: &'static str, comparison: Comparison) {
+        self.comparisons.push((section, comparison));
+    }
+
     /// Adds a line for the reader: what was left out, and why.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// The report as one JSON object: `machine`, `figures`, `notes`.
+    /// The report as one JSON object: `machine`, `figures`, `comparisons`, `notes`.
     pub fn json(&self) -> Value {
         let of_section = |(section, figures): &(&'static str, Vec<Figure>)| {
             figures.iter().map(|figure| figure.json(section)).collect::<Vec<_>>()
@@ -152,6 +160,7 @@ impl Report {
         json!({
             "machine": self.machine.json(),
             "figures": self.sections.iter().flat_map(of_section).collect::<Vec<_>>(),
+            "comparisons": self.comparisons.iter().map(|(section, comparison)| comparison.json(section)).collect::<Vec<_>>(),
             "notes": self.notes,
         })
     }
@@ -166,7 +175,13 @@ impl Default for Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.machine)?;
-        table::write(f, &self.sections)?;
+        if !self.sections.is_empty() {
+            table::write(f, &self.sections)?;
+        }
+        for (section, comparison) in &self.comparisons {
+            writeln!(f, "\n[{section}] {}", comparison.title)?;
+            table::write_comparison(f, comparison)?;
+        }
         for note in &self.notes {
             writeln!(f, "\nnote: {note}")?;
         }

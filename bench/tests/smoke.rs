@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Runs one section with `--quick` and gives its figures by name.
-fn figures(section: &str) -> Vec<(String, f64)> {
+/// Runs one section with `--quick` and gives its report.
+fn report(section: &str) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_broadhead-bench"))
         .args(["--quick", "--json", "--sections", section, "--scratch", env!("CARGO_TARGET_TMPDIR")])
         .env_remove("BROADHEAD_PYTHON")
@@ -13,7 +13,12 @@ fn figures(section: &str) -> Vec<(String, f64)> {
         .output()
         .expect("the program starts");
     assert!(output.status.success(), "{section}: {}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The figures of a section by name.
+fn figures(section: &str) -> Vec<(String, f64)> {
+    let report = report(section);
     let figures = report["figures"].as_array().expect("figures");
     let read = |figure: &Value| {
         assert_eq!(figure["section"], section);
@@ -84,4 +89,39 @@ fn path() {
         "restart from a snap",
     ];
     assert_measured("path", &names);
+}
+
+/// A table has all figures of ours, and says why there are none of hnswlib.
+fn assert_compared(comparison: &Value) {
+    let engines = comparison["engines"].as_array().expect("engines");
+    let ours = engines.iter().find(|engine| engine["engine"] == "broadhead").expect("ours");
+    for key in ["build_rows_per_s", "build_spread", "qps_at_095", "qps_of_100_at_095", "bytes_per_row"] {
+        assert!(ours[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {ours}");
+    }
+    let hnswlib = engines.iter().find(|engine| engine["engine"] == "hnswlib").expect("hnswlib");
+    assert!(hnswlib["not_measured"].as_str().is_some_and(|why| why.contains("BROADHEAD_PYTHON")), "{hnswlib}");
+}
+
+#[test]
+fn peers() {
+    assert_compared(&report("peers")["comparisons"][0]);
+}
+
+#[test]
+fn scale() {
+    let report = report("scale");
+    let comparisons = report["comparisons"].as_array().expect("comparisons");
+    assert_eq!(comparisons.len(), 2, "one a size");
+    for (comparison, rows) in comparisons.iter().zip(["3000 rows", "5000 rows"]) {
+        assert!(comparison["title"].as_str().is_some_and(|title| title.starts_with(rows)), "{comparison}");
+        assert_compared(comparison);
+    }
+    let figures = report["figures"].as_array().expect("figures");
+    let dimension = |of: &str| {
+        let found = figures.iter().find(|figure| figure["name"] == format!("{of}: intrinsic dimension"));
+        found.and_then(|figure| figure["value"].as_f64()).unwrap_or_else(|| panic!("{of} in {figures:?}"))
+    };
+    let (real, made) = (dimension("4000 real rows"), dimension("4000 made rows"));
+    assert!((0.7..1.4).contains(&(made / real)), "made rows have {made} dimensions, real ones {real}");
+    assert!(dimension("5000 rows, real and made") > 1.0);
 }

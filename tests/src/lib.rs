@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`server`] | a server on a thread of the test, or as a process that can be killed |
 //! | [`rows`] | rows whose content follows from id and version, and the check that a collection holds exactly those |
+//! | [`bed`] | vectors of any kind, and how much of what is nearest a server finds |
 //! | [`packages`] | the real data of `tests/data` |
 //! | [`raw`] | a connection that sends whatever bytes a test wants |
 //! | [`sandbox`] | processes that the system refuses things |
 //! | [`random`] | numbers from a printed seed (`BROADHEAD_SEED` sets it) |
 
+pub mod bed;
 pub mod packages;
 pub mod random;
 pub mod raw;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Float16Type, Float32Type};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, ToByteSlice};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -56,6 +56,22 @@ impl Vectors {
         vectors
     }
 
+    /// Vectors of a file that [`Vectors::write_raw`] wrote.
+    ///
+    /// # Panics
+    /// When the file is not there or ends within a vector.
+    pub fn read_raw(path: &Path, dimension: usize) -> Vectors {
+        Vectors::new(read_floats(path), dimension)
+    }
+
+    /// Writes the numbers as they are in memory, vector behind vector.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn write_raw(&self, path: &Path) {
+        write_floats(path, &self.values);
+    }
+
     /// `rows` vectors: these, over and over.
     pub fn cycled(&self, rows: usize) -> Vectors {
         let values = self.values.iter().copied().cycle().take(rows * self.dimension).collect();
@@ -91,4 +107,17 @@ impl Vectors {
     pub fn get(&self, index: usize) -> &[f32] {
         &self.values[index * self.dimension..][..self.dimension]
     }
+}
+
+/// The f32 of a file that [`write_floats`] wrote.
+pub fn read_floats(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (floats, rest) = bytes.as_chunks();
+    assert!(rest.is_empty(), "{} ends within a number", path.display());
+    floats.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+}
+
+/// Writes f32 as they are in memory.
+pub fn write_floats(path: &Path, values: &[f32]) {
+    std::fs::write(path, values.to_byte_slice()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

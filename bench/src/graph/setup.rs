@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::ToByteSlice;
 use engine::hnsw::Space;
 use engine::quant::{CodeEncoder, CodeScale};
 use engine::schema::{Codes, VectorColumn};
@@ -18,6 +19,7 @@ const TRAIN_ROWS: usize = 10_000;
 
 /// Codes and full vectors in the row id space of the shards, under cosine.
 pub struct CodeSpace {
+    codes_kind: Codes,
     codes: Vec<u8>,
     code_bytes: usize,
     full: Vec<u8>,
@@ -49,7 +51,7 @@ impl CodeSpace {
         let (code_bytes, row_bytes) = (column.code_bytes(), column.row_bytes());
         let mut full = zeroed(span * row_bytes);
         for (index, vector) in vectors.iter().enumerate() {
-            full[row_of(index) as usize * row_bytes..][..row_bytes].copy_from_slice(&bytes_of(vector));
+            full[row_of(index) as usize * row_bytes..][..row_bytes].copy_from_slice(vector.to_byte_slice());
         }
         let row = |index: usize| &full[row_of(index) as usize * row_bytes..][..row_bytes];
         encoder.train(&(0..vectors.len().min(TRAIN_ROWS)).map(row).collect::<Vec<_>>());
@@ -61,7 +63,7 @@ impl CodeSpace {
         let on_codes = kernels.distance(column.codes.kind().expect("floats have codes"), encoder.code_metric());
         let on_codes = on_codes.expect("codes have dot");
         let on_full = kernels.distance(kind, Metric::Dot).expect("dot of f32");
-        CodeSpace { codes, code_bytes, full, dimension, encoder, on_codes, on_full }
+        CodeSpace { codes_kind: column.codes, codes, code_bytes, full, dimension, encoder, on_codes, on_full }
     }
 
     /// Room for the code of a query.
@@ -71,15 +73,16 @@ impl CodeSpace {
 
     /// Encodes a query.
     pub fn encode(&self, query: &[f32], code: &mut [u8]) {
-        let bytes = bytes_of(query);
-        self.encoder.encode(&bytes, self.encoder.norm_squared(&bytes), code);
+        let bytes = query.to_byte_slice();
+        self.encoder.encode(bytes, self.encoder.norm_squared(bytes), code);
     }
 
-    /// Orders candidates by their exact distance.
-    pub fn rerank(&self, query: &[f32], candidates: &[(f32, u32)], out: &mut Vec<(f32, u32)>) {
+    /// Orders the best candidates, as many as the engine takes for `k` results, by their exact distance.
+    pub fn rerank(&self, query: &[f32], candidates: &[(f32, u32)], k: usize, out: &mut Vec<(f32, u32)>) {
+        let candidates = &candidates[..self.codes_kind.rerank_depth(k).min(candidates.len())];
         let rows: Vec<u32> = candidates.iter().map(|candidate| candidate.1).collect();
         let mut distances = vec![0.0; rows.len()];
-        (self.on_full.rows)(&bytes_of(query), self.full_rows(), &rows, &mut distances);
+        (self.on_full.rows)(query.to_byte_slice(), self.full_rows(), &rows, &mut distances);
         out.clear();
         out.extend(distances.into_iter().zip(rows));
         out.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -117,26 +120,6 @@ impl Space for CodeSpace {
     }
 }
 
-/// Per query: the distance up to which a row counts as one of the exact `k` nearest.
-pub fn kth_best(base: &Vectors, queries: &Vectors, k: usize) -> Vec<f32> {
-    let distance = kernels::detect().distance(ElementKind::F32, Metric::Dot).expect("dot of f32");
-    let bytes: Vec<u8> = base.iter().flat_map(bytes_of).collect();
-    let rows: Vec<u32> = (0..base.len() as u32).collect();
-    let of_query = |query: &[f32]| {
-        let mut distances = vec![0.0; rows.len()];
-        (distance.rows)(&bytes_of(query), Rows::from_slice(&bytes, base.dimension() * 4), &rows, &mut distances);
-        let k = k.min(distances.len());
-        *distances.select_nth_unstable_by(k - 1, f32::total_cmp).1 + 1e-6
-    };
-    std::thread::scope(|scope| {
-        let half = queries.len() / 2;
-        let second = scope.spawn(move || (half..queries.len()).map(|i| of_query(queries.get(i))).collect::<Vec<_>>());
-        let mut bars: Vec<f32> = (0..half).map(|i| of_query(queries.get(i))).collect();
-        bars.extend(second.join().expect("the exact scan ended"));
-        bars
-    })
-}
-
 /// Zeroed memory that asks for huge pages, as the engine's columns do.
 fn zeroed(bytes: usize) -> Vec<u8> {
     const HUGE_BYTES: usize = 2 << 20;
@@ -145,8 +128,4 @@ fn zeroed(bytes: usize) -> Vec<u8> {
     // SAFETY: the range lies inside `memory`, and this advice never changes contents.
     let _ = unsafe { libc::madvise(memory.as_ptr().add(padding) as *mut _, bytes - padding, libc::MADV_HUGEPAGE) };
     memory
-}
-
-fn bytes_of(vector: &[f32]) -> Vec<u8> {
-    vector.iter().flat_map(|x| x.to_ne_bytes()).collect()
 }

@@ -12,7 +12,7 @@ use net::client::{Collection, Hit, Pending, Queries, SearchReply, SearchRequest}
 
 use super::load::Load;
 use super::server::Server;
-use crate::graph::{Index, K, RECALL_EF, Vectors, kth_best};
+use crate::graph::{Index, K, RECALL_EF, Truth, Vectors};
 use crate::report::{Figure, Goal, median};
 
 /// Queries of one request, where they come in batches.
@@ -30,9 +30,10 @@ const TOLERANCE: f32 = 1e-5;
 
 /// Measures one client.
 pub fn run(server: &Server, load: &Load, queries: &Vectors, quick: bool) -> Vec<Figure> {
-    let bars = kth_best(load.vectors(), queries, K);
+    let truth = Truth::new(load.vectors(), queries, &[K]);
+    let bars = truth.bars(K);
     let (pings_us, searches_us, singly) = one_at_a_time(server, queries);
-    let found = recall(&singly, &bars);
+    let found = recall(&singly, bars);
     assert!(found > 0.9, "recall {found} over TCP");
     let at = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
     let latency = |name: &str, quantile| {
@@ -40,7 +41,7 @@ pub fn run(server: &Server, load: &Load, queries: &Vectors, quick: bool) -> Vec<
             .beside(format!("PING, {name}"), at(&pings_us, quantile))
     };
     let mut figures = vec![latency("p50", 0.50), latency("p99", 0.99)];
-    figures.extend(rates(server, load, queries, quick, &bars, found));
+    figures.extend(rates(server, load, queries, quick, bars, found));
     figures.push(Figure::new(format!("recall@{K} over TCP, ef {RECALL_EF}"), found, ""));
     figures
 }

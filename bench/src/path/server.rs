@@ -12,6 +12,7 @@ use net::client::{Client, ClientOptions, Collection};
 use net::server::ServerOptions;
 
 use super::load;
+use crate::engines::resident_bytes;
 
 /// Flag that makes the program of the benchmarks a server.
 const SERVE: &str = "--serve";
@@ -65,10 +66,7 @@ impl Server {
 
     /// Bytes of memory that are its own or mapped and present.
     pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("a process of ours");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        resident_bytes(self.child.id())
     }
 
     /// Ends it as a crash would: SIGKILL.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Figure;
+use super::{Comparison, Figure};
 
 const COLUMNS: usize = 8;
 const HEADS: [&str; COLUMNS] = ["figure", "value", "unit", "beside", "its value", "ratio", "goal", ""];
@@ -12,20 +12,51 @@ const RIGHT: [bool; COLUMNS] = [false, true, false, false, true, true, false, fa
 pub(super) fn write(f: &mut fmt::Formatter<'_>, sections: &[(&'static str, Vec<Figure>)]) -> fmt::Result {
     let rows: Vec<(&str, Vec<[String; COLUMNS]>)> =
         sections.iter().map(|(section, figures)| (*section, figures.iter().map(cells).collect())).collect();
-    let mut widths = HEADS.map(str::len);
-    for cells in rows.iter().flat_map(|(_, rows)| rows) {
+    let heads = HEADS.map(String::from);
+    let all = rows.iter().flat_map(|(_, rows)| rows).chain([&heads]);
+    let widths = widths(all.map(<[String; COLUMNS]>::as_slice));
+    write_row(f, &heads, &widths, |column| RIGHT[column])?;
+    for (section, rows) in &rows {
+        writeln!(f, "\n[{section}]")?;
+        for cells in rows {
+            write_row(f, cells, &widths, |column| RIGHT[column])?;
+        }
+    }
+    Ok(())
+}
+
+/// A row an engine; of one that was not measured why not.
+pub(super) fn write_comparison(f: &mut fmt::Formatter<'_>, comparison: &Comparison) -> fmt::Result {
+    let heads =
+        ["engine"].into_iter().chain(comparison.columns.iter().map(|(_, head)| *head)).map(String::from).collect();
+    let mut rows: Vec<Vec<String>> = vec![heads];
+    let mut absent = Vec::new();
+    for engine in &comparison.rows {
+        match &engine.values {
+            Ok(values) => {
+                let cells = values.iter().map(|value| value.map_or("–".to_owned(), number));
+                rows.push([engine.name.clone()].into_iter().chain(cells).collect());
+            }
+            Err(why) => absent.push(format!("{}: not there: {why}", engine.name)),
+        }
+    }
+    let widths = widths(rows.iter().map(Vec::as_slice));
+    for row in &rows {
+        write_row(f, row, &widths, |column| column > 0)?;
+    }
+    absent.iter().try_for_each(|line| writeln!(f, "{line}"))
+}
+
+/// Characters of the widest cell of each column.
+fn widths<'a>(rows: impl Iterator<Item = &'a [String]>) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for cells in rows {
+        widths.resize(widths.len().max(cells.len()), 0);
         for (width, cell) in widths.iter_mut().zip(cells) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    write_row(f, &HEADS.map(String::from), &widths)?;
-    for (section, rows) in &rows {
-        writeln!(f, "\n[{section}]")?;
-        for cells in rows {
-            write_row(f, cells, &widths)?;
-        }
-    }
-    Ok(())
+    widths
 }
 
 fn cells(figure: &Figure) -> [String; COLUMNS] {
@@ -47,11 +78,17 @@ fn cells(figure: &Figure) -> [String; COLUMNS] {
     ]
 }
 
-fn write_row(f: &mut fmt::Formatter<'_>, cells: &[String; COLUMNS], widths: &[usize; COLUMNS]) -> fmt::Result {
+/// A line of cells; numbers end at the same place.
+fn write_row(
+    f: &mut fmt::Formatter<'_>,
+    cells: &[String],
+    widths: &[usize],
+    is_number: impl Fn(usize) -> bool,
+) -> fmt::Result {
     let mut line = String::new();
-    for ((cell, &width), right) in cells.iter().zip(widths).zip(RIGHT) {
+    for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
         let padding = " ".repeat(width - cell.chars().count());
-        let (before, after) = if right { (padding.as_str(), "") } else { ("", padding.as_str()) };
+        let (before, after) = if is_number(column) { (padding.as_str(), "") } else { ("", padding.as_str()) };
         line += &format!("{before}{cell}{after}  ");
     }
     writeln!(f, "{}", line.trim_end())

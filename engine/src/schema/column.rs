@@ -157,6 +157,16 @@ impl Codes {
         }
     }
 
+    /// Candidates by codes that are ranked again by their full vectors for `k` results. Codes order candidates nearly as the full
+    /// vectors do, the smaller the less.
+    pub fn rerank_depth(self, k: usize) -> usize {
+        match self {
+            Codes::None => k,
+            Codes::Int8 => 2 * k + 10,
+            Codes::Int4 => 4 * k + 10,
+        }
+    }
+
     /// What a column gets that does not say.
     pub fn default_of(kind: ElementKind, dimension: usize) -> Codes {
         match kind {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Scratch, SearchRequest, Top, rerank_depth};
+use super::{Scratch, SearchRequest, Top};
 use crate::collection::Collection;
 use crate::probes;
 use crate::region::View;
@@ -65,7 +65,7 @@ pub(super) fn nearest(
     probes::query_begin(collection.spec.id, request.ef);
     index.graph().search(&index.space, &scratch.code, request.ef, accept, &mut scratch.graph, &mut scratch.found);
     probes::query_traversed(collection.spec.id, scratch.found.len());
-    let depth = rerank_depth(request.k).min(scratch.found.len());
+    let depth = index.space.vector().codes.rerank_depth(request.k).min(scratch.found.len());
     scratch.rows.clear();
     scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
     scratch.distances.resize(depth, 0.0);

@@ -204,12 +204,6 @@ impl Search {
     }
 }
 
-/// Candidates by codes that are ranked again by their full vectors. Codes order candidates nearly as the full vectors do: a few
-/// beyond `k` are enough.
-fn rerank_depth(k: usize) -> usize {
-    2 * k + 10
-}
-
 /// Memory that searches of one thread use again and again.
 #[derive(Default)]
 pub struct Scratch {

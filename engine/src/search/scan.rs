@@ -82,7 +82,7 @@ impl ScanJob {
         scratch.distances.resize(scratch.rows.len(), 0.0);
         let space = &self.collection.vectors[self.request.vector].space;
         if *has_codes {
-            let depth = super::rerank_depth(self.request.k);
+            let depth = space.vector().codes.rerank_depth(self.request.k);
             scratch.near.resize_with(self.request.count, || Top::new(depth));
             for (code, near) in self.codes.iter().zip(&mut scratch.near) {
                 space.distances(code, &scratch.rows, &mut scratch.distances);
