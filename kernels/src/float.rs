@@ -13,7 +13,7 @@ use crate::vector::Vector;
 
 /// Squared norms from here on lose nothing that matters to underflow: what a square below 2⁻¹²⁶ loses, in 65,536
 /// of them, is below 1e-33.
-const NORM_SQUARED_MIN: f32 = 1e-25;
+pub(crate) const NORM_SQUARED_MIN: f32 = 1e-25;
 
 /// Squared euclidean distance.
 pub(crate) struct L2<E>(PhantomData<E>);

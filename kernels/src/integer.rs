@@ -130,7 +130,7 @@ impl<V: Vector> Kernel<V> for Hamming {
 ///
 /// # Safety
 /// As for [`Vector`].
-trait Term<E: IntegerElement> {
+pub(crate) trait Term<E: IntegerElement> {
     /// Adds the terms of one register of each vector.
     unsafe fn add<V: Vector>(sums: V::Bytes, a: V::Bytes, b: V::Bytes) -> V::Bytes;
 }
@@ -140,9 +140,9 @@ struct SquaredDifference;
 /// ab, one of them moved
 struct Product;
 /// What moving a adds.
-struct Offset;
+pub(crate) struct Offset;
 /// a²
-struct SquareOfA;
+pub(crate) struct SquareOfA;
 /// b²
 struct SquareOfB;
 /// Bits of a ⊕ b.
@@ -200,7 +200,7 @@ impl<E: IntegerElement> Term<E> for DifferingBits {
 ///
 /// # Safety
 /// As for [`Vector`].
-trait Terms<E: IntegerElement, const N: usize> {
+pub(crate) trait Terms<E: IntegerElement, const N: usize> {
     /// Adds the terms of one register of each vector to each sum.
     unsafe fn add<V: Vector>(sums: [V::Bytes; N], a: V::Bytes, b: V::Bytes) -> [V::Bytes; N];
 }
@@ -273,7 +273,10 @@ impl<V: Vector, E: IntegerElement, T: Terms<E, N>, const N: usize> Fold<V> for P
 /// # Safety
 /// The CPU has the instruction set of `V`, and `a` and `b` have the same length.
 #[inline(always)]
-unsafe fn sums<V: Vector, E: IntegerElement, T: Terms<E, N>, const N: usize>(a: &[u8], b: &[u8]) -> [u32; N] {
+pub(crate) unsafe fn sums<V: Vector, E: IntegerElement, T: Terms<E, N>, const N: usize>(
+    a: &[u8],
+    b: &[u8],
+) -> [u32; N] {
     // SAFETY: as the caller promises.
     unsafe { fold::<V, Pass<E, T, N>>(a, b).map(|register| V::total(register)) }
 }

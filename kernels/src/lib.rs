@@ -14,7 +14,7 @@
 //!
 //! Layout: [`Kernels`] is a table of function pointers per [`Isa`]. The kernels are written once, in
 //! `float.rs`, `integer.rs`, `wide.rs` and `bulk.rs`, over the registers of `vector.rs`; the files in `x86` are shells
-//! that name an instruction set. `scalar.rs` is the oracle that the tests hold the others against, and the
+//! that name an instruction set. Many rows against many are the matter of `tile`. `scalar.rs` is the oracle that the tests hold the others against, and the
 //! fallback. The layering follows memchr's (<https://github.com/BurntSushi/memchr>, `src/vector.rs`).
 
 mod element;
@@ -22,6 +22,7 @@ mod kind;
 mod rows;
 mod scalar;
 mod table;
+mod tile;
 
 // The kernels over a vector trait, and the instruction sets that there are on this architecture.
 #[cfg(target_arch = "x86_64")]
@@ -48,3 +49,4 @@ mod x86;
 pub use kind::{ElementKind, Isa, MAX_DIMENSION, Metric, UnknownIsa};
 pub use rows::Rows;
 pub use table::{Distance, Kernels, detect, requested_isa};
+pub use tile::{NEAREST_MAX, Nearest, Panel, Tile};

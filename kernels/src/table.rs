@@ -6,6 +6,7 @@ use crate::element::{Bf16, Code4, Code8, F16, F32, I8, I32, U8};
 use crate::kind::{ElementKind, Isa, Metric, UnknownIsa};
 use crate::rows::Rows;
 use crate::scalar;
+use crate::tile::{Tile, oracle, tiles};
 #[cfg(target_arch = "x86_64")]
 use crate::x86::vector_tables;
 
@@ -28,6 +29,8 @@ pub struct Kernels {
     pub(crate) isa: Isa,
     /// By `ElementKind`, then `Metric`.
     pub(crate) distances: [[Option<Distance>; 4]; 9],
+    /// In the same order.
+    pub(crate) tiles: [[Option<Tile>; 4]; 9],
     pub(crate) f32: Passes,
     pub(crate) f16: Passes,
     pub(crate) bf16: Passes,
@@ -63,6 +66,11 @@ impl Kernels {
     /// for hamming; codes have dot and l2 (under cosine they are made from normalised vectors).
     pub fn distance(&self, kind: ElementKind, metric: Metric) -> Option<Distance> {
         self.distances[kind as usize][metric as usize]
+    }
+
+    /// The tile kernels for a kind and a metric. `None` where [`Kernels::distance`] has none, and for i32.
+    pub fn tile(&self, kind: ElementKind, metric: Metric) -> Option<Tile> {
+        self.tiles[kind as usize][metric as usize]
     }
 
     /// Encodes a vector of f32, f16, bf16 or i32 as [`ElementKind::Code8`]: round(x × `inverse_scale`), half to even, held
@@ -269,6 +277,7 @@ pub(crate) use passes;
 static SCALAR: Kernels = Kernels {
     isa: Isa::Scalar,
     distances: distances!(scalar, scalar, scalar, scalar),
+    tiles: tiles!(oracle, scalar, scalar),
     f32: passes!(scalar, F32),
     f16: passes!(scalar, F16),
     bf16: passes!(scalar, Bf16),

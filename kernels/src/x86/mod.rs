@@ -5,7 +5,9 @@
 //! <https://www.intel.com/content/www/us/en/docs/intrinsics-guide/index.html>.
 
 mod avx2;
+mod avx2_lanes;
 mod avx512;
+mod avx512_lanes;
 
 use std::arch::is_x86_feature_detected as has;
 
@@ -36,12 +38,17 @@ macro_rules! shells {
             use crate::kind::Isa;
             use crate::rows::Rows;
             use crate::table::{Distance, Kernels, Passes, distances, passes};
+            use crate::tile::drive;
+            use crate::tile::measure::TileKernel;
+            use crate::tile::{Nearest, Panel, Tile, tiles};
             use crate::{bulk, float, integer, wide};
+            use std::ops::Range;
 
             /// To be handed out only on a CPU that has the features: that is what makes the shells sound.
             pub(super) static TABLE: Kernels = Kernels {
                 isa: $isa,
                 distances: distances!(shell, float, integer, wide),
+                tiles: tiles!(shell, float, integer),
                 f32: passes!(shell, F32),
                 f16: passes!(shell, F16),
                 bf16: passes!(shell, Bf16),
@@ -54,6 +61,14 @@ macro_rules! shells {
                 pair[K: Kernel<$vector>](a: &[u8], b: &[u8]) -> f32 = crate::kernel::pair::<$vector, K>;
                 rows[K: Kernel<$vector>](query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut [f32]) -> ()
                     = crate::kernel::rows::<$vector, K>;
+                pack[K: TileKernel<$vector>](rows: Rows<'_>, ids: &[u32], panel: &mut Panel) -> ()
+                    = drive::pack::<$vector, K>;
+                nearest[K: TileKernel<$vector>](a: &Panel, b: &Panel, k: usize, out: &mut [Nearest]) -> ()
+                    = drive::nearest::<$vector, K>;
+                nearest_within[K: TileKernel<$vector>](panel: &Panel, k: usize, out: &mut [Nearest]) -> ()
+                    = drive::nearest_within::<$vector, K>;
+                distances[K: TileKernel<$vector>](a: &Panel, a_range: Range<usize>, b: &Panel, out: &mut [f32]) -> ()
+                    = drive::distances::<$vector, K>;
                 all_finite[E: FloatElement](vector: &[u8]) -> bool = bulk::all_finite::<$vector, E>;
                 norm_squared[E: FloatElement](vector: &[u8]) -> f32 = bulk::norm_squared::<$vector, E>;
                 copy_norm_squared[E: FloatElement](from: &[u8], to: &mut [u8]) -> f32

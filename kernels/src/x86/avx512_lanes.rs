@@ -1,0 +1,211 @@
+//! The 32-bit lanes of AVX-512, with or without VNNI.
+
+use std::arch::x86_64::*;
+
+use super::avx512::Avx512;
+use crate::tile::lanes::Lanes;
+use crate::tile::product::{self, Block, Product};
+use crate::tile::{Nearest, Panel, select};
+
+impl<const VNNI: bool> Lanes for Avx512<VNNI> {
+    type Sixteen = __m512;
+
+    const BYTE_QUADS: bool = VNNI;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn splat_lane(from: *const u8) -> __m512i {
+        // SAFETY: the caller lets 4 bytes be read.
+        _mm512_set1_epi32(unsafe { from.cast::<i32>().read_unaligned() })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn store_bytes(to: *mut u8, bytes: __m512i) {
+        // SAFETY: the caller lets 64 bytes be written.
+        unsafe { _mm512_storeu_si512(to.cast(), bytes) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sub_sums(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_sub_epi32(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add_word_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(sums, _mm512_madd_epi16(a, b))
+    }
+
+    // Bytes of counts as in `add_ones`; then the four of a lane together.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn add_ones_by_lane(sums: __m512i, a: __m512i) -> __m512i {
+        let table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+        let nibble = _mm512_set1_epi8(0x0f);
+        let low = _mm512_shuffle_epi8(table, _mm512_and_si512(a, nibble));
+        let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(a), nibble));
+        let ones = _mm512_add_epi8(low, high);
+        if VNNI {
+            // SAFETY: `VNNI` is true only in the tables for CPUs that have it.
+            return unsafe { _mm512_dpbusd_epi32(sums, ones, _mm512_set1_epi8(1)) };
+        }
+        let pairs = _mm512_maddubs_epi16(ones, _mm512_set1_epi8(1));
+        _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn from_signed(sums: __m512i) -> __m512 {
+        _mm512_cvtepi32_ps(sums)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn from_unsigned(sums: __m512i) -> __m512 {
+        _mm512_cvtepu32_ps(sums)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        _mm512_mul_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn div(a: __m512, b: __m512) -> __m512 {
+        _mm512_div_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        _mm512_min_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        _mm512_max_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn replace(values: __m512, bits: __m512i, equal: __m512i, with: __m512) -> __m512 {
+        _mm512_mask_mov_ps(values, _mm512_cmpeq_epi32_mask(bits, equal), with)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn not_finite(values: __m512) -> u32 {
+        // Quiet and signalling NaN, both infinities.
+        u32::from(_mm512_fpclass_ps_mask::<0b1001_1001>(values))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_load(from: *const f32) -> __m512 {
+        // SAFETY: the caller lets 16 values be read.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_store(to: *mut f32, values: __m512) {
+        // SAFETY: the caller lets 16 values be written.
+        unsafe { _mm512_storeu_ps(to, values) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_splat(value: f32) -> __m512 {
+        _mm512_set1_ps(value)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_min(a: __m512, b: __m512) -> __m512 {
+        _mm512_min_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_max(a: __m512, b: __m512) -> __m512 {
+        _mm512_max_ps(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_swap<const DISTANCE: usize>(values: __m512) -> __m512 {
+        match DISTANCE {
+            1 => _mm512_permute_ps::<0b10_11_00_01>(values),
+            2 => _mm512_permute_ps::<0b01_00_11_10>(values),
+            4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(values, values),
+            8 => _mm512_shuffle_f32x4::<0b01_00_11_10>(values, values),
+            _ => unreachable!("a distance of the sorting network"),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_choose<const MASK: u16>(a: __m512, b: __m512) -> __m512 {
+        _mm512_mask_mov_ps(a, MASK, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_below(a: __m512, b: __m512) -> u16 {
+        _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_at_most(a: __m512, b: __m512) -> u16 {
+        _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn sixteen_compress(to: *mut f32, values: __m512, mask: u16) {
+        // SAFETY: the caller lets 16 values be written, which is quicker than to write only some.
+        unsafe { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(mask, values)) }
+    }
+
+    #[inline(always)]
+    unsafe fn block<P: Product<Self>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
+        // SAFETY: as the caller promises; `VNNI` is true only in the tables for CPUs that have it.
+        unsafe { if VNNI { block_vnni::<VNNI, P>(a, b, block) } else { block_plain::<VNNI, P>(a, b, block) } }
+    }
+
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
+    unsafe fn candidates(distances: &[f32], k: usize, bound: f32, slack: f32, found: &mut [u32]) -> usize {
+        // SAFETY: as the caller promises.
+        unsafe { select::candidates::<Self>(distances, k, bound, slack, found) }
+    }
+
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt")]
+    unsafe fn merge(distances: &mut [f32], ids: &mut [u32], count: usize, k: usize, nearest: &mut Nearest) {
+        // SAFETY: as the caller promises.
+        unsafe { select::merge::<Self>(distances, ids, count, k, nearest) }
+    }
+}
+
+// 24 registers of sums, 3 of columns, 1 of a row: of 32. Twice, because without VNNI no instruction of it may be made of others.
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn block_vnni<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
+    // SAFETY: as the caller promises.
+    unsafe { product::block::<Avx512<VNNI>, P, 8, 3, 3, 1>(a, b, block) }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn block_plain<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
+    // SAFETY: as the caller promises.
+    unsafe { product::block::<Avx512<VNNI>, P, 8, 3, 3, 1>(a, b, block) }
+}
