@@ -8,11 +8,15 @@ pub mod data;
 pub mod exact;
 mod setup;
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use engine::hnsw::{Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch};
+use engine::hnsw::{
+    Bulk, BulkPart, BulkRows, BulkStep, Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch,
+};
 use engine::mesh::{Consumer, Producer, ring};
 
 pub use data::Vectors;
@@ -100,11 +104,13 @@ pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Outcome 
     let base = Vectors::read(base, rows_max);
     let queries = Vectors::read(queries, queries_max);
     let truth = Truth::new(&base, &queries, &SWEEPS.map(|(k, _)| k));
-    let ours = measure(&base, &queries, &truth, GraphParams::default());
+    let ours = measure(&base, &queries, &truth, Build::Streaming);
+    let bulk = measure(&base, &queries, &truth, Build::Bulk);
     let peer = engines::run_peer("hnswlib", &Work::new(scratch, &base, &queries, &truth))
         .inspect_err(|why| eprintln!("hnswlib: {why}"))
         .ok();
-    let figures = report(base.len(), &ours, peer.as_ref());
+    let mut figures = report(base.len(), "bulk", &bulk, peer.as_ref());
+    figures.extend(report(base.len(), "row by row", &ours, peer.as_ref()));
     Outcome { figures, ours, has_peer: peer.is_some() }
 }
 
@@ -112,13 +118,15 @@ pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Outcome 
 pub type Measure = fn(&Vectors, &Vectors, &Truth) -> Figures;
 
 /// Our ways to make a graph, by name.
-pub const OURS: [(&str, Measure); 1] =
-    [("broadhead", |base, queries, truth| measure(base, queries, truth, GraphParams::default()))];
+pub const OURS: [(&str, Measure); 2] = [
+    ("broadhead, bulk", |base, queries, truth| measure(base, queries, truth, Build::Bulk)),
+    ("broadhead, streaming", |base, queries, truth| measure(base, queries, truth, Build::Streaming)),
+];
 
 /// Builds and searches; the answers are checked by their recall.
-pub fn measure(base: &Vectors, queries: &Vectors, truth: &Truth, params: GraphParams) -> Figures {
+pub fn measure(base: &Vectors, queries: &Vectors, truth: &Truth, how: Build) -> Figures {
     let before_bytes = engines::resident_bytes(std::process::id());
-    let (index, build_rows_per_s) = Index::build(base, params);
+    let (index, build_rows_per_s) = Index::build(base, how);
     let grown_bytes = engines::resident_bytes(std::process::id()).saturating_sub(before_bytes);
     let bytes_per_row = grown_bytes as f64 / base.len() as f64;
     let sweep = |(k, efs): (usize, &'static [usize])| efs.iter().map(move |&ef| (k, ef));
@@ -130,17 +138,17 @@ pub fn measure(base: &Vectors, queries: &Vectors, truth: &Truth, params: GraphPa
 
 /// A graph in this process, with what it is searched by.
 pub struct Index {
-    graph: std::sync::Arc<Graph>,
+    graph: Arc<Graph>,
     space: CodeSpace,
 }
 
 impl Index {
     /// Inserts all rows; gives how many a second, too.
-    pub fn build(base: &Vectors, params: GraphParams) -> (Index, f64) {
+    pub fn build(base: &Vectors, how: Build) -> (Index, f64) {
         let space = CodeSpace::new(base);
-        let graph = Graph::new(params, SHARDS, ROW_BITS).expect("address space for the graph");
+        let graph = Graph::new(GraphParams::default(), SHARDS, ROW_BITS).expect("address space for the graph");
         let started = Instant::now();
-        build(&graph, &space, base.len());
+        build(&graph, &space, base.len(), how);
         let rows_per_s = base.len() as f64 / started.elapsed().as_secs_f64();
         (Index { graph, space }, rows_per_s)
     }
@@ -172,55 +180,139 @@ impl Index {
     }
 }
 
-/// Inserts all rows, each shard its own.
-fn build(graph: &std::sync::Arc<Graph>, space: &CodeSpace, rows: usize) {
+/// How a graph is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// Row by row: each is found from the moment on that it is in.
+    Streaming,
+    /// All at once, as a server does where many rows wait.
+    Bulk,
+}
+
+/// What the two shards send each other.
+enum Sent {
+    Edges(Vec<Edge>),
+    Bulk(BulkPart),
+}
+
+/// Takes in all rows, each shard its own.
+fn build(graph: &Arc<Graph>, space: &CodeSpace, rows: usize, build: Build) {
     // Shards with rows left, and batches that are not applied.
     let in_flight = AtomicUsize::new(SHARDS);
-    let (to_second, from_first) = ring::<Vec<Edge>>(RING_BATCHES);
-    let (to_first, from_second) = ring::<Vec<Edge>>(RING_BATCHES);
+    let (to_second, from_first) = ring::<Sent>(RING_BATCHES);
+    let (to_first, from_second) = ring::<Sent>(RING_BATCHES);
     std::thread::scope(|scope| {
         for (shard, sender, receiver) in [(0, to_second, from_second), (1, to_first, from_first)] {
             let in_flight = &in_flight;
-            scope.spawn(move || build_shard(graph, space, rows, shard, sender, receiver, in_flight));
+            scope.spawn(move || {
+                let mut builder = Builder {
+                    indexer: Indexer::new(graph.clone(), shard),
+                    space,
+                    outbox: EdgeOutbox::new(SHARDS),
+                    sender,
+                    receiver,
+                    unsent: VecDeque::new(),
+                    parts: Vec::new(),
+                    in_flight,
+                };
+                builder.insert(rows, build);
+                if build == Build::Bulk {
+                    builder.bulk(rows);
+                }
+                builder.indexer.set_indexed(setup::rows_of_shard(rows, shard).count() as u64);
+            });
         }
     });
 }
 
-fn build_shard(
-    graph: &std::sync::Arc<Graph>,
-    space: &CodeSpace,
-    rows: usize,
-    shard: usize,
-    mut sender: Producer<Vec<Edge>>,
-    mut receiver: Consumer<Vec<Edge>>,
-    in_flight: &AtomicUsize,
-) {
-    let mut indexer = Indexer::new(graph.clone(), shard);
-    let mut outbox = EdgeOutbox::new(SHARDS);
-    let mut unsent = std::collections::VecDeque::new();
-    let mut mine = setup::rows_of_shard(rows, shard).peekable();
-    let mut inserting = true;
-    while in_flight.load(Ordering::SeqCst) > 0 {
-        for row in mine.by_ref().take(BATCH_ROWS) {
-            indexer.insert(space, row, &mut outbox);
-        }
-        let applied = receiver.drain(RING_BATCHES, |edges| indexer.apply(space, &edges, &mut outbox));
-        let edges = outbox.take(1 - shard);
-        if !edges.is_empty() {
-            in_flight.fetch_add(1, Ordering::SeqCst);
-            unsent.push_back(edges);
-        }
-        sender.push_batch(&mut unsent);
-        let done = inserting && mine.peek().is_none();
-        inserting &= !done;
-        // Last, so that what these batches gave rise to is counted before they are not.
-        in_flight.fetch_sub(applied + usize::from(done), Ordering::SeqCst);
-    }
-    indexer.set_indexed(graph_slots(rows, shard));
+/// A shard while it builds.
+struct Builder<'a> {
+    indexer: Indexer,
+    space: &'a CodeSpace,
+    outbox: EdgeOutbox,
+    sender: Producer<Sent>,
+    receiver: Consumer<Sent>,
+    unsent: VecDeque<Sent>,
+    /// What was said in a bulk round, and by whom.
+    parts: Vec<(usize, BulkPart)>,
+    in_flight: &'a AtomicUsize,
 }
 
-fn graph_slots(rows: usize, shard: usize) -> u64 {
-    setup::rows_of_shard(rows, shard).count() as u64
+impl Builder<'_> {
+    /// Takes in what the other shard sent, and sends what waits. `done` things are no longer in flight.
+    fn exchange(&mut self, done: usize) {
+        let (indexer, outbox, parts) = (&mut self.indexer, &mut self.outbox, &mut self.parts);
+        let other = 1 - indexer.shard();
+        let mut applied = 0;
+        self.receiver.drain(RING_BATCHES, |sent| match sent {
+            Sent::Edges(edges) => {
+                applied += 1;
+                indexer.apply(self.space, &edges, outbox);
+            }
+            Sent::Bulk(part) => parts.push((other, part)),
+        });
+        let edges = outbox.take(other);
+        if !edges.is_empty() {
+            self.in_flight.fetch_add(1, Ordering::SeqCst);
+            self.unsent.push_back(Sent::Edges(edges));
+        }
+        self.sender.push_batch(&mut self.unsent);
+        // Last, so that what these batches gave rise to is counted before they are not.
+        self.in_flight.fetch_sub(applied + done, Ordering::SeqCst);
+    }
+
+    /// Inserts the shard's rows; before a bulk round only those that such a round does not take.
+    fn insert(&mut self, rows: usize, build: Build) {
+        let mut mine = setup::rows_of_shard(rows, self.indexer.shard()).enumerate();
+        let mut inserting = true;
+        while self.in_flight.load(Ordering::SeqCst) > 0 {
+            let mut inserted = 0;
+            while inserted < BATCH_ROWS && inserting {
+                match mine.next() {
+                    Some((at, row)) if build == Build::Streaming || at == 0 || self.indexer.reaches_higher(row) => {
+                        self.indexer.insert(self.space, row, &mut self.outbox);
+                        inserted += 1;
+                    }
+                    Some(_) => (),
+                    None => {
+                        inserting = false;
+                        self.exchange(1);
+                    }
+                }
+            }
+            self.exchange(0);
+        }
+    }
+
+    /// Takes in the rest in one round.
+    fn bulk(&mut self, rows: usize) {
+        let graph = self.indexer.graph().clone();
+        let shard = self.indexer.shard();
+        let (nodes, new) = setup::rows_of_shard(rows, shard).partition(|&row| graph.contains(row));
+        let mut said = Vec::new();
+        let mut say = |to: usize, part: BulkPart| said.push((to, part));
+        let bulk = Bulk::begin(self.space, SHARDS, shard, BulkRows { new, nodes }, &mut say);
+        let mut bulk = bulk.expect("codes have a tile kernel");
+        let mut flushing = false;
+        loop {
+            for (to, part) in said.drain(..) {
+                if to == shard { bulk.receive(shard, part) } else { self.unsent.push_back(Sent::Bulk(part)) }
+            }
+            self.exchange(0);
+            self.parts.drain(..).for_each(|(from, part)| bulk.receive(from, part));
+            let mut say = |to: usize, part: BulkPart| said.push((to, part));
+            if flushing && self.in_flight.load(Ordering::SeqCst) == 0 {
+                flushing = false;
+                bulk.flushed(&mut say);
+            }
+            match bulk.step(&mut self.indexer, self.space, &mut self.outbox, &mut say) {
+                BulkStep::Worked => (),
+                BulkStep::Waits => std::thread::yield_now(),
+                BulkStep::Flush => flushing = true,
+                BulkStep::Done => return,
+            }
+        }
+    }
 }
 
 fn search_all(index: &Index, queries: &Vectors, truth: &Truth, k: usize, ef: usize) -> Point {
@@ -238,25 +330,25 @@ fn search_all(index: &Index, queries: &Vectors, truth: &Truth, k: usize, ef: usi
     Point { k, ef, recall: hits as f64 / (queries.len() * k) as f64, qps }
 }
 
-fn report(rows: usize, ours: &Figures, peer: Option<&Figures>) -> Vec<Figure> {
+fn report(rows: usize, how: &str, ours: &Figures, peer: Option<&Figures>) -> Vec<Figure> {
     let beside = |figure: Figure, value: Option<f64>| match value {
         Some(value) => figure.beside("hnswlib", value),
         None => figure,
     };
-    let build = Figure::new(format!("build, {rows} rows, 2 threads"), ours.build_rows_per_s, "rows/s");
+    let build = Figure::new(format!("build, {how}, {rows} rows, 2 threads"), ours.build_rows_per_s, "rows/s");
     let build = beside(build, peer.map(|peer| peer.build_rows_per_s));
     let mut figures = vec![build.with_goal(Goal::RatioAtLeast(1.0))];
-    let bar = format!("search, recall@{K} {RECALL_BAR}, 1 thread");
+    let bar = format!("{how}: search, recall@{K} {RECALL_BAR}, 1 thread");
     let at_bar = Figure::new(bar, ours.qps_at(K, RECALL_BAR).unwrap_or(0.0), "queries/s");
     figures.push(beside(at_bar, peer.and_then(|peer| peer.qps_at(K, RECALL_BAR))).with_goal(Goal::RatioAtLeast(1.0)));
     for point in ours.points.iter().filter(|point| point.k == K) {
         let ef = point.ef;
         let peer = peer.and_then(|peer| peer.point(ef));
-        let recall = Figure::new(format!("recall@{K}, ef {ef}"), point.recall, "");
+        let recall = Figure::new(format!("{how}: recall@{K}, ef {ef}"), point.recall, "");
         let recall = beside(recall, peer.map(|point| point.recall));
         let is_judged = ef == RECALL_EF;
         figures.push(if is_judged { recall.with_goal(Goal::DifferenceAtLeast(-0.01)) } else { recall });
-        let qps = Figure::new(format!("search, ef {ef}, 1 thread"), point.qps, "queries/s");
+        let qps = Figure::new(format!("{how}: search, ef {ef}, 1 thread"), point.qps, "queries/s");
         figures.push(beside(qps, peer.map(|point| point.qps)));
     }
     figures

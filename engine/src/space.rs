@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernels::{Distance, Kernels};
+use kernels::{Distance, Kernels, Panel, Tile};
 
 use crate::hnsw::Space;
 use crate::quant::{CodeEncoder, CodeScale};
@@ -31,6 +31,7 @@ pub struct VectorSpace {
     /// None where vectors are traversed themselves.
     encoder: Option<CodeEncoder>,
     traversal: Distance,
+    tile: Option<Tile>,
     exact: Distance,
 }
 
@@ -46,11 +47,11 @@ impl VectorSpace {
         let exact =
             kernels.distance(vector.kind, vector.metric).expect("the schema allows only pairs that have a kernel");
         let encoder = vector.has_codes().then(|| CodeEncoder::new(kernels, vector, scale));
-        let traversal = encoder.as_ref().map_or(exact, |encoder| {
-            let kind = vector.codes.kind().expect("a column with codes");
-            kernels.distance(kind, encoder.code_metric()).expect("codes have dot and l2")
-        });
-        VectorSpace { region, vector_index, encoder, traversal, exact }
+        let metric = encoder.as_ref().map_or(vector.metric, CodeEncoder::code_metric);
+        let kind = vector.codes.kind().unwrap_or(vector.kind);
+        let traversal = kernels.distance(kind, metric).expect("what has a distance has one of codes");
+        let tile = kernels.tile(kind, metric);
+        VectorSpace { region, vector_index, encoder, traversal, tile, exact }
     }
 
     /// The region it looks at.
@@ -153,6 +154,14 @@ impl Space for VectorSpace {
     #[inline]
     fn prefetch(&self, row: u32) {
         self.rows().prefetch(row);
+    }
+
+    fn tile(&self) -> Option<Tile> {
+        self.tile
+    }
+
+    fn pack(&self, rows: &[u32], panel: &mut Panel) {
+        self.rows().pack(&self.tile.expect("a tile kernel"), rows, panel);
     }
 }
 

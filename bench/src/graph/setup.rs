@@ -6,7 +6,7 @@ use arrow::datatypes::ToByteSlice;
 use engine::hnsw::Space;
 use engine::quant::{CodeEncoder, CodeScale};
 use engine::schema::{Codes, VectorColumn};
-use kernels::{Distance, ElementKind, Metric, Rows};
+use kernels::{Distance, ElementKind, Metric, Panel, Rows, Tile};
 
 use super::data::Vectors;
 
@@ -26,6 +26,7 @@ pub struct CodeSpace {
     dimension: usize,
     encoder: CodeEncoder,
     on_codes: Distance,
+    tile: Tile,
     on_full: Distance,
 }
 
@@ -60,10 +61,11 @@ impl CodeSpace {
             let code = &mut codes[row_of(index) as usize * code_bytes..][..code_bytes];
             encoder.encode(row(index), encoder.norm_squared(row(index)), code);
         }
-        let on_codes = kernels.distance(column.codes.kind().expect("floats have codes"), encoder.code_metric());
-        let on_codes = on_codes.expect("codes have dot");
+        let code_kind = column.codes.kind().expect("floats have codes");
+        let on_codes = kernels.distance(code_kind, encoder.code_metric()).expect("codes have dot");
+        let tile = kernels.tile(code_kind, encoder.code_metric()).expect("codes have tiles of dot");
         let on_full = kernels.distance(kind, Metric::Dot).expect("dot of f32");
-        CodeSpace { codes_kind: column.codes, codes, code_bytes, full, dimension, encoder, on_codes, on_full }
+        CodeSpace { codes_kind: column.codes, codes, code_bytes, full, dimension, encoder, on_codes, tile, on_full }
     }
 
     /// Room for the code of a query.
@@ -117,6 +119,14 @@ impl Space for CodeSpace {
     #[inline(always)]
     fn prefetch(&self, row: u32) {
         self.code_rows().prefetch(row);
+    }
+
+    fn tile(&self) -> Option<Tile> {
+        Some(self.tile)
+    }
+
+    fn pack(&self, rows: &[u32], panel: &mut Panel) {
+        (self.tile.pack)(self.code_rows(), rows, panel);
     }
 }
 

@@ -6,13 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use engine::hnsw::GraphParams;
 use hdrhistogram::Histogram;
 use net::client::{Collection, Hit, Pending, Queries, SearchReply, SearchRequest};
 
 use super::load::Load;
 use super::server::Server;
-use crate::graph::{Index, K, RECALL_EF, Truth, Vectors};
+use crate::graph::{Build, Index, K, RECALL_EF, Truth, Vectors};
 use crate::report::{Figure, Goal, median};
 
 /// Queries of one request, where they come in batches.
@@ -81,7 +80,7 @@ fn one_at_a_time(server: &Server, queries: &Vectors) -> (Histogram<u64>, Histogr
 
 /// Queries a second in batches and one by one, each beside the rate in process.
 fn rates(server: &Server, load: &Load, queries: &Vectors, quick: bool, bars: &[f32], expected: f64) -> Vec<Figure> {
-    let (index, _) = Index::build(load.vectors(), GraphParams::default());
+    let (index, _) = Index::build(load.vectors(), Build::Bulk);
     let collection = server.collection();
     let threads = server.client().server().shards;
     let passes = if quick { 1 } else { ROUND_QUERIES.div_ceil(queries.len()) };

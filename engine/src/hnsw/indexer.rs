@@ -22,8 +22,9 @@ pub struct Indexer {
 }
 
 /// Scratch memory for lists.
-#[derive(Default)]
 pub(super) struct Lists {
+    /// Part of a full list that remains after pruning.
+    prune_to_percent: usize,
     found: Vec<(f32, u32)>,
     starts: Vec<(f32, u32)>,
     selected: Vec<u32>,
@@ -34,6 +35,23 @@ pub(super) struct Lists {
     sorted: Vec<Edge>,
     /// Anchors handed on from one own node to another.
     handed: Vec<Edge>,
+}
+
+impl Default for Lists {
+    fn default() -> Lists {
+        Lists {
+            prune_to_percent: PRUNE_TO_PERCENT,
+            found: Vec::new(),
+            starts: Vec::new(),
+            selected: Vec::new(),
+            shadowed: Vec::new(),
+            candidates: Vec::new(),
+            rows: Vec::new(),
+            distances: Vec::new(),
+            sorted: Vec::new(),
+            handed: Vec::new(),
+        }
+    }
 }
 
 impl Indexer {
@@ -108,6 +126,23 @@ impl Indexer {
         }
         self.lists.sorted = sorted;
         self.link_handed(space, outbox);
+    }
+
+    /// Makes the links that a bulk round asked for, sorted by target, all of a target. Lists are pruned to what fits, since nothing
+    /// comes after these.
+    pub(super) fn apply_bulk<S: Space + ?Sized>(&mut self, space: &S, edges: &[Edge], outbox: &mut EdgeOutbox) {
+        self.lists.prune_to_percent = 100;
+        for group in edges.chunk_by(|a, b| a.target == b.target) {
+            self.link(space, group, outbox);
+        }
+        self.link_handed(space, outbox);
+        self.lists.prune_to_percent = PRUNE_TO_PERCENT;
+    }
+
+    /// Whether a row that is inserted would reach beyond layer 0.
+    pub fn reaches_higher(&self, row: u32) -> bool {
+        let params = self.graph.params();
+        level_of(row, params.seed, params.m) > 0
     }
 
     /// Says that every row below an ordinal was inserted or skipped and that the edges of its rows are applied.
@@ -314,7 +349,7 @@ pub(super) fn prune<S: Space + ?Sized>(
     list.rows.truncate(list.kept);
     unplaced.dedup_by_key(|candidate| candidate.1);
     unplaced.retain(|candidate| !list.rows.contains(&candidate.1));
-    let limit = (list.max * PRUNE_TO_PERCENT / 100).max(list.kept + 1).min(list.max);
+    let limit = (list.max * lists.prune_to_percent / 100).max(list.kept + 1).min(list.max);
     select_diverse(space, unplaced, limit, list.layer == 0, &mut lists.shadowed, &mut list.rows);
     list.changed_from = list.changed_from.min(list.kept);
 }

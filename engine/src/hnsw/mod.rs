@@ -25,6 +25,7 @@
 //! | `search` | descent and best-first search |
 //! | `pool`, `visited` | candidates and seen rows of one search |
 //! | `indexer` | insert, reverse edges, pruning |
+//! | `bulk` | many rows at once |
 //! | `select` | the diversity heuristic |
 //! | `sweep` | taking nodes out |
 //! | `edges` | reverse edges in transit |
@@ -32,6 +33,7 @@
 //! | `file`, `repair` | the graph file; making a loaded graph whole |
 //! | `links` | reserved spans of atomics (the only unsafe code) |
 
+mod bulk;
 mod edges;
 mod file;
 mod graph;
@@ -47,11 +49,14 @@ mod sweep;
 mod tests;
 mod visited;
 
+pub use bulk::{Bulk, BulkPart, BulkRows, BulkStep};
 pub use edges::{Edge, EdgeOutbox};
 pub use file::{FORMAT_VERSION, GraphLoader};
 pub use graph::{Graph, GraphStats};
 pub use indexer::Indexer;
 pub use search::SearchScratch;
+
+use kernels::{Panel, Tile};
 
 /// Rows of a block: nodes are taken out of the graph by whole blocks.
 pub const BLOCK_ROWS: u32 = 1 << 12;
@@ -68,6 +73,14 @@ pub trait Space {
     fn distances(&self, query: &[u8], rows: &[u32], out: &mut [f32]);
     /// Starts loading the vector of a row.
     fn prefetch(&self, row: u32);
+    /// Distances of many to many, equal to those of `distance`; None where there is no such kernel: then nothing is built in bulk.
+    fn tile(&self) -> Option<Tile> {
+        None
+    }
+    /// Lays out the vectors of rows for the tile kernel.
+    fn pack(&self, _rows: &[u32], _panel: &mut Panel) {
+        unreachable!("no tile kernel, no panels");
+    }
 }
 
 /// Shape of a graph, fixed when it is made.

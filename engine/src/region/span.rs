@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use arrow::buffer::Buffer;
 use crossbeam_utils::CachePadded;
-use kernels::{Distance, Rows};
+use kernels::{Distance, Panel, Rows, Tile};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS};
@@ -243,6 +243,15 @@ impl<'a> SealedRows<'a> {
     pub fn distances(&self, distance: Distance, query: &[u8], rows: &[u32], out: &mut [f32]) {
         rows.iter().for_each(|&row| self.check(row));
         (distance.rows)(query, self.rows, rows, out);
+    }
+
+    /// Lays out rows for a tile kernel.
+    ///
+    /// # Panics
+    /// If a row is not readable.
+    pub fn pack(&self, tile: &Tile, rows: &[u32], panel: &mut Panel) {
+        rows.iter().for_each(|&row| self.check(row));
+        (tile.pack)(self.rows, rows, panel);
     }
 
     /// Starts loading a row into the cache.
