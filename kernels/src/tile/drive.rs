@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::ops::Range;
 
 use super::lanes::Lanes;
-use super::measure::{RowTerms, TileKernel};
+use super::measure::{self, RowTerms, TileKernel};
 use super::product::{Block, ROWS_MULTIPLE};
 use super::select::COLUMNS_MAX;
 use super::{GROUP, Line, Nearest, Panel, check_distances, check_nearest, check_panels};
@@ -66,14 +66,19 @@ impl Room {
     }
 }
 
-/// Works out the sums of all blocks of some rows of `a` and all of `b`, and calls `each` for each row of a block, with the sums
-/// and the first group.
+/// What is done with the sums of a row of a block.
+trait Consumer<V: Lanes, K: TileKernel<V>> {
+    /// Takes the sums of row `row` of `a` and the columns of `b` from group `group` on.
+    unsafe fn take(&mut self, sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize);
+}
+
+/// Works out the sums of all blocks of some rows of `a` and all of `b`.
 #[inline(always)]
 unsafe fn blocks<V: Lanes, K: TileKernel<V>>(
     a: &Panel,
     rows: Range<usize>,
     b: &Panel,
-    mut each: impl FnMut(&[Line], usize, usize),
+    consumer: &mut impl Consumer<V, K>,
 ) {
     let groups = b.len().div_ceil(GROUP);
     let mut room = Room::new(rows.len(), groups);
@@ -87,7 +92,9 @@ unsafe fn blocks<V: Lanes, K: TileKernel<V>>(
             // SAFETY: as the caller promises.
             unsafe { V::block::<K::Product>(a, b, &mut block) };
             for row in block_rows.clone() {
-                each(room.row(row - block_rows.start, block_groups.len()), row, group);
+                let sums = room.row(row - block_rows.start, block_groups.len());
+                // SAFETY: as the caller promises.
+                unsafe { consumer.take(sums, a, row, b, group) };
             }
         }
     }
@@ -103,17 +110,34 @@ pub(crate) unsafe fn distances<V: Lanes, K: TileKernel<V>>(
 ) {
     check_panels(TypeId::of::<(V, K)>(), a, b);
     check_distances(a, &a_range, b, out);
-    let start = a_range.start;
-    let mut block_distances = [0.0; COLUMNS_MAX];
+    let mut table = Table { start: a_range.start, distances: [0.0; COLUMNS_MAX], out };
     // SAFETY: as the caller promises.
-    unsafe {
-        blocks::<V, K>(a, a_range, b, |sums, row, group| {
-            let block_distances = &mut block_distances[..sums.len() * GROUP];
-            K::exact(sums, a, row, b, group, block_distances);
-            let column = group * GROUP;
-            let count = block_distances.len().min(b.len() - column);
-            out[(row - start) * b.len() + column..][..count].copy_from_slice(&block_distances[..count]);
-        });
+    unsafe { blocks::<V, K>(a, a_range, b, &mut table) };
+}
+
+/// Where all distances go.
+struct Table<'a> {
+    /// The row that comes first.
+    start: usize,
+    /// Room for the distances of a row of a block, whole groups.
+    distances: [f32; COLUMNS_MAX],
+    out: &'a mut [f32],
+}
+
+impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Table<'_> {
+    #[inline(always)]
+    unsafe fn take(&mut self, sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize) {
+        let distances = &mut self.distances[..sums.len() * GROUP];
+        // SAFETY: as the caller promises.
+        unsafe { measure::distances::<V, K, false>(sums, a, row, b, group, distances) };
+        let first = group * GROUP;
+        let count = distances.len().min(b.len() - first);
+        if K::SLACK > 0.0 {
+            for (at, distance) in distances[..count].iter_mut().enumerate() {
+                *distance = K::exact(sums[at / GROUP].0[at % GROUP], a, row, b, first + at, *distance);
+            }
+        }
+        self.out[(row - self.start) * b.len() + first..][..count].copy_from_slice(&distances[..count]);
     }
 }
 
@@ -130,77 +154,56 @@ pub(crate) unsafe fn nearest<V: Lanes, K: TileKernel<V>>(a: &Panel, b: &Panel, k
     check_panels(TypeId::of::<(V, K)>(), a, b);
     check_nearest(a, k, out);
     out.fill(Nearest::NONE);
-    let mut selection = Selection::new();
+    let mut selection = Selection::new(k, out);
     // SAFETY: as the caller promises.
-    unsafe {
-        blocks::<V, K>(a, 0..a.len(), b, |sums, row, group| {
-            selection.offer::<V, K>(sums, a, row, b, group, k, &mut out[row]);
-        });
-    }
+    unsafe { blocks::<V, K>(a, 0..a.len(), b, &mut selection) };
 }
 
-/// Room for one row's distances and for what is found among them.
-struct Selection {
+/// Where the nearest go, and room for one row's distances and for what is found among them.
+struct Selection<'a> {
+    k: usize,
+    out: &'a mut [Nearest],
     distances: [f32; COLUMNS_MAX],
     columns: [u32; COLUMNS_MAX + GROUP],
     found_distances: [f32; COLUMNS_MAX + 2 * GROUP],
     found_ids: [u32; COLUMNS_MAX + 2 * GROUP],
 }
 
-impl Selection {
-    fn new() -> Selection {
+impl Selection<'_> {
+    fn new(k: usize, out: &mut [Nearest]) -> Selection<'_> {
         Selection {
+            k,
+            out,
             distances: [0.0; COLUMNS_MAX],
             columns: [0; COLUMNS_MAX + GROUP],
             found_distances: [0.0; COLUMNS_MAX + 2 * GROUP],
             found_ids: [0; COLUMNS_MAX + 2 * GROUP],
         }
     }
+}
 
-    /// Offers a row the columns of a block.
+impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Selection<'_> {
     #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "what a row of a block is made of")]
-    unsafe fn offer<V: Lanes, K: TileKernel<V>>(
-        &mut self,
-        sums: &[Line],
-        a: &Panel,
-        row: usize,
-        b: &Panel,
-        group: usize,
-        k: usize,
-        nearest: &mut Nearest,
-    ) {
-        let columns = group * GROUP..(group + sums.len()) * GROUP;
-        let distances = &mut self.distances[..columns.len()];
-        // SAFETY: as the caller promises; a group is a whole number of registers, and ids are padded to groups.
+    unsafe fn take(&mut self, sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize) {
+        let nearest = &mut self.out[row];
+        let distances = &mut self.distances[..sums.len() * GROUP];
+        let bound = nearest.distances[..self.k].iter().fold(f32::NEG_INFINITY, |max, distance| distance.max(max));
+        // SAFETY: as the caller promises.
         let count = unsafe {
-            K::near(sums, a, row, b, group, distances);
-            let own = V::splat_lane(a.ids[row..].as_ptr().cast());
-            let ids = &b.padded_ids[columns.clone()];
-            for at in (0..distances.len()).step_by(V::FLOATS) {
-                let values = V::load_f32(distances.as_ptr().add(at).cast());
-                let ids = V::load_bytes(ids.as_ptr().add(at).cast());
-                let others = V::replace(values, ids, own, V::splat(f32::INFINITY));
-                V::store(distances.as_mut_ptr().add(at), others);
-            }
-            if columns.end > b.len() {
-                distances[b.len() - columns.start..].fill(f32::INFINITY);
-            }
-            let bound = nearest.distances[..k].iter().fold(f32::NEG_INFINITY, |max, distance| distance.max(max));
-            V::candidates(distances, k, bound, 2.0 * K::SLACK, &mut self.columns)
+            measure::distances::<V, K, true>(sums, a, row, b, group, distances);
+            V::candidates(distances, self.k, bound, 2.0 * K::SLACK, &mut self.columns)
         };
-        let found =
-            self.columns[..count].iter().zip(&mut self.found_distances[GROUP..]).zip(&mut self.found_ids[GROUP..]);
-        for ((at, distance), id) in found {
+        let first = group * GROUP;
+        for (place, at) in self.columns[..count].iter().enumerate() {
             let at = *at as usize;
             let sum = sums[at / GROUP].0[at % GROUP];
-            *distance = K::one(sum, a, row, b, columns.start + at, distances[at]);
-            *id = b.ids[columns.start + at];
+            self.found_distances[GROUP + place] = K::exact(sum, a, row, b, first + at, distances[at]);
+            self.found_ids[GROUP + place] = b.ids[first + at];
         }
         let found = count + 2 * GROUP;
         // SAFETY: as the caller promises.
         unsafe {
-            V::merge(&mut self.found_distances[..found], &mut self.found_ids[..found], count, k, nearest);
+            V::merge(&mut self.found_distances[..found], &mut self.found_ids[..found], count, self.k, nearest);
         }
     }
 }

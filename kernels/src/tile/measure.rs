@@ -14,14 +14,14 @@
 use super::lanes::Lanes;
 use super::panel::{LaidByte, Lane, byte_steps, lay_bits, lay_bytes, lay_floats};
 use super::product::{ByteProducts, DifferingBits, FloatDifferences, FloatProducts, Product};
-use super::{GROUP, Line, Panel};
+use super::{GROUP, Line, Panel, Terms};
 use crate::element::{Code4, Code8, F32};
 use crate::float::{self, NORM_SQUARED_MIN};
 use crate::float_element::FloatElement;
 use crate::integer::{self, Offset, SquareOfA};
 use crate::scalar::{self, Formula};
 
-/// What is kept of a row besides its elements: see [`super::Terms`].
+/// What is kept of a row besides its elements: see [`Terms`].
 #[derive(Default)]
 pub(crate) struct RowTerms {
     pub as_row: u32,
@@ -33,76 +33,156 @@ pub(crate) struct RowTerms {
 /// One distance over the registers of `V`.
 ///
 /// # Safety
-/// As for [`crate::kernel::Kernel`]. Sums are those of [`TileKernel::Product`], of the row of `a` and all columns of `b` from the first
-/// of group `group` on, whole groups.
+/// As for [`crate::kernel::Kernel`].
 pub(crate) trait TileKernel<V: Lanes>: 'static {
     /// What is summed.
     type Product: Product<V>;
+    /// What distances of a row have in common.
+    type Row: Copy;
 
     /// Bytes of an element.
     const ELEMENT_BYTES: usize;
-    /// What [`TileKernel::near`] may differ by from [`TileKernel::exact`].
-    const SLACK: f32;
+    /// What [`TileKernel::distance`] may be off by, where it is not what [`TileKernel::exact`] gives.
+    const SLACK: f32 = 0.0;
 
     /// Lines that a group of vectors of so many bytes fills.
     fn steps(row_bytes: usize) -> usize;
     /// Lays out one row.
     unsafe fn lay(row: &[u8], lane: Lane<'_>) -> RowTerms;
-    /// The distances, as exact as it gets.
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]);
-    /// Distances that differ by no more than `SLACK`.
+    /// Reads the terms of a row of `a`.
+    unsafe fn row(a: &Panel, row: usize) -> Self::Row;
+    /// The distances of a register of sums. The columns are those of `b` from `column` on.
+    unsafe fn distance(sums: *const u8, row: Self::Row, b: &Panel, column: usize) -> V::Floats;
+    /// The distance of one pair, from its sum and from what `distance` gave.
     #[inline(always)]
-    unsafe fn near(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-        // SAFETY: as the caller promises.
-        unsafe { Self::exact(sums, a, row, b, group, out) }
+    fn exact(_sum: u32, _a: &Panel, _row: usize, _b: &Panel, _column: usize, distance: f32) -> f32 {
+        distance
     }
-    /// What `exact` gives for one column, from its sum and what `near` gave.
+    /// The distance of one pair where `distance` gave NaN or an infinity.
     #[inline(always)]
-    fn one(_sum: u32, _a: &Panel, _row: usize, _b: &Panel, _column: usize, near: f32) -> f32 {
-        near
+    fn by_formula(_a: &Panel, _row: usize, _b: &Panel, _column: usize) -> Option<f32> {
+        None
     }
 }
 
-/// Calls `distance` for the registers of a row of sums: with the register's sums and its first column, counted from that of
-/// the first group of the panel.
+/// Distances of a row of `a` and the columns of some groups of `b`, from the first of group `group` on: what
+/// [`TileKernel::distance`] gives, or `by_formula`. They are infinite where there is no column and, if `OTHERS`, where the column
+/// has the id of the row.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`.
 #[inline(always)]
-fn registers<V: Lanes>(
+pub(crate) unsafe fn distances<V: Lanes, K: TileKernel<V>, const OTHERS: bool>(
     sums: &[Line],
+    a: &Panel,
+    row: usize,
+    b: &Panel,
     group: usize,
     out: &mut [f32],
-    mut distance: impl FnMut(*const u8, usize) -> V::Floats,
 ) {
-    assert!(out.len() == sums.len() * GROUP);
-    for at in (0..out.len()).step_by(V::FLOATS) {
-        // SAFETY: a group is a whole number of registers, so register and distances end within both.
-        unsafe {
-            let register = distance(sums.as_ptr().cast::<u8>().add(at * 4), group * GROUP + at);
-            V::store(out.as_mut_ptr().add(at), register);
+    assert!(out.len() == sums.len() * GROUP && group * GROUP + out.len() <= b.padded_ids.len());
+    let mut not_finite = 0;
+    // SAFETY: the caller has checked the CPU; terms and ids of columns are as many as those of whole groups, which are whole
+    // registers.
+    unsafe {
+        let of_row = K::row(a, row);
+        let own = V::splat_lane(a.ids[row..].as_ptr().cast());
+        for at in (0..out.len()).step_by(V::FLOATS) {
+            let column = group * GROUP + at;
+            let mut values = K::distance(sums.as_ptr().cast::<u8>().add(at * 4), of_row, b, column);
+            not_finite |= V::not_finite(values);
+            if OTHERS {
+                let ids = V::load_bytes(b.padded_ids.as_ptr().add(column).cast());
+                values = V::replace(values, ids, own, V::splat(f32::INFINITY));
+            }
+            V::store(out.as_mut_ptr().add(at), values);
         }
     }
+    if not_finite != 0 {
+        doubtful::<V, K, OTHERS>(a, row, b, group, out);
+    }
+    let columns = b.len() - group * GROUP;
+    if columns < out.len() {
+        out[columns..].fill(f32::INFINITY);
+    }
+}
+
+/// Works out again what is not finite: NaN, and what may have overflowed.
+#[cold]
+#[inline(never)]
+fn doubtful<V: Lanes, K: TileKernel<V>, const OTHERS: bool>(
+    a: &Panel,
+    row: usize,
+    b: &Panel,
+    group: usize,
+    out: &mut [f32],
+) {
+    for (at, out) in out.iter_mut().enumerate() {
+        let column = group * GROUP + at;
+        let is_own = OTHERS && column < b.len() && b.ids[column] == a.ids[row];
+        if !out.is_finite()
+            && column < b.len()
+            && !is_own
+            && let Some(distance) = K::by_formula(a, row, b, column)
+        {
+            *out = distance;
+        }
+    }
+}
+
+fn by_formula<F: Formula>(a: &Panel, row: usize, b: &Panel, column: usize) -> Option<f32> {
+    let bytes = |panel: &Panel, row| panel.row(row).flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
+    Some(F::distance(&bytes(a, row), &bytes(b, column)))
 }
 
 /// A register of the terms of columns.
 ///
 /// # Safety
-/// The CPU has the instruction set of `V`; `at` is the first of a register of columns.
+/// The CPU has the instruction set of `V`; `column` is the first of a register of columns.
 #[inline(always)]
-unsafe fn load<V: Lanes>(terms: &[u32], at: usize) -> V::Bytes {
-    debug_assert!(at + V::FLOATS <= terms.len());
+unsafe fn load<V: Lanes>(terms: &[u32], column: usize) -> V::Bytes {
+    debug_assert!(column + V::FLOATS <= terms.len());
     // SAFETY: terms are as many as the columns of all groups.
-    unsafe { V::load_bytes(terms.as_ptr().add(at).cast()) }
+    unsafe { V::load_bytes(terms.as_ptr().add(column).cast()) }
 }
 
-/// Sum + the term of the row + that of the column.
+/// The norms of a register of columns.
 ///
 /// # Safety
 /// As for [`load`].
 #[inline(always)]
-unsafe fn inner<V: Lanes>(sum: V::Bytes, a: &Panel, row: usize, b: &Panel, at: usize) -> V::Bytes {
+unsafe fn norms<V: Lanes>(b: &Panel, column: usize) -> V::Floats {
+    debug_assert!(column + V::FLOATS <= b.terms.norms.len());
+    // SAFETY: norms are as many as the columns of all groups.
+    unsafe { V::load_f32(b.terms.norms.as_ptr().add(column).cast()) }
+}
+
+/// The term of a row in all lanes.
+///
+/// # Safety
+/// The CPU has the instruction set of `V`.
+#[inline(always)]
+unsafe fn row_term<V: Lanes>(a: &Panel, row: usize) -> V::Bytes {
+    // SAFETY: the slice begins with the term.
+    unsafe { V::splat_lane(a.terms.as_row[row..=row].as_ptr().cast()) }
+}
+
+/// The inner products of a register of sums.
+///
+/// # Safety
+/// As for [`load`], and sums can be read.
+#[inline(always)]
+unsafe fn inner<V: Lanes, E: LaidByte>(sums: *const u8, row: V::Bytes, b: &Panel, column: usize) -> V::Bytes {
     // SAFETY: as the caller promises.
     unsafe {
-        let of_row = V::splat_lane(a.terms.as_row[row..].as_ptr().cast());
-        V::add_sums(V::add_sums(sum, of_row), load::<V>(&b.terms.as_column, at))
+        let sums = V::load_bytes(sums);
+        if !V::BYTE_QUADS {
+            sums
+        } else if E::IS_OFFSET {
+            V::add_sums(sums, row)
+        } else {
+            V::add_sums(sums, load::<V>(&b.terms.as_column, column))
+        }
     }
 }
 
@@ -127,9 +207,9 @@ unsafe fn inner_terms<V: Lanes, E: LaidByte>(row: &[u8]) -> RowTerms {
 
 impl<V: Lanes, E: LaidByte> TileKernel<V> for integer::Dot<E> {
     type Product = ByteProducts;
+    type Row = V::Bytes;
 
     const ELEMENT_BYTES: usize = 1;
-    const SLACK: f32 = 0.0;
 
     fn steps(row_bytes: usize) -> usize {
         byte_steps::<V>(row_bytes)
@@ -143,24 +223,30 @@ impl<V: Lanes, E: LaidByte> TileKernel<V> for integer::Dot<E> {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
+    unsafe fn row(a: &Panel, row: usize) -> V::Bytes {
         // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, at| unsafe {
-            let inner = inner::<V>(V::load_bytes(from), a, row, b, at);
+        unsafe { row_term::<V>(a, row) }
+    }
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, row: V::Bytes, b: &Panel, column: usize) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let inner = inner::<V, E>(sums, row, b, column);
             if E::IS_OFFSET {
                 V::from_signed(V::sub_sums(V::splat_byte(0), inner))
             } else {
                 V::sub(V::zero(), V::from_unsigned(inner))
             }
-        });
+        }
     }
 }
 
 impl<V: Lanes, E: LaidByte> TileKernel<V> for integer::L2<E> {
     type Product = ByteProducts;
+    type Row = V::Bytes;
 
     const ELEMENT_BYTES: usize = 1;
-    const SLACK: f32 = 0.0;
 
     fn steps(row_bytes: usize) -> usize {
         byte_steps::<V>(row_bytes)
@@ -183,13 +269,19 @@ impl<V: Lanes, E: LaidByte> TileKernel<V> for integer::L2<E> {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
+    unsafe fn row(a: &Panel, row: usize) -> V::Bytes {
         // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, at| unsafe {
-            let sum = V::load_bytes(from);
-            let squares = inner::<V>(V::splat_byte(0), a, row, b, at);
-            V::from_unsigned(V::sub_sums(squares, V::add_sums(sum, sum)))
-        });
+        unsafe { row_term::<V>(a, row) }
+    }
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, row: V::Bytes, b: &Panel, column: usize) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let sums = V::load_bytes(sums);
+            let squares = V::add_sums(row, load::<V>(&b.terms.as_column, column));
+            V::from_unsigned(V::sub_sums(squares, V::add_sums(sums, sums)))
+        }
     }
 }
 
@@ -246,6 +338,8 @@ const COSINE_SLACK: f32 = 1e-6;
 
 impl<V: Lanes, E: LaidByte> TileKernel<V> for integer::Cosine<E> {
     type Product = ByteProducts;
+    /// The term of the row, and the reciprocal of its norm.
+    type Row = (V::Bytes, V::Floats);
 
     const ELEMENT_BYTES: usize = 1;
     const SLACK: f32 = COSINE_SLACK;
@@ -266,43 +360,35 @@ impl<V: Lanes, E: LaidByte> TileKernel<V> for integer::Cosine<E> {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-        for (at, out) in out.iter_mut().enumerate() {
-            let column = group * GROUP + at;
-            *out = cosine::<E>(sums[at / GROUP].0[at % GROUP], a, row, b, column);
+    unsafe fn row(a: &Panel, row: usize) -> (V::Bytes, V::Floats) {
+        // SAFETY: as the caller promises.
+        unsafe { (row_term::<V>(a, row), V::splat(a.terms.norms[row])) }
+    }
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, (term, norm): Self::Row, b: &Panel, column: usize) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let inner = inner::<V, E>(sums, term, b, column);
+            let inner = if E::IS_OFFSET { V::from_signed(inner) } else { V::from_unsigned(inner) };
+            V::sub(V::splat(1.0), V::mul(V::mul(inner, norm), norms::<V>(b, column)))
         }
     }
 
     #[inline(always)]
-    unsafe fn near(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-        // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, at| unsafe {
-            let inner = inner::<V>(V::load_bytes(from), a, row, b, at);
-            let inner = if E::IS_OFFSET { V::from_signed(inner) } else { V::from_unsigned(inner) };
-            let norms = V::load_f32(b.terms.norms[at..].as_ptr().cast());
-            let cosine = V::mul(V::mul(inner, V::splat(a.terms.norms[row])), norms);
-            V::sub(V::splat(1.0), cosine)
-        });
+    fn exact(sum: u32, a: &Panel, row: usize, b: &Panel, column: usize, _: f32) -> f32 {
+        let Terms { as_row, squares, .. } = &a.terms;
+        let inner = sum.wrapping_add(as_row[row]).wrapping_add(b.terms.as_column[column]);
+        let inner = if E::IS_OFFSET { f64::from(inner.cast_signed()) } else { f64::from(inner) };
+        scalar::cosine_distance(inner, f64::from(squares[row]), f64::from(b.terms.squares[column]))
     }
-
-    #[inline(always)]
-    fn one(sum: u32, a: &Panel, row: usize, b: &Panel, column: usize, _: f32) -> f32 {
-        cosine::<E>(sum, a, row, b, column)
-    }
-}
-
-#[inline(always)]
-fn cosine<E: LaidByte>(sum: u32, a: &Panel, row: usize, b: &Panel, column: usize) -> f32 {
-    let inner = sum.wrapping_add(a.terms.as_row[row]).wrapping_add(b.terms.as_column[column]);
-    let inner = if E::IS_OFFSET { f64::from(inner.cast_signed()) } else { f64::from(inner) };
-    scalar::cosine_distance(inner, f64::from(a.terms.squares[row]), f64::from(b.terms.squares[column]))
 }
 
 impl<V: Lanes> TileKernel<V> for integer::Hamming {
     type Product = DifferingBits;
+    type Row = ();
 
     const ELEMENT_BYTES: usize = 1;
-    const SLACK: f32 = 0.0;
 
     fn steps(row_bytes: usize) -> usize {
         row_bytes.div_ceil(4)
@@ -315,17 +401,20 @@ impl<V: Lanes> TileKernel<V> for integer::Hamming {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], _: &Panel, _: usize, _: &Panel, group: usize, out: &mut [f32]) {
+    unsafe fn row(_: &Panel, _: usize) {}
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, (): (), _: &Panel, _: usize) -> V::Floats {
         // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, _| unsafe { V::from_signed(V::load_bytes(from)) });
+        unsafe { V::from_signed(V::load_bytes(sums)) }
     }
 }
 
 impl<V: Lanes, E: FloatElement + 'static> TileKernel<V> for float::L2<E> {
     type Product = FloatDifferences;
+    type Row = ();
 
     const ELEMENT_BYTES: usize = E::BYTES;
-    const SLACK: f32 = 0.0;
 
     fn steps(row_bytes: usize) -> usize {
         row_bytes / E::BYTES
@@ -339,25 +428,25 @@ impl<V: Lanes, E: FloatElement + 'static> TileKernel<V> for float::L2<E> {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-        let mut doubtful = 0;
+    unsafe fn row(_: &Panel, _: usize) {}
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, (): (), _: &Panel, _: usize) -> V::Floats {
         // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, _| unsafe {
-            let sum = V::load_f32(from);
-            doubtful |= V::not_finite(sum);
-            sum
-        });
-        if doubtful != 0 {
-            by_formula::<scalar::L2<F32>>(a, row, b, group, out);
-        }
+        unsafe { V::load_f32(sums) }
+    }
+
+    #[inline(always)]
+    fn by_formula(a: &Panel, row: usize, b: &Panel, column: usize) -> Option<f32> {
+        by_formula::<scalar::L2<F32>>(a, row, b, column)
     }
 }
 
 impl<V: Lanes, E: FloatElement + 'static> TileKernel<V> for float::Dot<E> {
     type Product = FloatProducts;
+    type Row = ();
 
     const ELEMENT_BYTES: usize = E::BYTES;
-    const SLACK: f32 = 0.0;
 
     fn steps(row_bytes: usize) -> usize {
         row_bytes / E::BYTES
@@ -371,25 +460,26 @@ impl<V: Lanes, E: FloatElement + 'static> TileKernel<V> for float::Dot<E> {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-        let mut doubtful = 0;
+    unsafe fn row(_: &Panel, _: usize) {}
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, (): (), _: &Panel, _: usize) -> V::Floats {
         // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, _| unsafe {
-            let distance = V::sub(V::zero(), V::load_f32(from));
-            doubtful |= V::not_finite(distance);
-            distance
-        });
-        if doubtful != 0 {
-            by_formula::<scalar::Dot<F32>>(a, row, b, group, out);
-        }
+        unsafe { V::sub(V::zero(), V::load_f32(sums)) }
+    }
+
+    #[inline(always)]
+    fn by_formula(a: &Panel, row: usize, b: &Panel, column: usize) -> Option<f32> {
+        by_formula::<scalar::Dot<F32>>(a, row, b, column)
     }
 }
 
 impl<V: Lanes, E: FloatElement + 'static> TileKernel<V> for float::Cosine<E> {
     type Product = FloatProducts;
+    /// The norm.
+    type Row = V::Floats;
 
     const ELEMENT_BYTES: usize = E::BYTES;
-    const SLACK: f32 = 0.0;
 
     fn steps(row_bytes: usize) -> usize {
         row_bytes / E::BYTES
@@ -408,32 +498,23 @@ impl<V: Lanes, E: FloatElement + 'static> TileKernel<V> for float::Cosine<E> {
     }
 
     #[inline(always)]
-    unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-        let mut doubtful = 0;
+    unsafe fn row(a: &Panel, row: usize) -> V::Floats {
         // SAFETY: as the caller promises.
-        registers::<V>(sums, group, out, |from, at| unsafe {
-            let norms = V::load_f32(b.terms.norms[at..].as_ptr().cast());
-            let cosine = V::div(V::load_f32(from), V::mul(V::splat(a.terms.norms[row]), norms));
-            doubtful |= V::not_finite(cosine);
-            let held = V::min(V::splat(1.0), V::max(V::splat(-1.0), cosine));
-            V::sub(V::splat(1.0), held)
-        });
-        if doubtful != 0 {
-            by_formula::<scalar::Cosine<F32>>(a, row, b, group, out);
+        unsafe { V::splat(a.terms.norms[row]) }
+    }
+
+    // What is NaN stays it: each `min` and `max` answers its second operand.
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, norm: V::Floats, b: &Panel, column: usize) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let cosine = V::div(V::load_f32(sums), V::mul(norm, norms::<V>(b, column)));
+            V::sub(V::splat(1.0), V::min(V::splat(1.0), V::max(V::splat(-1.0), cosine)))
         }
     }
-}
 
-/// Works out again what is not finite: NaN, and what may have overflowed.
-#[cold]
-#[inline(never)]
-fn by_formula<F: Formula>(a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
-    let bytes = |panel: &Panel, row| panel.row(row).flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
-    let of_row = bytes(a, row);
-    for (at, out) in out.iter_mut().enumerate() {
-        let column = group * GROUP + at;
-        if !out.is_finite() && column < b.len() {
-            *out = F::distance(&of_row, &bytes(b, column));
-        }
+    #[inline(always)]
+    fn by_formula(a: &Panel, row: usize, b: &Panel, column: usize) -> Option<f32> {
+        by_formula::<scalar::Cosine<F32>>(a, row, b, column)
     }
 }
