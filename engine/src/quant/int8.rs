@@ -161,6 +161,20 @@ impl Int8Encoder {
         self.kernels.encode_code8(ElementKind::F32, &unit, 1.0 / scale, code)
     }
 
+    /// Makes the code of a query. Under dot its length changes no order, so its code takes the whole range, whatever the scale.
+    ///
+    /// # Panics
+    /// As [`Int8Encoder::encode`].
+    pub fn encode_query(&self, query: &[u8], code: &mut [u8]) {
+        let largest = self.elements(query).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        if self.metric != Metric::Dot || largest == 0.0 {
+            self.encode(query, self.norm_squared(query), code);
+            return;
+        }
+        let unit: Vec<u8> = self.elements(query).flat_map(|x| ((x / largest) as f32).to_le_bytes()).collect();
+        self.kernels.encode_code8(ElementKind::F32, &unit, CODE_MAX, code);
+    }
+
     /// Adds to the counters of the scale.
     pub fn count(&self, rows: u64, saturated: u64) {
         self.scale.encoded_values.fetch_add(rows * self.dimension as u64, Ordering::Relaxed);
@@ -242,6 +256,20 @@ mod tests {
             assert_eq!(encode(&encoder, &[factor, -factor, 0.5 * factor]), expected, "factor {factor}");
         }
         assert_eq!(encoder.code_metric(), Metric::Dot);
+    }
+
+    #[test]
+    fn the_length_of_a_query_does_not_matter_under_dot() {
+        let encoder = encoder(ElementKind::F32, Metric::Dot, 3);
+        encoder.train([bytes(&[1.0, -1.0, 0.5]).as_slice()]);
+        for factor in [1e-38f32, 1e-3, 1.0, 1e3, 1e38] {
+            let mut code = [0; 3];
+            encoder.encode_query(&bytes(&[factor, -factor, 0.5 * factor]), &mut code);
+            assert_eq!(code, [255, 1, 192], "factor {factor}");
+        }
+        let mut code = [0; 3];
+        encoder.encode_query(&bytes(&[0.0; 3]), &mut code);
+        assert_eq!(code, [128; 3]);
     }
 
     #[test]
