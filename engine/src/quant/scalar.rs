@@ -25,9 +25,10 @@ use crate::schema::{Codes, VectorColumn};
 const INT8_MAX: f64 = 127.0;
 /// Scales that are tried for int4 codes.
 const INT4_SCALES: i32 = 24;
-/// The smallest of them, as part of the root mean square of the elements. For normally distributed elements 0.335 is best (Max,
-/// "Quantizing for minimum distortion", 1960, table II).
+/// The smallest of them, as part of the root mean square of the elements.
 const INT4_SCALE_MIN: f64 = 0.1;
+/// The best one of normally distributed elements, in the same unit (Max, "Quantizing for minimum distortion", 1960, table II).
+const INT4_NORMAL_SCALE: f32 = 0.335;
 
 /// The scale of a vector column, shared by all shards, and counters of its use.
 #[derive(Debug, Default)]
@@ -206,6 +207,29 @@ impl CodeEncoder {
         }
     }
 
+    /// Makes the code of a query. Under dot its length changes no order, so its code takes the whole range, whatever the scale: of
+    /// 4-bit codes the best one for normally distributed elements, but so that no element loses more than half of itself.
+    ///
+    /// # Panics
+    /// As [`CodeEncoder::encode`].
+    pub fn encode_query(&self, query: &[u8], code: &mut [u8]) {
+        let largest = self.elements(query).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        if self.metric != Metric::Dot || largest == 0.0 {
+            self.encode(query, self.norm_squared(query), code);
+            return;
+        }
+        let unit: Vec<f32> = self.elements(query).map(|x| (x / largest) as f32).collect();
+        let scale = match self.codes {
+            Codes::Int4 => {
+                let squares: f32 = unit.iter().map(|x| x * x).sum();
+                (INT4_NORMAL_SCALE * (squares / unit.len() as f32).sqrt()).max(0.5 / 7.0)
+            }
+            Codes::Int8 | Codes::None => 1.0 / INT8_MAX as f32,
+        };
+        let unit: Vec<u8> = unit.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.encode_scaled(ElementKind::F32, &unit, 1.0 / scale, code);
+    }
+
     /// Adds to the counters of the scale.
     pub fn count(&self, rows: u64, saturated: u64) {
         self.scale.encoded_values.fetch_add(rows * self.dimension as u64, Ordering::Relaxed);
@@ -291,6 +315,20 @@ mod tests {
             assert_eq!(encode(&encoder, &[factor, -factor, 0.5 * factor]), expected, "factor {factor}");
         }
         assert_eq!(encoder.code_metric(), Metric::Dot);
+    }
+
+    #[test]
+    fn the_length_of_a_query_does_not_matter_under_dot() {
+        let encoder = encoder(ElementKind::F32, Metric::Dot, 3);
+        encoder.train(&[bytes(&[1.0, -1.0, 0.5]).as_slice()]);
+        for factor in [1e-38f32, 1e-3, 1.0, 1e3, 1e38] {
+            let mut code = [0; 3];
+            encoder.encode_query(&bytes(&[factor, -factor, 0.5 * factor]), &mut code);
+            assert_eq!(code, [255, 1, 192], "factor {factor}");
+        }
+        let mut code = [0; 3];
+        encoder.encode_query(&bytes(&[0.0; 3]), &mut code);
+        assert_eq!(code, [128; 3]);
     }
 
     #[test]

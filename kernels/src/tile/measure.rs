@@ -290,9 +290,9 @@ macro_rules! by_wider_codes {
     ($($measure:ident)+) => {$(
         impl<V: Lanes> TileKernel<V> for integer::$measure<Code4> {
             type Product = ByteProducts;
+            type Row = <integer::$measure<Code8> as TileKernel<V>>::Row;
 
             const ELEMENT_BYTES: usize = 1;
-            const SLACK: f32 = 0.0;
 
             fn steps(row_bytes: usize) -> usize {
                 byte_steps::<V>(row_bytes * 2)
@@ -319,9 +319,15 @@ macro_rules! by_wider_codes {
             }
 
             #[inline(always)]
-            unsafe fn exact(sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize, out: &mut [f32]) {
+            unsafe fn row(a: &Panel, row: usize) -> Self::Row {
                 // SAFETY: as the caller promises.
-                unsafe { <integer::$measure<Code8> as TileKernel<V>>::exact(sums, a, row, b, group, out) }
+                unsafe { <integer::$measure<Code8> as TileKernel<V>>::row(a, row) }
+            }
+
+            #[inline(always)]
+            unsafe fn distance(sums: *const u8, row: Self::Row, b: &Panel, column: usize) -> V::Floats {
+                // SAFETY: as the caller promises.
+                unsafe { <integer::$measure<Code8> as TileKernel<V>>::distance(sums, row, b, column) }
             }
         }
     )+};
