@@ -14,9 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use engine::hnsw::{
-    Bulk, BulkPart, BulkRows, BulkStep, Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch,
-};
+use engine::hnsw::{Bulk, BulkPart, BulkRows, BulkStep, Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch};
 use engine::mesh::{Consumer, Producer, ring};
 
 pub use data::Vectors;
@@ -104,8 +102,8 @@ pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Outcome 
     let base = Vectors::read(base, rows_max);
     let queries = Vectors::read(queries, queries_max);
     let truth = Truth::new(&base, &queries, &SWEEPS.map(|(k, _)| k));
-    let ours = measure(&base, &queries, &truth, Build::Streaming);
     let bulk = measure(&base, &queries, &truth, Build::Bulk);
+    let ours = measure(&base, &queries, &truth, Build::Streaming);
     let peer = engines::run_peer("hnswlib", &Work::new(scratch, &base, &queries, &truth))
         .inspect_err(|why| eprintln!("hnswlib: {why}"))
         .ok();

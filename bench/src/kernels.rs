@@ -54,8 +54,10 @@ pub fn run(quick: bool) -> Vec<Figure> {
             let mut scalar_ns = 0.0;
             for table in &tables {
                 let isa = table.isa();
-                let is_of_bytes =
-                    matches!(kind, ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4);
+                let is_of_bytes = matches!(
+                    kind,
+                    ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4
+                );
                 if isa == Isa::Avx512Vnni && !is_of_bytes {
                     continue; // VNNI is arithmetic on bytes
                 }
@@ -96,7 +98,9 @@ impl Data {
                 ElementKind::F16 => pattern.extend(f16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::Bf16 => pattern.extend(bf16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::I32 => pattern.extend(random.random_range(-1_000_000..=1_000_000_i32).to_le_bytes()),
-                ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code4 => pattern.push(random.random()),
+                ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code4 => {
+                    pattern.push(random.random())
+                }
                 ElementKind::Code8 => pattern.push(random.random_range(1..=255)),
             }
         }

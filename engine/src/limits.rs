@@ -68,6 +68,10 @@ pub const INDEX_BATCH_ROWS_MAX: u32 = 512;
 pub const INDEX_BATCH_FRACTION: u32 = 50;
 /// Index batches of one shard and one graph that wait for the other shards to take their edges.
 pub const INDEX_BATCHES_IN_FLIGHT: usize = 4;
+/// Rows that wait, of all shards, from which on a graph takes them in in bulk: it takes the time of a few hundred insertions to begin.
+pub const BULK_ROWS_MIN: u64 = 8_192;
+/// Rows of one bulk round, of all shards: it takes up to 1.5 KB a row while it goes on.
+pub const BULK_ROWS_MAX: u64 = 131_072;
 /// Slots of one mesh ring.
 pub const MESH_RING_SLOTS: usize = 1_024;
 /// Messages taken from one peer in one turn.

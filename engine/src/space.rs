@@ -97,6 +97,11 @@ impl VectorSpace {
         encoder.train(&sample)
     }
 
+    /// Whether there is a tile kernel for what is traversed.
+    pub fn has_tile(&self) -> bool {
+        self.tile.is_some()
+    }
+
     /// Whether queries and rows can be encoded: true once the scale is trained, and always where there are no codes.
     pub fn is_ready(&self) -> bool {
         self.encoder.as_ref().is_none_or(RowEncoder::is_ready)

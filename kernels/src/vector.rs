@@ -59,12 +59,7 @@ pub(crate) trait Vector {
     unsafe fn encode_code8(values: Self::Floats, inverse_scale: Self::Floats, to: *mut u8) -> u32;
     /// Writes the codes of twice `FLOATS` values, as `scalar::code4` makes them, into the halves of `FLOATS` bytes, and returns how
     /// many saturated.
-    unsafe fn encode_code4(
-        lower: Self::Floats,
-        upper: Self::Floats,
-        inverse_scale: Self::Floats,
-        to: *mut u8,
-    ) -> u32;
+    unsafe fn encode_code4(lower: Self::Floats, upper: Self::Floats, inverse_scale: Self::Floats, to: *mut u8) -> u32;
 
     /// All lanes 0.0.
     unsafe fn wide_zero() -> Self::Doubles;

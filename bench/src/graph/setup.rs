@@ -46,7 +46,8 @@ impl CodeSpace {
         let (kernels, kind, dimension) = (kernels::detect(), ElementKind::F32, vectors.dimension());
         assert!(vectors.len() <= SHARDS << ROW_BITS);
         let codes = Codes::default_of(kind, dimension);
-        let column = VectorColumn { column: 0, name: "embedding".into(), kind, dimension, metric: Metric::Cosine, codes };
+        let column =
+            VectorColumn { column: 0, name: "embedding".into(), kind, dimension, metric: Metric::Cosine, codes };
         let encoder = CodeEncoder::new(kernels, &column, Arc::new(CodeScale::new()));
         let span = SHARDS << ROW_BITS;
         let (code_bytes, row_bytes) = (column.code_bytes(), column.row_bytes());

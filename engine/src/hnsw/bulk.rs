@@ -8,8 +8,8 @@
 //! - **Rows.** Each shard names its new rows (of layer 0; those that reach higher have been inserted one by one before) and the nodes
 //!   that it has. Nodes that reach higher layers are the *leaders* of *leaves*.
 //! - **Leaves.** Each row goes to the leaves of its nearest leaders, so leaves overlap.
-//! - **Candidates.** In each leaf the tile kernel finds the nearest of each own new row among all rows, and among samples of them: what
-//!   is nearest in a sample is farther away, and makes the links that lead out of a dense place.
+//! - **Candidates.** In each leaf the tile kernel finds the nearest of each own new row among all rows, and among a sample of them: what
+//!   is nearest in the sample is farther away, and makes the links that lead out of a dense place.
 //! - **Lists.** Diversity pruning as for a row that is inserted. The first link leads up: to a node that was there before, or to a new
 //!   row that comes earlier in an order by hash.
 //! - **Reverse edges** go to their owners all at once, so that each list is pruned once.
@@ -23,7 +23,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use kernels::{NEAREST_MAX, Nearest, Panel, Tile};
+use kernels::{Nearest, Panel, Tile};
 
 use super::indexer::Indexer;
 use super::select::select_diverse;
@@ -33,15 +33,17 @@ use crate::placement::splitmix64;
 /// Leaves that a row goes to.
 const LEAVES_PER_ROW: usize = 8;
 /// Rows of a leaf, on average.
-const LEAF_ROWS_MEAN: usize = 500;
+const LEAF_ROWS_MEAN: usize = 400;
 /// Rows of a leaf, at most; what is larger is dealt out to several.
-const LEAF_ROWS_MAX: usize = 2_048;
-/// A sample of a leaf has one in so many of its rows.
-const SAMPLES_ONE_IN: [u64; 2] = [8, 64];
+const LEAF_ROWS_MAX: usize = 1_024;
+/// Neighbours that a row finds in a leaf, and in a sample of it.
+const NEAREST_IN: [usize; 2] = [12, 8];
+/// The sample of a leaf has one in so many of its rows.
+const SAMPLE_ONE_IN: u64 = 12;
 /// Candidates of a row that are kept.
-const CANDIDATES_MAX: usize = 192;
-/// Candidates of a row from which on the farthest go.
-const CANDIDATES_FULL: usize = 256;
+const CANDIDATES_MAX: usize = 160;
+/// Candidates of a row, with those that are there several times, from which on they are put in order.
+const CANDIDATES_FULL: usize = 320;
 /// Part of a list that is filled by a row itself, in percent; the rest is for reverse edges.
 const OWN_LINKS_PERCENT: usize = 75;
 /// Rows that are assigned to leaves in one step.
@@ -129,7 +131,7 @@ pub struct Bulk {
     /// Own rows by leaf, until they are said.
     own_leaves: Vec<Leaf>,
     /// Per own new row.
-    candidates: Vec<Vec<(f32, u32)>>,
+    candidates: Vec<Vec<Candidate>>,
     /// By owner, then by bucket.
     outgoing: Vec<Vec<Vec<Edge>>>,
     /// A bucket, sorted by target.
@@ -274,7 +276,7 @@ impl Bulk {
                 let leaf = &mut self.own_leaves[index_of(leader).expect("a leader")];
                 if is_new {
                     leaf.new.push((from + at) as u32);
-                    self.candidates[from + at].push((distance, leader));
+                    self.candidates[from + at].push(Candidate::new(distance, leader));
                 } else {
                     leaf.nodes.push(rows[at]);
                 }
@@ -313,18 +315,14 @@ impl Bulk {
         }
         space.pack(rows, &mut self.panels[0]);
         self.nearest.resize(new.len(), Nearest::NONE);
-        for one_in in [1].into_iter().chain(SAMPLES_ONE_IN) {
-            // The samples are parts of each other.
+        for (k, one_in) in NEAREST_IN.into_iter().zip([1, SAMPLE_ONE_IN]) {
             columns.retain(|&row| splitmix64(u64::from(row)).is_multiple_of(one_in));
-            if columns.is_empty() {
-                break;
-            }
             space.pack(columns, &mut self.panels[1]);
-            (self.tile.nearest)(&self.panels[0], &self.panels[1], NEAREST_MAX, &mut self.nearest);
+            (self.tile.nearest)(&self.panels[0], &self.panels[1], k, &mut self.nearest);
             for (&index, nearest) in new.iter().zip(&self.nearest) {
-                let found = nearest.distances.iter().copied().zip(nearest.ids.iter().copied());
                 let candidates = &mut self.candidates[index as usize];
-                candidates.extend(found.filter(|found| found.1 != u32::MAX));
+                let found = nearest.distances.iter().zip(&nearest.ids).filter(|found| *found.1 != u32::MAX);
+                candidates.extend(found.map(|(&distance, &row)| Candidate::new(distance, row)));
                 if candidates.len() > CANDIDATES_FULL {
                     order(candidates);
                 }
@@ -345,6 +343,7 @@ impl Bulk {
         for (index, &row) in own.new[..until].iter().enumerate().skip(from) {
             let mut candidates = std::mem::take(&mut self.candidates[index]);
             order(&mut candidates);
+            let candidates: Vec<(f32, u32)> = candidates.into_iter().map(Candidate::parts).collect();
             self.publish(graph, space, row, &candidates);
         }
         self.stage = Stage::Prune(until);
@@ -363,14 +362,17 @@ impl Bulk {
             let order = |row: u32| (splitmix64(u64::from(row)), row);
             !self.new.contains(&other) || order(other) < order(row)
         };
-        let up = candidates.iter().find(|candidate| is_before(candidate.1)).copied();
+        // What leaves the graph is linked to no more.
+        let stays = |candidate: &&(f32, u32)| !graph.is_leaving(candidate.1);
+        let up = candidates.iter().filter(stays).find(|candidate| is_before(candidate.1)).copied();
         let (distance, up) = up.unwrap_or_else(|| {
             let root = graph.root().expect("a round begins with a graph");
             (space.distance(space.row(row), space.row(root)), root)
         });
         self.selected.clear();
         self.selected.push(up);
-        let others: Vec<(f32, u32)> = candidates.iter().copied().filter(|candidate| candidate.1 != up).collect();
+        let others: Vec<(f32, u32)> =
+            candidates.iter().filter(stays).copied().filter(|candidate| candidate.1 != up).collect();
         select_diverse(space, &others, limit, true, &mut self.shadowed, &mut self.selected);
         let level = graph.reserve(row, 0);
         graph.store_links(row, 0, 0, &self.selected);
@@ -416,13 +418,46 @@ impl Bulk {
             until += 1;
         }
         indexer.apply_bulk(space, &self.incoming[from..until], outbox);
-        self.stage = if until == self.incoming.len() { Stage::Apply(bucket + 1, 0) } else { Stage::Apply(bucket, until) };
+        self.stage =
+            if until == self.incoming.len() { Stage::Apply(bucket + 1, 0) } else { Stage::Apply(bucket, until) };
+    }
+}
+
+/// Distance and row in one number that orders as the distance does, then as the row: such are sorted quickest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate(u64);
+
+impl Candidate {
+    fn new(distance: f32, row: u32) -> Candidate {
+        let bits = distance.to_bits();
+        // Of numbers below zero all bits are turned, of others the sign alone.
+        let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+        Candidate(u64::from(ordered) << 32 | u64::from(row))
+    }
+
+    fn parts(self) -> (f32, u32) {
+        let ordered = (self.0 >> 32) as u32;
+        let bits = if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered };
+        (f32::from_bits(bits), self.0 as u32)
     }
 }
 
 /// Nearest first, each once, and no more than are kept.
-fn order(candidates: &mut Vec<(f32, u32)>) {
-    candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    candidates.dedup_by_key(|candidate| candidate.1);
+fn order(candidates: &mut Vec<Candidate>) {
+    candidates.sort_unstable();
+    candidates.dedup();
     candidates.truncate(CANDIDATES_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_order_as_distances_do_and_come_back() {
+        let distances = [f32::NEG_INFINITY, -1e30, -2.5, -1e-40, 0.0, 1e-40, 0.5, 7.0, f32::MAX, f32::INFINITY];
+        let candidates = distances.map(|distance| Candidate::new(distance, 7));
+        assert!(candidates.is_sorted() && Candidate::new(0.5, 6) < Candidate::new(0.5, 7));
+        assert_eq!(candidates.map(Candidate::parts), distances.map(|distance| (distance, 7)));
+    }
 }

@@ -141,7 +141,9 @@ impl CodeEncoder {
         }
         let scale = match self.codes {
             Codes::Int4 => self.int4_scale(sample.iter().step_by(rows.div_ceil(limits::TRAIN_INT4_ROWS_MAX))),
-            Codes::Int8 | Codes::None => sample.iter().map(|vector| self.largest(vector)).fold(0.0, f64::max) / INT8_MAX,
+            Codes::Int8 | Codes::None => {
+                sample.iter().map(|vector| self.largest(vector)).fold(0.0, f64::max) / INT8_MAX
+            }
         };
         // Nothing but zeros has no scale of its own; any will do.
         let scale = if scale > 0.0 { scale as f32 } else { 1.0 };

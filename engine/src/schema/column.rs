@@ -173,7 +173,9 @@ impl Codes {
             ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32 => {
                 if dimension < INT4_DIMENSION_MIN { Codes::Int8 } else { Codes::Int4 }
             }
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => Codes::None,
+            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => {
+                Codes::None
+            }
         }
     }
 

@@ -42,7 +42,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use column::{
-    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn, metric_from_name, metric_name,
+    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn,
+    metric_from_name, metric_name,
 };
 
 use crate::error::{Error, Result};

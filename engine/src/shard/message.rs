@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::collection::Collection;
 use crate::error::Error;
-use crate::hnsw::Edge;
+use crate::hnsw::{BulkPart, Edge};
 use crate::ids::IdList;
 use crate::search::{GraphJob, ScanJob, Top};
 use crate::wal::Lsn;
@@ -24,6 +24,13 @@ pub enum Message {
     EdgesApplied(EdgeBatch),
     /// The sender's dead nodes leave a graph: the receiver is to sweep its lists. Answered as a batch of edges is.
     Sweep(EdgeBatch),
+    /// A bulk round of a graph, by its number.
+    Bulk {
+        /// Graph and round.
+        round: EdgeBatch,
+        /// What is said.
+        message: BulkMessage,
+    },
     /// Work of an exact scan: the receiver scans slices until none is left.
     Scan(Arc<ScanJob>),
     /// No slice of a scan is left; what the sender found in those that it took. Not sent by who took none.
@@ -126,6 +133,16 @@ pub enum Message {
     Heartbeat,
     /// Take no more connections and requests, finish what waits, and leave.
     Stop,
+}
+
+/// What shards say of a bulk round.
+pub enum BulkMessage {
+    /// Take part in it.
+    Begin,
+    /// The sender takes no part: it is being snapshotted. Nobody does then.
+    Refuse,
+    /// A part of it.
+    Part(BulkPart),
 }
 
 /// Which batch of which graph.

@@ -37,6 +37,13 @@ impl Reactor {
                 self.context.index_wake();
             }
             Message::EdgesApplied(batch) => self.edges_applied(batch),
+            Message::Bulk { round, message } => {
+                let outbound = &mut self.outbound;
+                let mut indexing = self.context.indexing.borrow_mut();
+                indexing.receive_bulk(from, round, message, |to, message| outbound[to].push_back(message));
+                drop(indexing);
+                self.context.index_wake();
+            }
             Message::Sweep(batch) => {
                 let answer = self.context.indexing.borrow_mut().receive_sweep(from, batch);
                 if let Some((to, message)) = answer {
@@ -123,10 +130,8 @@ impl Reactor {
     }
 
     fn edges_applied(&mut self, batch: EdgeBatch) {
-        let answer = self.context.indexing.borrow_mut().applied(batch);
-        if let Some((to, message)) = answer {
-            self.outbound[to].push_back(message);
-        }
+        let outbound = &mut self.outbound;
+        self.context.indexing.borrow_mut().applied(batch, |to, message| outbound[to].push_back(message));
         self.context.index_wake();
     }
 

@@ -5,6 +5,7 @@
 //! then the exact scan still finds its rows. A few batches may wait for owners while the next one is being built.
 
 mod reclaim;
+mod round;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,7 +13,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::reclaim::Reclaim;
-use super::message::EdgeBatch;
+use self::round::Round;
+use super::message::{BulkMessage, EdgeBatch};
 use super::{Member, Message, Partition, ShardMetrics};
 use crate::collection::Collection;
 use crate::hnsw::{Edge, EdgeOutbox, Indexer};
@@ -26,6 +28,9 @@ const SWEEP_SLOTS: u32 = 32;
 const SKIP_ROWS: u64 = 1_024;
 /// Rows of a shard are held back for no longer than this number of rows after them.
 const HOLD_BACK_ROWS: u64 = 64 << 10;
+
+/// A shard's partition, shared with what else works on it on the same thread.
+type Shared = Rc<RefCell<Partition>>;
 
 /// One graph of one collection, as its shard's indexer sees it.
 struct Job {
@@ -47,6 +52,12 @@ struct Job {
     /// The sweep that takes own nodes out.
     own_sweep: Option<OwnSweep>,
     batches: u64,
+    /// The bulk round that goes on, the number of the last one that has ended, and what was said of those after it.
+    round: Option<Round>,
+    ended: u64,
+    later: Vec<(usize, EdgeBatch, BulkMessage)>,
+    /// Rows taken in since they were counted.
+    rows_indexed: u64,
 }
 
 /// A sweep that waits for the owners to do it.
@@ -127,6 +138,10 @@ impl Indexing {
             sweep_next: 0,
             own_sweep: None,
             batches: 0,
+            round: None,
+            ended: 0,
+            later: Vec::new(),
+            rows_indexed: 0,
         });
     }
 
@@ -154,15 +169,20 @@ impl Indexing {
 
     /// An owner has taken in the edges of one of our batches, or of a part that we handed on, or has swept: then the one whose
     /// batch it was may have to be told.
-    #[must_use = "somebody waits for it"]
-    pub fn applied(&mut self, batch: EdgeBatch) -> Option<(usize, Message)> {
+    pub fn applied(&mut self, batch: EdgeBatch, mut send: impl FnMut(usize, Message)) {
+        if let Some((to, message)) = self.take_answer(batch, &mut send) {
+            send(to, message);
+        }
+    }
+
+    fn take_answer(&mut self, batch: EdgeBatch, send: &mut impl FnMut(usize, Message)) -> Option<(usize, Message)> {
         let job = job_of(&mut self.jobs, &batch)?;
         if let Some(sent) = job.sent.iter_mut().find(|sent| sent.number == batch.number) {
             sent.answers_missing -= 1;
             job.finish_batches();
             return None;
         }
-        if job.answer_sweep(batch.number) {
+        if job.answer_sweep(batch.number) || job.answer_flush(self.shard, batch.number, send) {
             return None;
         }
         let place = job.relays.iter().position(|relay| relay.number == batch.number)?;
@@ -225,6 +245,15 @@ impl Indexing {
             return true;
         }
         if job.next == job.batch_end
+            && (job.round.is_some()
+                || (!self.paused && !self.holds_back && job.begin_round(self.shard, self.shards, send)))
+        {
+            let worked = self.step_round(which, send);
+            self.metrics.rows_indexed.add(std::mem::take(&mut self.jobs[which].rows_indexed));
+            return worked;
+        }
+        let job = &mut self.jobs[which];
+        if job.next == job.batch_end
             && (self.paused
                 || job.sent.len() >= limits::INDEX_BATCHES_IN_FLIGHT
                 || !job.begin_batch(self.shard, &self.partition, self.holds_back))
@@ -275,7 +304,7 @@ impl Job {
     /// Passes over rows that were replaced or deleted before their turn came: they never enter the graph. Slot of the next that
     /// lives; None where the batch is over, or for now.
     fn next_live(&mut self, shard: usize, partition: &Rc<RefCell<Partition>>, holds_back: bool) -> Option<u32> {
-        let region = &self.collection.region;
+        let (region, graph) = (&self.collection.region, self.indexer.graph());
         let partition = partition.borrow();
         let Ok(member) = partition.member(self.collection.spec.id) else {
             self.next = self.batch_end; // dropped since
@@ -293,7 +322,9 @@ impl Job {
             self.next = ordinal;
             let of_chunk = CHUNK_ROWS - slot % CHUNK_ROWS;
             let rows = (published - ordinal).min(SKIP_ROWS - passed).min(u64::from(of_chunk)) as u32;
-            let is_dead = |slot: &u32| !region.is_live(region.row(shard, *slot));
+            // Rows of higher layers are there already where a bulk round was refused.
+            let is_passed = |row: u32| !region.is_live(row) || graph.contains(row);
+            let is_dead = |slot: &u32| is_passed(region.row(shard, *slot));
             let dead = (slot..slot + rows).take_while(is_dead).count() as u64;
             if dead == 0 {
                 if holds_back && is_young(member, ordinal, published) {
@@ -366,7 +397,8 @@ impl Job {
 
     fn is_still(&self) -> bool {
         let is_swept = self.sweeps.is_empty() && self.own_sweep.is_none();
-        self.sent.is_empty() && self.relays.is_empty() && self.next == self.batch_end && is_swept
+        let is_through = self.next == self.batch_end && self.round.is_none() && self.later.is_empty();
+        self.sent.is_empty() && self.relays.is_empty() && is_through && is_swept
     }
 
     fn finish_batches(&mut self) {

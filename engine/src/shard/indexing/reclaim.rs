@@ -32,6 +32,9 @@ impl Indexing {
             }
         }
         for which in (0..self.reclaims.len()).rev() {
+            if self.is_in_round(self.reclaims[which].collection) {
+                continue;
+            }
             self.take_dead(which);
             self.finish_sweep(which);
             self.begin_sweep(which, send);

@@ -83,7 +83,10 @@ impl Simulation {
         for (from, message) in shard.inbound.drain(..) {
             match message {
                 Message::Edges { batch, edges } => shard.indexing.receive(from, batch, edges),
-                Message::EdgesApplied(batch) => sent.extend(shard.indexing.applied(batch)),
+                Message::EdgesApplied(batch) => shard.indexing.applied(batch, |to, message| sent.push((to, message))),
+                Message::Bulk { round, message } => {
+                    shard.indexing.receive_bulk(from, round, message, |to, message| sent.push((to, message)));
+                }
                 Message::Sweep(batch) => sent.extend(shard.indexing.receive_sweep(from, batch)),
                 _ => unreachable!("an indexer speaks of edges"),
             }
