@@ -200,12 +200,12 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn block_vnni<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
     // SAFETY: as the caller promises.
-    unsafe { product::block::<Avx512<VNNI>, P, 8, 3, 3, 1>(a, b, block) }
+    unsafe { product::block::<Avx512<VNNI>, P, 12, 2, 2, 1>(a, b, block) }
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn block_plain<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
     // SAFETY: as the caller promises.
-    unsafe { product::block::<Avx512<VNNI>, P, 8, 3, 3, 1>(a, b, block) }
+    unsafe { product::block::<Avx512<VNNI>, P, 12, 2, 2, 1>(a, b, block) }
 }
