@@ -223,7 +223,18 @@ fn more_columns_than_a_block_has() {
     let mut source = Source::new(seed() + 1);
     for (kind, metric) in pairs() {
         for k in [1, 8, 16] {
-            Case::new(&mut source, kind, metric, 5, [100, 2_000], Numbers::Usual).check(k).unwrap();
+            Case::new(&mut source, kind, metric, 5, [20, 2_000], Numbers::Usual).check(k).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_panel_within_itself_that_has_more_rows_than_a_block() {
+    println!("BROADHEAD_SEED={}", seed());
+    let mut source = Source::new(seed() + 2);
+    for (kind, metric) in pairs() {
+        for (rows, k) in [(384, 16), (1_250, 7)] {
+            Case::new(&mut source, kind, metric, 4, [rows, 1], Numbers::Usual).check(k).unwrap();
         }
     }
 }

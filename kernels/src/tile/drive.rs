@@ -160,13 +160,18 @@ pub(crate) unsafe fn nearest<V: Lanes, K: TileKernel<V>>(a: &Panel, b: &Panel, k
 
 /// Where the nearest go, and room for one row's distances and for what is found among them.
 pub(super) struct Selection<'a> {
-    pub k: usize,
-    pub out: &'a mut [Nearest],
+    k: usize,
+    out: &'a mut [Nearest],
     pub distances: [f32; COLUMNS_MAX],
     columns: [u32; COLUMNS_MAX + GROUP],
-    found_distances: [f32; COLUMNS_MAX + 2 * GROUP],
-    found_ids: [u32; COLUMNS_MAX + 2 * GROUP],
+    /// What is found for a row and not among its nearest yet begins at [`GROUP`].
+    count: usize,
+    found_distances: [f32; FOUND_MAX + 2 * GROUP],
+    found_ids: [u32; FOUND_MAX + 2 * GROUP],
 }
+
+/// All columns of a block, and as many as are gathered before.
+const FOUND_MAX: usize = COLUMNS_MAX + GROUP;
 
 impl Selection<'_> {
     pub fn new(k: usize, out: &mut [Nearest]) -> Selection<'_> {
@@ -175,8 +180,9 @@ impl Selection<'_> {
             out,
             distances: [0.0; COLUMNS_MAX],
             columns: [0; COLUMNS_MAX + GROUP],
-            found_distances: [0.0; COLUMNS_MAX + 2 * GROUP],
-            found_ids: [0; COLUMNS_MAX + 2 * GROUP],
+            count: 0,
+            found_distances: [0.0; FOUND_MAX + 2 * GROUP],
+            found_ids: [0; FOUND_MAX + 2 * GROUP],
         }
     }
 
@@ -185,22 +191,24 @@ impl Selection<'_> {
         self.out[row].distances[..self.k].iter().fold(f32::NEG_INFINITY, |max, distance| distance.max(max))
     }
 
-    /// Puts others that were found for a row into its nearest.
+    /// Notes what is found for the row that is merged next.
     #[inline(always)]
-    pub unsafe fn put<V: Lanes>(&mut self, row: usize, distances: &[f32], ids: &[u32]) {
-        let count = distances.len();
-        self.found_distances[GROUP..][..count].copy_from_slice(distances);
-        self.found_ids[GROUP..][..count].copy_from_slice(ids);
-        // SAFETY: as the caller promises.
-        unsafe { self.merge::<V>(row, count) }
+    pub fn find(&mut self, distance: f32, id: u32) {
+        self.found_distances[GROUP + self.count] = distance;
+        self.found_ids[GROUP + self.count] = id;
+        self.count += 1;
     }
 
+    /// Puts what is found into the nearest of a row.
     #[inline(always)]
-    unsafe fn merge<V: Lanes>(&mut self, row: usize, count: usize) {
-        let room = count + 2 * GROUP;
-        let (distances, ids) = (&mut self.found_distances[..room], &mut self.found_ids[..room]);
-        // SAFETY: as the caller promises.
-        unsafe { V::merge(distances, ids, count, self.k, &mut self.out[row]) }
+    pub unsafe fn merge<V: Lanes>(&mut self, row: usize) {
+        let count = std::mem::take(&mut self.count);
+        if count > 0 {
+            let room = count + 2 * GROUP;
+            let (distances, ids) = (&mut self.found_distances[..room], &mut self.found_ids[..room]);
+            // SAFETY: as the caller promises.
+            unsafe { V::merge(distances, ids, count, self.k, &mut self.out[row]) }
+        }
     }
 }
 
@@ -215,13 +223,13 @@ impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Selection<'_> {
             V::candidates(distances, self.k, bound, 2.0 * K::SLACK, &mut self.columns)
         };
         let first = group * GROUP;
-        for (place, at) in self.columns[..count].iter().enumerate() {
-            let at = *at as usize;
+        for place in 0..count {
+            let at = self.columns[place] as usize;
             let sum = sums[at / GROUP].0[at % GROUP];
-            self.found_distances[GROUP + place] = K::exact(sum, a, row, b, first + at, distances[at]);
-            self.found_ids[GROUP + place] = b.ids[first + at];
+            let distance = K::exact(sum, a, row, b, first + at, self.distances[at]);
+            self.find(distance, b.ids[first + at]);
         }
         // SAFETY: as the caller promises.
-        unsafe { self.merge::<V>(row, count) };
+        unsafe { self.merge::<V>(row) };
     }
 }

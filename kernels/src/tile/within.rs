@@ -66,6 +66,9 @@ pub(crate) unsafe fn nearest_within<V: Lanes, K: TileKernel<V>>(panel: &Panel, k
     }
 }
 
+/// What a row has taken and not looked at: distances and ids.
+type Gathered = [(f32, u32); GROUP];
+
 /// Both rows of each distance.
 struct Both<'a> {
     selection: Selection<'a>,
@@ -73,64 +76,60 @@ struct Both<'a> {
     offered_from: usize,
     /// Of each row, what a distance has to be below to be gathered. Whole groups.
     bounds: Vec<f32>,
+    /// How many each row has gathered, fewer than it has room for.
+    counts: Vec<u8>,
     gathered: Vec<Gathered>,
-}
-
-/// What a row has taken and not looked at.
-#[derive(Clone)]
-struct Gathered {
-    count: usize,
-    distances: [f32; GROUP],
-    ids: [u32; GROUP],
 }
 
 impl Both<'_> {
     fn new<'a>(panel: &Panel, selection: Selection<'a>) -> Both<'a> {
-        let none = Gathered { count: 0, distances: [0.0; GROUP], ids: [0; GROUP] };
         Both {
             selection,
             offered_from: usize::MAX,
             // What is no row takes nothing.
             bounds: vec![f32::NEG_INFINITY; panel.padded_ids.len()],
-            gathered: vec![none; panel.len()],
+            counts: vec![0; panel.len()],
+            gathered: vec![[(0.0, 0); GROUP]; panel.len()],
         }
     }
 
     /// Puts what a row has gathered into its nearest.
     #[inline(always)]
     unsafe fn settle<V: Lanes>(&mut self, row: usize) {
-        let gathered = &mut self.gathered[row];
-        let count = std::mem::take(&mut gathered.count);
-        if count > 0 {
-            // SAFETY: as the caller promises.
-            unsafe { self.selection.put::<V>(row, &gathered.distances[..count], &gathered.ids[..count]) };
+        self.find_gathered(row);
+        // SAFETY: as the caller promises.
+        unsafe { self.selection.merge::<V>(row) };
+    }
+
+    /// Counts what a row has gathered among what is found for it.
+    #[inline(always)]
+    fn find_gathered(&mut self, row: usize) {
+        let count = std::mem::take(&mut self.counts[row]);
+        for (distance, id) in &self.gathered[row][..usize::from(count)] {
+            self.selection.find(*distance, *id);
         }
     }
 
     /// Offers the distances of a row, which the selection still has, to the columns from the first of `group` on.
     #[inline(always)]
     unsafe fn offer<V: Lanes, K: TileKernel<V>>(&mut self, sums: &[Line], panel: &Panel, row: usize, group: usize) {
-        for (at, sums) in sums.iter().enumerate() {
+        let skipped = (self.offered_from / GROUP).saturating_sub(group);
+        for (at, sums) in sums.iter().enumerate().skip(skipped) {
             let column = (group + at) * GROUP;
-            if column + GROUP <= self.offered_from {
-                continue;
-            }
-            assert!(column + GROUP <= self.bounds.len());
-            // SAFETY: the caller has checked the CPU; there are as many distances as sums, and bounds are whole groups.
-            let mut near = unsafe {
-                let distances = V::sixteen_load(self.selection.distances[at * GROUP..][..GROUP].as_ptr());
-                V::sixteen_below(distances, V::sixteen_load(self.bounds.as_ptr().add(column)))
-            };
+            let bounds = &self.bounds[column..column + GROUP];
+            let distances = &self.selection.distances[at * GROUP..(at + 1) * GROUP];
+            // SAFETY: the caller has checked the CPU; both slices are sixteen values.
+            let mut near =
+                unsafe { V::sixteen_below(V::sixteen_load(distances.as_ptr()), V::sixteen_load(bounds.as_ptr())) };
             while near != 0 {
                 let lane = near.trailing_zeros() as usize;
                 near &= near - 1;
                 let distance = self.selection.distances[at * GROUP + lane];
                 let exact = K::exact(sums.0[lane], panel, row, panel, column + lane, distance);
-                let gathered = &mut self.gathered[column + lane];
-                gathered.distances[gathered.count] = exact;
-                gathered.ids[gathered.count] = panel.ids[row];
-                gathered.count += 1;
-                if gathered.count == GROUP {
+                let count = &mut self.counts[column + lane];
+                self.gathered[column + lane][usize::from(*count)] = (exact, panel.ids[row]);
+                *count += 1;
+                if usize::from(*count) == GROUP {
                     // SAFETY: as the caller promises.
                     unsafe { self.settle::<V>(column + lane) };
                     self.bounds[column + lane] = self.selection.bound(column + lane) + 2.0 * K::SLACK;
@@ -143,9 +142,9 @@ impl Both<'_> {
 impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Both<'_> {
     #[inline(always)]
     unsafe fn take(&mut self, sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize) {
+        self.find_gathered(row);
         // SAFETY: as the caller promises.
         unsafe {
-            self.settle::<V>(row);
             Consumer::<V, K>::take(&mut self.selection, sums, a, row, b, group);
             self.bounds[row] = self.selection.bound(row) + 2.0 * K::SLACK;
             if (group + sums.len()) * GROUP > self.offered_from {
