@@ -14,7 +14,8 @@
 //!
 //! A row picks as in `select.rs`. A column takes what is nearer than the worst that it has, by one comparison of sixteen columns, and
 //! gathers some before it looks which are the nearest. Because every row has picked among the first columns before it
-//! is offered anything, that is seldom.
+//! is offered anything, that is seldom. It costs as much as some hundred steps of the multiplication, though, so that panels of
+//! short rows or few rows are taken as two ([`Lanes::HALVING_STEPS_MIN`]).
 
 use std::any::TypeId;
 
@@ -27,7 +28,7 @@ use super::{GROUP, Line, Nearest, Panel, check_nearest, check_panels};
 /// [`ROWS_MIN`] rows on.
 const FIRST: usize = 4 * BLOCK_ROWS;
 /// From so many rows on it is quicker to offer each distance to both rows.
-const ROWS_MIN: usize = 2 * FIRST;
+const ROWS_MIN: usize = 3 * FIRST;
 
 const _: () = assert!(BLOCK_ROWS.is_multiple_of(GROUP));
 
@@ -47,7 +48,7 @@ pub(crate) unsafe fn nearest_within<V: Lanes, K: TileKernel<V>>(panel: &Panel, k
     let panels = [panel; 2];
     // SAFETY: as the caller promises.
     unsafe {
-        if rows < ROWS_MIN {
+        if rows < ROWS_MIN || panel.steps < V::HALVING_STEPS_MIN {
             blocks::<V, K>(panels, 0..rows, 0..groups, &mut room, &mut both);
             return;
         }
@@ -57,7 +58,8 @@ pub(crate) unsafe fn nearest_within<V: Lanes, K: TileKernel<V>>(panel: &Panel, k
         blocks::<V, K>(panels, FIRST..rows, first, &mut room, &mut both);
         for row in (FIRST..rows).step_by(BLOCK_ROWS) {
             let block_rows = row..(row + BLOCK_ROWS).min(rows);
-            both.offered_from = block_rows.end;
+            // The last block is nothing but a square, which need not end with a group.
+            both.offered_from = if block_rows.end == rows { usize::MAX } else { block_rows.end };
             blocks::<V, K>(panels, block_rows, row / GROUP..groups, &mut room, &mut both);
         }
         for row in 0..rows {
@@ -72,7 +74,7 @@ type Gathered = [(f32, u32); GROUP];
 /// Both rows of each distance.
 struct Both<'a> {
     selection: Selection<'a>,
-    /// The first column that is offered distances. None is at first.
+    /// The first column that is offered distances, the first of a group. None is at first.
     offered_from: usize,
     /// Of each row, what a distance has to be below to be gathered. Whole groups.
     bounds: Vec<f32>,
@@ -147,7 +149,7 @@ impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Both<'_> {
         unsafe {
             Consumer::<V, K>::take(&mut self.selection, sums, a, row, b, group);
             self.bounds[row] = self.selection.bound(row) + 2.0 * K::SLACK;
-            if (group + sums.len()) * GROUP > self.offered_from {
+            if self.offered_from < usize::MAX {
                 self.offer::<V, K>(sums, a, row, group);
             }
         }

@@ -11,6 +11,7 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     type Sixteen = __m512;
 
     const BYTE_QUADS: bool = VNNI;
+    const HALVING_STEPS_MIN: usize = 160;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
