@@ -12,9 +12,11 @@ use crate::rows::Rows;
 use crate::scalar::check_lengths;
 
 /// Rows of a block.
-const BLOCK_ROWS: usize = 2 * ROWS_MULTIPLE;
-/// Groups of a block: with the rows, 180 KB of sums, which stay in the second cache beside the columns.
-const BLOCK_GROUPS: usize = COLUMNS_MAX / GROUP;
+pub(super) const BLOCK_ROWS: usize = 2 * ROWS_MULTIPLE;
+/// Most groups of a block: with the rows, 216 KB of sums, which stay in the second cache beside the columns.
+const BLOCK_GROUPS_MAX: usize = COLUMNS_MAX / GROUP;
+/// What the groups of a block are a multiple of, but for the last.
+const BLOCK_GROUPS_MULTIPLE: usize = 6;
 
 /// [`super::Tile::pack`].
 ///
@@ -45,7 +47,7 @@ pub(crate) unsafe fn pack<V: Lanes, K: TileKernel<V>>(rows: Rows<'_>, ids: &[u32
 }
 
 /// Memory for the blocks of one call.
-struct Room {
+pub(super) struct Room {
     strip: Vec<Line>,
     sums: Vec<Line>,
     /// Lines of a row of sums.
@@ -53,10 +55,10 @@ struct Room {
 }
 
 impl Room {
-    fn new(rows: usize, groups: usize) -> Room {
+    pub fn new(rows: usize, columns: usize) -> Room {
         let rows = rows.next_multiple_of(ROWS_MULTIPLE).min(BLOCK_ROWS);
         // One more, so that rows are no power of two apart, which the caches do not like.
-        let stride = groups.min(BLOCK_GROUPS) + 1;
+        let stride = columns.div_ceil(GROUP).min(BLOCK_GROUPS_MAX) + 1;
         Room { strip: Vec::new(), sums: vec![Line::ZERO; rows * stride], stride }
     }
 
@@ -67,26 +69,28 @@ impl Room {
 }
 
 /// What is done with the sums of a row of a block.
-trait Consumer<V: Lanes, K: TileKernel<V>> {
+pub(super) trait Consumer<V: Lanes, K: TileKernel<V>> {
     /// Takes the sums of row `row` of `a` and the columns of `b` from group `group` on.
     unsafe fn take(&mut self, sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize);
 }
 
-/// Works out the sums of all blocks of some rows of `a` and all of `b`.
+/// Works out the sums of all blocks of some rows of `a` and some groups of `b`.
 #[inline(always)]
-unsafe fn blocks<V: Lanes, K: TileKernel<V>>(
-    a: &Panel,
+pub(super) unsafe fn blocks<V: Lanes, K: TileKernel<V>>(
+    [a, b]: [&Panel; 2],
     rows: Range<usize>,
-    b: &Panel,
+    groups: Range<usize>,
+    room: &mut Room,
     consumer: &mut impl Consumer<V, K>,
 ) {
-    let groups = b.len().div_ceil(GROUP);
-    let mut room = Room::new(rows.len(), groups);
-    for group in (0..groups).step_by(BLOCK_GROUPS) {
-        let block_groups = group..(group + BLOCK_GROUPS).min(groups);
+    // Blocks of about the same size: there is something to be done for each, however small it is.
+    let count = groups.len().div_ceil(BLOCK_GROUPS_MAX).max(1);
+    let wide = groups.len().div_ceil(count).next_multiple_of(BLOCK_GROUPS_MULTIPLE);
+    for group in groups.clone().step_by(wide.max(1)) {
+        let block_groups = group..(group + wide).min(groups.end);
         for row in rows.clone().step_by(BLOCK_ROWS) {
             let block_rows = row..(row + BLOCK_ROWS).min(rows.end);
-            let Room { strip, sums, stride } = &mut room;
+            let Room { strip, sums, stride } = room;
             let mut block =
                 Block { rows: block_rows.clone(), groups: block_groups.clone(), strip, sums, stride: *stride };
             // SAFETY: as the caller promises.
@@ -110,9 +114,10 @@ pub(crate) unsafe fn distances<V: Lanes, K: TileKernel<V>>(
 ) {
     check_panels(TypeId::of::<(V, K)>(), a, b);
     check_distances(a, &a_range, b, out);
+    let mut room = Room::new(a_range.len(), b.len());
     let mut table = Table { start: a_range.start, distances: [0.0; COLUMNS_MAX], out };
     // SAFETY: as the caller promises.
-    unsafe { blocks::<V, K>(a, a_range, b, &mut table) };
+    unsafe { blocks::<V, K>([a, b], a_range, 0..b.len().div_ceil(GROUP), &mut room, &mut table) };
 }
 
 /// Where all distances go.
@@ -141,43 +146,68 @@ impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Table<'_> {
     }
 }
 
-/// [`super::Tile::nearest_within`].
-#[inline(always)]
-pub(crate) unsafe fn nearest_within<V: Lanes, K: TileKernel<V>>(panel: &Panel, k: usize, out: &mut [Nearest]) {
-    // SAFETY: as the caller promises.
-    unsafe { nearest::<V, K>(panel, panel, k, out) }
-}
-
 /// [`super::Tile::nearest`].
 #[inline(always)]
 pub(crate) unsafe fn nearest<V: Lanes, K: TileKernel<V>>(a: &Panel, b: &Panel, k: usize, out: &mut [Nearest]) {
     check_panels(TypeId::of::<(V, K)>(), a, b);
     check_nearest(a, k, out);
     out.fill(Nearest::NONE);
+    let mut room = Room::new(a.len(), b.len());
     let mut selection = Selection::new(k, out);
     // SAFETY: as the caller promises.
-    unsafe { blocks::<V, K>(a, 0..a.len(), b, &mut selection) };
+    unsafe { blocks::<V, K>([a, b], 0..a.len(), 0..b.len().div_ceil(GROUP), &mut room, &mut selection) };
 }
 
 /// Where the nearest go, and room for one row's distances and for what is found among them.
-struct Selection<'a> {
+pub(super) struct Selection<'a> {
     k: usize,
     out: &'a mut [Nearest],
-    distances: [f32; COLUMNS_MAX],
+    pub distances: [f32; COLUMNS_MAX],
     columns: [u32; COLUMNS_MAX + GROUP],
-    found_distances: [f32; COLUMNS_MAX + 2 * GROUP],
-    found_ids: [u32; COLUMNS_MAX + 2 * GROUP],
+    /// What is found for a row and not among its nearest yet begins at [`GROUP`].
+    count: usize,
+    found_distances: [f32; FOUND_MAX + 2 * GROUP],
+    found_ids: [u32; FOUND_MAX + 2 * GROUP],
 }
 
+/// All columns of a block, and as many as are gathered before.
+const FOUND_MAX: usize = COLUMNS_MAX + GROUP;
+
 impl Selection<'_> {
-    fn new(k: usize, out: &mut [Nearest]) -> Selection<'_> {
+    pub fn new(k: usize, out: &mut [Nearest]) -> Selection<'_> {
         Selection {
             k,
             out,
             distances: [0.0; COLUMNS_MAX],
             columns: [0; COLUMNS_MAX + GROUP],
-            found_distances: [0.0; COLUMNS_MAX + 2 * GROUP],
-            found_ids: [0; COLUMNS_MAX + 2 * GROUP],
+            count: 0,
+            found_distances: [0.0; FOUND_MAX + 2 * GROUP],
+            found_ids: [0; FOUND_MAX + 2 * GROUP],
+        }
+    }
+
+    /// The distance of the k-th of what a row has found, infinite if it has found fewer.
+    pub fn bound(&self, row: usize) -> f32 {
+        self.out[row].distances[..self.k].iter().fold(f32::NEG_INFINITY, |max, distance| distance.max(max))
+    }
+
+    /// Notes what is found for the row that is merged next.
+    #[inline(always)]
+    pub fn find(&mut self, distance: f32, id: u32) {
+        self.found_distances[GROUP + self.count] = distance;
+        self.found_ids[GROUP + self.count] = id;
+        self.count += 1;
+    }
+
+    /// Puts what is found into the nearest of a row.
+    #[inline(always)]
+    pub unsafe fn merge<V: Lanes>(&mut self, row: usize) {
+        let count = std::mem::take(&mut self.count);
+        if count > 0 {
+            let room = count + 2 * GROUP;
+            let (distances, ids) = (&mut self.found_distances[..room], &mut self.found_ids[..room]);
+            // SAFETY: as the caller promises.
+            unsafe { V::merge(distances, ids, count, self.k, &mut self.out[row]) }
         }
     }
 }
@@ -185,25 +215,21 @@ impl Selection<'_> {
 impl<V: Lanes, K: TileKernel<V>> Consumer<V, K> for Selection<'_> {
     #[inline(always)]
     unsafe fn take(&mut self, sums: &[Line], a: &Panel, row: usize, b: &Panel, group: usize) {
-        let nearest = &mut self.out[row];
+        let bound = self.bound(row);
         let distances = &mut self.distances[..sums.len() * GROUP];
-        let bound = nearest.distances[..self.k].iter().fold(f32::NEG_INFINITY, |max, distance| distance.max(max));
         // SAFETY: as the caller promises.
         let count = unsafe {
             measure::distances::<V, K, true>(sums, a, row, b, group, distances);
             V::candidates(distances, self.k, bound, 2.0 * K::SLACK, &mut self.columns)
         };
         let first = group * GROUP;
-        for (place, at) in self.columns[..count].iter().enumerate() {
-            let at = *at as usize;
+        for place in 0..count {
+            let at = self.columns[place] as usize;
             let sum = sums[at / GROUP].0[at % GROUP];
-            self.found_distances[GROUP + place] = K::exact(sum, a, row, b, first + at, distances[at]);
-            self.found_ids[GROUP + place] = b.ids[first + at];
+            let distance = K::exact(sum, a, row, b, first + at, self.distances[at]);
+            self.find(distance, b.ids[first + at]);
         }
-        let found = count + 2 * GROUP;
         // SAFETY: as the caller promises.
-        unsafe {
-            V::merge(&mut self.found_distances[..found], &mut self.found_ids[..found], count, self.k, nearest);
-        }
+        unsafe { self.merge::<V>(row) };
     }
 }

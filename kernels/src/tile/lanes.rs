@@ -15,6 +15,8 @@ pub(crate) trait Lanes: Vector + 'static {
     /// Whether four bytes are multiplied and added at a time, an unsigned side and a signed one. Otherwise bytes are
     /// widened to 16 bits and taken two at a time.
     const BYTE_QUADS: bool;
+    /// From so many steps on it is quicker to offer a distance to two rows than to work it out twice. Measured.
+    const HALVING_STEPS_MIN: usize;
 
     /// All lanes the four bytes at `from`.
     unsafe fn splat_lane(from: *const u8) -> Self::Bytes;

@@ -12,7 +12,7 @@
 //! - A distance does not depend on the other rows of the panels, nor on where in them a row stands.
 //!
 //! Layers: `panel.rs` lays rows out, `product.rs` is the multiplication, `measure.rs` makes distances of sums, `select.rs` finds
-//! the smallest, `drive.rs` puts them together, and `oracle.rs` does it all by the formulas. They are generic over the registers of
+//! the smallest, `drive.rs` puts them together, `within.rs` for a panel and itself, and `oracle.rs` does it all by the formulas. They are generic over the registers of
 //! `lanes.rs`. A unit that multiplies whole tiles (AMX) would take the place of `product::tile`: the layout of the columns
 //! is already the one it reads.
 
@@ -36,6 +36,8 @@ pub(crate) mod panel;
 pub(crate) mod product;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod select;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod within;
 
 pub(crate) use table::tiles;
 

@@ -238,7 +238,7 @@ pub(crate) unsafe fn block<V: Lanes, P: Product<V>, const R: usize, const G: usi
     }
 }
 
-/// Copies the rows of a block together, `R` at a time.
+/// Copies the rows of a block together, `R` at a time. Rows that are missing at the end are zeros, or what the panel has there.
 #[inline(always)]
 fn lay_strip<V: Lanes, P: Product<V>, const R: usize>(
     a: &Panel,
@@ -251,15 +251,28 @@ fn lay_strip<V: Lanes, P: Product<V>, const R: usize>(
     strip.resize(lanes.div_ceil(GROUP), Line::ZERO);
     let flip = u32::from_ne_bytes([P::FLIP; 4]);
     let strip = strip.as_flattened_lanes();
+    let lines_of =
+        |group: usize| a.lines.get(group * a.steps..(group + 1) * a.steps).map(|lines| &lines[steps.clone()]);
     for (tile_row, strip) in strip[..lanes].chunks_exact_mut((steps.len() * R).max(1)).enumerate() {
-        for r in 0..R {
-            let row = rows.start + tile_row * R + r;
-            let to = strip[r..].iter_mut().step_by(R);
-            if row < rows.end {
-                let lines = &a.lines[(row / GROUP) * a.steps..][steps.clone()];
-                to.zip(lines).for_each(|(to, line)| *to = line.0[row % GROUP] ^ flip);
-            } else {
-                to.for_each(|to| *to = 0);
+        let row = rows.start + tile_row * R;
+        let (group, lane) = (row / GROUP, row % GROUP);
+        let lines = lines_of(group).expect("a group that has rows");
+        let strip = strip.as_chunks_mut::<R>().0;
+        if let Some(last) = lane.checked_sub(GROUP - R).filter(|past| *past > 0) {
+            // The last rows are of the next group.
+            let next = lines_of(group + 1);
+            for (step, (to, line)) in strip.iter_mut().zip(lines).enumerate() {
+                to[..R - last].copy_from_slice(&line.0[lane..]);
+                match next {
+                    Some(next) => to[R - last..].copy_from_slice(&next[step].0[..last]),
+                    None => to[R - last..].fill(0),
+                }
+                to.iter_mut().for_each(|lane| *lane ^= flip);
+            }
+        } else {
+            for (to, line) in strip.iter_mut().zip(lines) {
+                let from = line.0[lane..].first_chunk::<R>().expect("rows of one group");
+                *to = from.map(|lane| lane ^ flip);
             }
         }
     }

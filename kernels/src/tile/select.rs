@@ -11,7 +11,7 @@ use super::lanes::Lanes;
 use super::{GROUP, NEAREST_MAX, Nearest};
 
 /// Most columns that are looked at in one go.
-pub(crate) const COLUMNS_MAX: usize = 960;
+pub(crate) const COLUMNS_MAX: usize = 1_152;
 
 /// The numbers of the columns, to be compressed.
 static COLUMNS: [u32; COLUMNS_MAX] = {

@@ -29,6 +29,7 @@ impl Lanes for Avx2 {
     type Sixteen = [__m256; 2];
 
     const BYTE_QUADS: bool = false;
+    const HALVING_STEPS_MIN: usize = 48;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]

@@ -11,6 +11,7 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     type Sixteen = __m512;
 
     const BYTE_QUADS: bool = VNNI;
+    const HALVING_STEPS_MIN: usize = 160;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -200,12 +201,12 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn block_vnni<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
     // SAFETY: as the caller promises.
-    unsafe { product::block::<Avx512<VNNI>, P, 8, 3, 3, 1>(a, b, block) }
+    unsafe { product::block::<Avx512<VNNI>, P, 12, 2, 2, 1>(a, b, block) }
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn block_plain<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
     // SAFETY: as the caller promises.
-    unsafe { product::block::<Avx512<VNNI>, P, 8, 3, 3, 1>(a, b, block) }
+    unsafe { product::block::<Avx512<VNNI>, P, 12, 2, 2, 1>(a, b, block) }
 }

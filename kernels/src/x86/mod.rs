@@ -38,7 +38,7 @@ macro_rules! shells {
             use crate::kind::Isa;
             use crate::rows::Rows;
             use crate::table::{Distance, Kernels, Passes, distances, passes};
-            use crate::tile::drive;
+            use crate::tile::{drive, within};
             use crate::tile::measure::TileKernel;
             use crate::tile::{Nearest, Panel, Tile, tiles};
             use crate::{bulk, float, integer, wide};
@@ -66,7 +66,7 @@ macro_rules! shells {
                 nearest[K: TileKernel<$vector>](a: &Panel, b: &Panel, k: usize, out: &mut [Nearest]) -> ()
                     = drive::nearest::<$vector, K>;
                 nearest_within[K: TileKernel<$vector>](panel: &Panel, k: usize, out: &mut [Nearest]) -> ()
-                    = drive::nearest_within::<$vector, K>;
+                    = within::nearest_within::<$vector, K>;
                 distances[K: TileKernel<$vector>](a: &Panel, a_range: Range<usize>, b: &Panel, out: &mut [f32]) -> ()
                     = drive::distances::<$vector, K>;
                 all_finite[E: FloatElement](vector: &[u8]) -> bool = bulk::all_finite::<$vector, E>;
