@@ -85,6 +85,14 @@ impl Space for Points {
     }
 
     fn prefetch(&self, _row: u32) {}
+
+    fn tile(&self) -> Option<Tile> {
+        kernels::detect().tile(kernels::ElementKind::F32, kernels::Metric::L2)
+    }
+
+    fn pack(&self, rows: &[u32], panel: &mut Panel) {
+        (self.tile().unwrap().pack)(kernels::Rows::from_slice(&self.bytes, DIMENSION * 4), rows, panel);
+    }
 }
 
 fn params(m: usize) -> GraphParams {
@@ -117,6 +125,61 @@ fn build(points: &Points, m: usize, shards: usize, slots: usize, lateness: u64, 
     }
     indexers.iter_mut().for_each(|indexer| indexer.set_indexed(slots as u64));
     graph
+}
+
+/// Takes the slots in from `from` on in a bulk round, of which shards get to know in a random order; before it, those that reach
+/// higher, one by one.
+fn build_bulk(graph: &Arc<Graph>, points: &Points, slots: std::ops::Range<usize>, seed: u64) {
+    let shards = graph.shards();
+    let mut indexers: Vec<_> = (0..shards).map(|shard| Indexer::new(graph.clone(), shard)).collect();
+    let mut outbox = EdgeOutbox::new(shards);
+    let deliver = |indexers: &mut Vec<Indexer>, outbox: &mut EdgeOutbox| {
+        while !outbox.is_empty() {
+            for (shard, indexer) in indexers.iter_mut().enumerate() {
+                let edges = outbox.take(shard);
+                indexer.apply(points, &edges, outbox);
+            }
+        }
+    };
+    let mut random = Random(seed);
+    // What is on the way from one shard to another arrives in its order.
+    let mut transit: Vec<VecDeque<BulkPart>> = vec![VecDeque::new(); shards * shards];
+    let mut bulks = Vec::new();
+    for shard in 0..shards {
+        let (higher, new): (Vec<u32>, Vec<u32>) = slots
+            .clone()
+            .map(|slot| graph.row(shard, slot as u32))
+            .partition(|&row| indexers[shard].reaches_higher(row) || graph.entry().is_none());
+        for row in higher {
+            indexers[shard].insert(points, row, &mut outbox);
+            deliver(&mut indexers, &mut outbox);
+        }
+        bulks.push(new);
+    }
+    let begin = |(shard, new): (usize, Vec<u32>)| {
+        let nodes = rows(graph).into_iter().filter(|&row| graph.owner(row) == shard).collect();
+        let mut say = |to: usize, part: BulkPart| transit[shard * shards + to].push_back(part);
+        Bulk::begin(points, shards, shard, BulkRows { new, nodes }, &mut say).unwrap()
+    };
+    let mut bulks: Vec<Bulk> = bulks.into_iter().enumerate().map(begin).collect();
+    let mut done = vec![false; shards];
+    while done.contains(&false) {
+        let lane = random.below((shards * shards) as u64) as usize;
+        if let Some(part) = transit[lane].pop_front() {
+            bulks[lane % shards].receive(lane / shards, part);
+        }
+        let shard = random.below(shards as u64) as usize;
+        let mut say = |to: usize, part: BulkPart| transit[shard * shards + to].push_back(part);
+        match bulks[shard].step(&mut indexers[shard], points, &mut outbox, &mut say) {
+            BulkStep::Flush => {
+                deliver(&mut indexers, &mut outbox);
+                bulks[shard].flushed(&mut say);
+            }
+            BulkStep::Done => done[shard] = true,
+            BulkStep::Worked | BulkStep::Waits => (),
+        }
+    }
+    indexers.iter_mut().for_each(|indexer| indexer.set_indexed(slots.end as u64));
 }
 
 fn rows(graph: &Graph) -> Vec<u32> {
@@ -175,6 +238,42 @@ fn every_node_is_reachable_whatever_the_data_and_the_delivery() {
             }
         }
     }
+}
+
+#[test]
+fn every_node_of_a_bulk_build_is_reachable_whatever_the_data() {
+    for (case, shape) in SHAPES.into_iter().enumerate() {
+        for (shards, before) in [(1, 0), (2, 0), (3, 250), (2, 1)] {
+            let (slots, seed) = (700, 50 + case as u64);
+            let points = Points::new(shape, shards, slots, seed);
+            let graph = if before > 0 {
+                build(&points, 4, shards, before, 0, seed)
+            } else {
+                Graph::new(params(4), shards, ROW_BITS).unwrap()
+            };
+            build_bulk(&graph, &points, before..slots, seed);
+            assert_eq!(graph.nodes(), (shards * slots) as u64, "{shape:?}, {shards} shards, seed {seed}");
+            check(&graph);
+        }
+    }
+}
+
+#[test]
+fn a_bulk_build_leads_to_the_nearest() {
+    let points = Points::new(Shape::Uniform, 2, 2_000, 77);
+    let graph = Graph::new(params(8), 2, ROW_BITS).unwrap();
+    build_bulk(&graph, &points, 0..500, 1);
+    build_bulk(&graph, &points, 500..2_000, 2);
+    check(&graph);
+    let all = rows(&graph);
+    let (mut scratch, mut found, mut hits) = (SearchScratch::new(), Vec::new(), 0);
+    for slot in (0..2_000).step_by(40) {
+        let query = points.row(graph.row(1, slot));
+        graph.search(&points, query, 40, |_| true, &mut scratch, &mut found);
+        let nearest = brute_force(&points, &all, query, 10);
+        hits += found[..10].iter().filter(|found| nearest.iter().any(|near| near.1 == found.1)).count();
+    }
+    assert!(hits >= 490, "{hits} of 500");
 }
 
 #[test]

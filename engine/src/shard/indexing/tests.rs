@@ -76,6 +76,30 @@ impl Simulation {
         }
     }
 
+    /// Stops taking rows in, shard by shard, waits until all is still, and goes on, as a snapshot does.
+    fn pause(&mut self) {
+        let shards = self.shards.len();
+        for at in 0..shards {
+            self.shards[at].indexing.pause(true);
+            for _ in 0..self.random.below(20) {
+                let at = self.random.below(shards as u64) as usize;
+                self.turn(at);
+            }
+        }
+        let is_still = |shard: &Shard| shard.indexing.is_still() && shard.inbound.is_empty();
+        let mut turns = 0;
+        while !self.shards.iter().all(is_still) {
+            let at = self.random.below(shards as u64) as usize;
+            self.turn(at);
+            turns += 1;
+            assert!(turns < 1_000_000, "it does not become still");
+        }
+        let nodes = self.collection.vectors[0].graph().nodes();
+        (0..shards).for_each(|at| self.turn(at));
+        assert_eq!(self.collection.vectors[0].graph().nodes(), nodes, "rows were taken in during a snapshot");
+        self.shards.iter_mut().for_each(|shard| shard.indexing.pause(false));
+    }
+
     /// Lets one shard take in what others sent, and go on with its rows.
     fn turn(&mut self, at: usize) {
         let mut sent = Vec::new();
@@ -132,6 +156,28 @@ fn every_row_is_found_whatever_the_order_of_the_shards() {
         let mut simulation = Simulation::new(shards, dead, seed);
         simulation.run();
         let missed = simulation.missed(40);
+        assert!(missed.is_empty(), "seed {seed}: {missed:?} of {ROWS} rows on {shards} shards");
+    }
+}
+
+/// The same in bulk rounds, with snapshots that come in the way.
+#[test]
+fn every_row_of_a_bulk_round_is_found_whatever_the_order_of_the_shards() {
+    for seed in 1..25 {
+        let (shards, dead) = (1 + seed as usize % 3, if seed % 4 < 2 { 0 } else { 600 });
+        let mut simulation = Simulation::new(shards, dead, seed);
+        simulation.shards.iter_mut().for_each(|shard| shard.indexing.bulk_rows_min = 400);
+        for _ in 0..seed % 4 {
+            for _ in 0..simulation.random.below(400) {
+                let at = simulation.random.below(shards as u64) as usize;
+                simulation.turn(at);
+            }
+            simulation.pause();
+        }
+        simulation.run();
+        let rounds = simulation.shards.iter().all(|shard| shard.indexing.jobs[0].ended > 0);
+        assert!(rounds, "seed {seed}: no round was begun");
+        let missed = simulation.missed(64);
         assert!(missed.is_empty(), "seed {seed}: {missed:?} of {ROWS} rows on {shards} shards");
     }
 }
