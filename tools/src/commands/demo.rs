@@ -87,6 +87,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         vector: Vec::new(),
         metric: Metric::Cosine,
         element: None,
+        codes: None,
         batch_rows: 1000,
         connections: 1,
         ack: Acknowledge::Durable,

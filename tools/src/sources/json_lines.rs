@@ -207,6 +207,7 @@ mod tests {
                 vectors: Vec::new(),
                 metric: Metric::Cosine,
                 element: None,
+                codes: None,
                 batch_rows: 2,
                 first_row: 0,
             },

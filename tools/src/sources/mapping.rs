@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use super::element::{convert, says_bf16};
 use super::vectors::{self, VectorShape};
 use super::{
-    ELEMENT, ElementType, ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column, vector_columns,
+    CODES, ELEMENT, ElementType, ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column, vector_columns,
 };
 use crate::error::{Error, FileProblem, Result, RowProblem};
 
@@ -238,6 +238,7 @@ fn vector_field(
         return Err(Error::file(path)(FileProblem::MetricType { column, metric: metric.name(), needs }));
     }
     let mut metadata = vec![(ROLE, "vector"), (METRIC, metric.name())];
+    metadata.extend(options.codes.map(|codes| (CODES, codes.name())));
     if let (Some(from), DataType::FixedSizeList(to, _)) = (item_type(field.data_type()), &stored) {
         let element = ElementType::of(to.data_type()).expect("a type that is stored");
         if from != to.data_type() {
@@ -413,6 +414,7 @@ mod tests {
             vectors: Vec::new(),
             metric: Metric::Cosine,
             element: None,
+            codes: None,
             batch_rows: 100,
             first_row: 0,
         }

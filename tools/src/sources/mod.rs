@@ -34,12 +34,36 @@ pub use vectors::{query_bytes, vector_bytes};
 pub const ROLE: &str = "broadhead.role";
 /// Metadata key of a vector field: the metric.
 pub const METRIC: &str = "broadhead.metric";
+/// Metadata key of a vector field: what its graph is traversed on.
+pub const CODES: &str = "broadhead.codes";
 /// Metadata key of a vector field: the element type, where Arrow's does not tell it.
 pub const ELEMENT: &str = "broadhead.element";
 /// Name of the vector column of a file that does not name it.
 pub const VECTOR_NAME: &str = "embedding";
 /// Name of the id column where row numbers are the ids.
 pub const ID_NAME: &str = "id";
+
+/// What a graph is traversed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Codes {
+    /// Half a byte an element.
+    Int4,
+    /// One byte an element.
+    Int8,
+    /// The vectors themselves.
+    None,
+}
+
+impl Codes {
+    /// As in a field's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codes::Int4 => "int4",
+            Codes::Int8 => "int8",
+            Codes::None => "none",
+        }
+    }
+}
 
 /// How nearness is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -77,6 +101,8 @@ pub struct SourceOptions {
     pub metric: Metric,
     /// Element type of every vector column; none: the file's.
     pub element: Option<ElementType>,
+    /// Codes of every vector column; none: the server's default.
+    pub codes: Option<Codes>,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Number of the first row, where row numbers are the ids and several files are read.
