@@ -96,7 +96,7 @@ impl Case {
             _ => terms.map(|(x, y)| (x * y).abs()).sum(),
         };
         let count = a.len() as f64;
-        let share = (96.0 + count / 96.0 + 8.0) * f64::from(f32::EPSILON) / 2.0;
+        let share = (104.0 + count / 96.0) * f64::from(f32::EPSILON) / 2.0;
         if magnitude.is_finite() { share * magnitude + count * f64::from(f32::MIN_POSITIVE) } else { 0.0 }
     }
 
