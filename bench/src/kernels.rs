@@ -3,6 +3,8 @@
 //! - `pair`: two vectors of a set that stays in the first cache: the arithmetic alone.
 //! - `rows`: one query against rows at random in a span that no cache holds: arithmetic, or memory where that is slower.
 //!
+//! - `tile`: many rows against many, in `tiles.rs`.
+//!
 //! Every answer is held against the scalar kernel's.
 
 use std::hint::black_box;
@@ -14,6 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::report::{Figure, median};
+
+mod tiles;
 
 const DIMENSION: usize = 384;
 /// Bytes of the rows that are read at random.
@@ -72,6 +76,7 @@ pub fn run(quick: bool) -> Vec<Figure> {
             }
         }
     }
+    figures.extend(tiles::run(quick));
     figures
 }
 

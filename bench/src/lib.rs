@@ -2,7 +2,7 @@
 //!
 //! | module | what it measures | beside |
 //! |---|---|---|
-//! | [`kernels`] | distances of 384 elements | the scalar kernels |
+//! | [`kernels`] | distances of 384 elements, one by one and in tiles | the scalar kernels, single rows, matrixmultiply, SimSIMD |
 //! | [`mesh`] | a hop between two threads | `std::sync::mpsc` |
 //! | [`wal`] | large and small records until durable | a bare O_DSYNC writer |
 //! | [`graph`] | building and searching the graph | hnswlib |

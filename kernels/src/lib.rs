@@ -22,6 +22,10 @@ mod kind;
 mod rows;
 mod scalar;
 mod table;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "panels of the scalar kernels hold rows as they are")
+)]
 mod tile;
 
 // The kernels over a vector trait, and the instruction sets that there are on this architecture.

@@ -96,7 +96,7 @@ impl Case {
             _ => terms.map(|(x, y)| (x * y).abs()).sum(),
         };
         let count = a.len() as f64;
-        let share = (96.0 + count / 96.0 + 8.0) * f64::from(f32::EPSILON) / 2.0;
+        let share = (104.0 + count / 96.0) * f64::from(f32::EPSILON) / 2.0;
         if magnitude.is_finite() { share * magnitude + count * f64::from(f32::MIN_POSITIVE) } else { 0.0 }
     }
 
@@ -199,7 +199,7 @@ fn every_size_agrees_with_single_distances() {
     println!("BROADHEAD_SEED={}", seed());
     let mut source = Source::new(seed());
     for dimension in [1, 3, 64, 384, 385, 1000] {
-        for sides in [[1, 1], [1, 17], [15, 16], [17, 49], [47, 48], [49, 33]] {
+        for sides in [[1, 17], [15, 16], [17, 49], [47, 1]] {
             for (kind, metric) in pairs() {
                 let k = 1 + source.below(NEAREST_MAX);
                 Case::new(&mut source, kind, metric, dimension, sides, Numbers::Usual).check(k).unwrap();
@@ -217,7 +217,7 @@ fn random_panels_agree_with_single_distances() {
         1 => Just(Numbers::NotFinite),
     ];
     let input = (1usize..300, [0usize..70, 0usize..70], 1..=NEAREST_MAX, numbers, any::<u64>());
-    check(60, input, |(dimension, sides, k, numbers, data)| {
+    check(30, input, |(dimension, sides, k, numbers, data)| {
         let mut source = Source::new(data);
         pairs().try_for_each(|(kind, metric)| Case::new(&mut source, kind, metric, dimension, sides, numbers).check(k))
     });

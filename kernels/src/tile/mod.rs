@@ -7,14 +7,14 @@
 //! Invariants:
 //! - Distances of bytes and bits are those of [`crate::Distance`], bit for bit, and so do not depend on the instruction set.
 //! - Distances of f32, f16 and bf16 obey the same formulas and rules (no NaN; what overflows is worked out again in `f64`), but
-//!   their sums are taken in another order. A sum of n terms is off by no more than (96 + n / 96) × 2⁻²⁴ × Σ|terms|. Terms of
-//!   l2 are squares of differences, so what is near stays accurate.
-//! - A distance does not depend on the other rows of the panels, nor on where in them a row stands.
+//!   their sums are taken in another order. A sum of n terms is off by no more than (104 + n / 96) × 2⁻²⁴ × Σ|terms|, and a
+//!   cosine by that share of 1. Terms of l2 are squares of differences, so what is near stays accurate.
+//! - A distance does not depend on the other rows of the panels, nor on where in them a row stands, nor on which side.
 //!
-//! Layers: `panel.rs` lays rows out, `product.rs` is the multiplication, `measure.rs` makes distances of sums, `select.rs` finds
-//! the smallest, `drive.rs` puts them together, `within.rs` for a panel and itself, and `oracle.rs` does it all by the formulas. They are generic over the registers of
-//! `lanes.rs`. A unit that multiplies whole tiles (AMX) would take the place of `product::tile`: the layout of the columns
-//! is already the one it reads.
+//! Layers: `panel.rs` lays rows out, `product.rs` is the multiplication, `measure.rs` with `integer.rs` and `float.rs` makes
+//! distances of sums, `select.rs` finds the smallest, `drive.rs` puts them together, `within.rs` for a panel and itself, and
+//! `oracle.rs` does it all by the formulas. All but the last are generic over the registers of `lanes.rs`. A unit that multiplies
+//! whole tiles (AMX) would take the place of `product::tile`: the layout of the columns is already the one that it reads.
 
 use std::any::TypeId;
 use std::ops::Range;
@@ -26,6 +26,10 @@ mod table;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod drive;
+#[cfg(target_arch = "x86_64")]
+mod float;
+#[cfg(target_arch = "x86_64")]
+mod integer;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod lanes;
 #[cfg(target_arch = "x86_64")]
