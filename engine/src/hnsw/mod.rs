@@ -7,7 +7,7 @@
 //! Invariants:
 //! - A list is a fixed array of atomic row ids that ends at the first empty entry. Only its owner writes it. It never
 //!   holds the id of a node that is not published: vector and links of a node are written before its id is stored, with
-//!   Release, anywhere. So a reader that catches a list half-way through a change sees a link twice or not at all, and
+//!   Release, anywhere (but in lists of a bulk round, as long as nothing leads to these). So a reader that catches a list half-way through a change sees a link twice or not at all, and
 //!   nothing worse.
 //! - Layer 0 is strongly connected once all edges are delivered, whatever the data and the order of delivery. Each node
 //!   but the first keeps one link *up*, to a node that was there before it, and has one link *down* to it (the anchor)

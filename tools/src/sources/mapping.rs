@@ -14,7 +14,8 @@ use arrow::error::ArrowError;
 use super::element::{convert, says_bf16};
 use super::vectors::{self, VectorShape};
 use super::{
-    CODES, ELEMENT, ElementType, ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column, vector_columns,
+    CODES, ELEMENT, ElementType, ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column,
+    vector_columns,
 };
 use crate::error::{Error, FileProblem, Result, RowProblem};
 

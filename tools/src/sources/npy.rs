@@ -203,7 +203,15 @@ mod tests {
     const HEADER: &str = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }          \n";
 
     fn options() -> SourceOptions {
-        SourceOptions { id: None, vectors: Vec::new(), metric: Metric::L2, element: None, codes: None, batch_rows: 2, first_row: 10 }
+        SourceOptions {
+            id: None,
+            vectors: Vec::new(),
+            metric: Metric::L2,
+            element: None,
+            codes: None,
+            batch_rows: 2,
+            first_row: 10,
+        }
     }
 
     fn open_bytes(bytes: &[u8]) -> Result<Vec<RecordBatch>> {

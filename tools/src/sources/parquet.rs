@@ -127,7 +127,15 @@ mod tests {
     }
 
     fn options(batch_rows: usize) -> SourceOptions {
-        SourceOptions { id: None, vectors: Vec::new(), metric: Metric::Cosine, element: None, codes: None, batch_rows, first_row: 0 }
+        SourceOptions {
+            id: None,
+            vectors: Vec::new(),
+            metric: Metric::Cosine,
+            element: None,
+            codes: None,
+            batch_rows,
+            first_row: 0,
+        }
     }
 
     fn write(path: &Path, batch: &RecordBatch) {

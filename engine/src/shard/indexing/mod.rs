@@ -11,9 +11,10 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use self::reclaim::Reclaim;
-use self::round::Round;
+use self::round::{BULK_CALM_MIN, BulkWhen, Round};
 use super::message::{BulkMessage, EdgeBatch};
 use super::{Member, Message, Partition, ShardMetrics};
 use crate::collection::Collection;
@@ -56,6 +57,8 @@ struct Job {
     round: Option<Round>,
     ended: u64,
     later: Vec<(usize, EdgeBatch, BulkMessage)>,
+    /// When it was last looked whether a round is worth while, and rows of all shards that were published then.
+    looked: Option<(Instant, u64)>,
     /// Rows taken in since they were counted.
     rows_indexed: u64,
 }
@@ -94,8 +97,8 @@ pub struct Indexing {
     paused: bool,
     /// Rows that are likely to be replaced soon wait.
     holds_back: bool,
-    /// Rows that wait, of all shards, from which on they are taken in in bulk.
-    bulk_rows_min: u64,
+    /// When rows that wait are taken in in bulk.
+    bulk: BulkWhen,
     turn: usize,
 }
 
@@ -112,7 +115,7 @@ impl Indexing {
             reclaims: Vec::new(),
             paused: false,
             holds_back: false,
-            bulk_rows_min: limits::BULK_ROWS_MIN,
+            bulk: BulkWhen { rows_min: limits::BULK_ROWS_MIN, calm_min: BULK_CALM_MIN },
             turn: 0,
         }
     }
@@ -144,6 +147,7 @@ impl Indexing {
             round: None,
             ended: 0,
             later: Vec::new(),
+            looked: None,
             rows_indexed: 0,
         });
     }
@@ -249,7 +253,7 @@ impl Indexing {
         }
         if job.next == job.batch_end
             && (job.round.is_some()
-                || (!self.paused && !self.holds_back && job.begin_round(self.shard, self.shards, self.bulk_rows_min, send)))
+                || (!self.paused && !self.holds_back && job.begin_round(self.shard, self.shards, &self.bulk, send)))
         {
             let worked = self.step_round(which, send);
             self.metrics.rows_indexed.add(std::mem::take(&mut self.jobs[which].rows_indexed));

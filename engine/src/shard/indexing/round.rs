@@ -8,16 +8,29 @@
 //! changes anything. Chunks of a collection stay what they are while a round of it goes on.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use super::{BulkMessage, EdgeBatch, Indexing, Job, Message, Sent};
 use crate::hnsw::{Bulk, BulkPart, BulkRows, BulkStep};
 use crate::limits;
 use crate::region::Pin;
 
+/// Time that is looked back on before a round.
+pub(super) const BULK_CALM_MIN: Duration = Duration::from_millis(100);
+/// A round begins when no more than one in so many of the rows that wait have come since.
+const CALM_PART: u64 = 50;
 /// Rows that are looked at in one step of gathering.
 const GATHER_ROWS: usize = 256;
 /// Rows of higher layers between two exchanges of their edges.
 const BATCH_ROWS: usize = 32;
+
+/// When rows are taken in in bulk.
+pub(super) struct BulkWhen {
+    /// So many wait, of all shards.
+    pub rows_min: u64,
+    /// Hardly any have come for so long: a round holds on to all chunks, which a flood would have to do without.
+    pub calm_min: Duration,
+}
 
 /// A round, as one graph of one shard takes part in it.
 pub(super) struct Round {
@@ -106,14 +119,26 @@ impl Job {
         &mut self,
         shard: usize,
         shards: usize,
-        rows_min: u64,
+        when: &BulkWhen,
         send: &mut impl FnMut(usize, Message),
     ) -> bool {
         let index = &self.collection.vectors[self.vector];
         let (region, graph) = (&self.collection.region, index.graph());
+        if shard != 0 || !index.space.has_tile() || self.collection.is_flat() {
+            return false;
+        }
+        let published: u64 = (0..shards).map(|shard| region.published(shard)).sum();
         let waiting: u64 = (0..shards).map(|shard| region.published(shard).saturating_sub(graph.indexed(shard))).sum();
-        let is_worth_it = waiting >= rows_min && graph.nodes() <= waiting.min(limits::BULK_ROWS_MAX);
-        if shard != 0 || !is_worth_it || !index.space.has_tile() || self.collection.is_flat() {
+        if waiting < when.rows_min || graph.nodes() > waiting.min(limits::BULK_ROWS_MAX) {
+            self.looked = None;
+            return false;
+        }
+        let (since, before) = *self.looked.get_or_insert_with(|| (Instant::now(), published));
+        if since.elapsed() < when.calm_min {
+            return false;
+        }
+        self.looked = None;
+        if (published - before) * CALM_PART > waiting {
             return false;
         }
         let number = self.ended + 1;
@@ -248,7 +273,8 @@ impl Job {
         round.taken = rows.new.len() as u64;
         let graph = self.indexer.graph();
         let region = &self.collection.region;
-        rows.nodes = (0..self.indexer.slots()).map(|slot| region.row(shard, slot)).filter(|&row| graph.stays(row)).collect();
+        rows.nodes =
+            (0..self.indexer.slots()).map(|slot| region.row(shard, slot)).filter(|&row| graph.stays(row)).collect();
         let space = &self.collection.vectors[self.vector].space;
         let mut said = Vec::new();
         let bulk = Bulk::begin(space, shards, shard, rows, &mut |to, part| said.push((to, part)));

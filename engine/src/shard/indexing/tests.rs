@@ -1,6 +1,8 @@
 //! Several shards index on one thread, in an order that a seed gives: each is held up now and then, as threads that share
 //! cores are. Whatever the order, a search finds every row in the end.
 
+use std::time::Duration;
+
 use super::*;
 use crate::batch::BatchView;
 use crate::batch::samples::{self, Random};
@@ -166,7 +168,8 @@ fn every_row_of_a_bulk_round_is_found_whatever_the_order_of_the_shards() {
     for seed in 1..25 {
         let (shards, dead) = (1 + seed as usize % 3, if seed % 4 < 2 { 0 } else { 600 });
         let mut simulation = Simulation::new(shards, dead, seed);
-        simulation.shards.iter_mut().for_each(|shard| shard.indexing.bulk_rows_min = 400);
+        let when = || BulkWhen { rows_min: 400, calm_min: Duration::ZERO };
+        simulation.shards.iter_mut().for_each(|shard| shard.indexing.bulk = when());
         for _ in 0..seed % 4 {
             for _ in 0..simulation.random.below(400) {
                 let at = simulation.random.below(shards as u64) as usize;
