@@ -5,9 +5,14 @@
 
 use super::Space;
 
+/// Most links of a list.
+const TAKEN_MAX: usize = 2 * crate::limits::M_MAX;
+/// Candidates whose vectors are fetched ahead.
+const PREFETCH_AHEAD: usize = 4;
+
 /// Appends to `taken` rows of `candidates` (nearest first, each once, none that is in `taken`) until it holds `limit`.
 ///
-/// Rows that are in `taken` at the start stay there and shadow others as if they had been chosen. `fill`: rows that are
+/// `limit` is at most [`TAKEN_MAX`]. Rows that are in `taken` at the start stay there and shadow others as if they had been chosen. `fill`: rows that are
 /// shadowed take what room is left.
 pub(super) fn select_diverse<S: Space + ?Sized>(
     space: &S,
@@ -18,14 +23,23 @@ pub(super) fn select_diverse<S: Space + ?Sized>(
     taken: &mut Vec<u32>,
 ) {
     shadowed.clear();
-    for &(distance, row) in candidates {
+    // Looked up once: each is compared with many.
+    let mut vectors: [&[u8]; TAKEN_MAX] = [&[]; TAKEN_MAX];
+    for (vector, &row) in vectors.iter_mut().zip(taken.iter()) {
+        *vector = space.row(row);
+    }
+    for (at, &(distance, row)) in candidates.iter().enumerate() {
         if taken.len() >= limit {
             return;
         }
+        if let Some(&(_, next)) = candidates.get(at + PREFETCH_AHEAD) {
+            space.prefetch(next);
+        }
         let vector = space.row(row);
-        if taken.iter().any(|&other| space.distance(vector, space.row(other)) < distance) {
+        if vectors[..taken.len()].iter().any(|other| space.distance(vector, other) < distance) {
             shadowed.push(row);
         } else {
+            vectors[taken.len()] = vector;
             taken.push(row);
         }
     }
