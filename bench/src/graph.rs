@@ -167,7 +167,7 @@ impl Index {
     /// Searches for one query after the other, and hands each one's number and ranked results to `each`.
     fn search_each(&self, queries: &Vectors, k: usize, ef: usize, mut each: impl FnMut(usize, &[(f32, u32)])) {
         let mut scratch = SearchScratch::new();
-        let mut code = self.space.query();
+        let mut code = Vec::new();
         let (mut found, mut ranked) = (Vec::new(), Vec::new());
         for (number, query) in queries.iter().enumerate() {
             self.space.encode(query, &mut code);

@@ -84,6 +84,7 @@ pub fn run(quick: bool) -> Vec<Figure> {
 type Measure = fn(&Data, Distance, Distance) -> f64;
 
 struct Data {
+    kind: ElementKind,
     bytes: Vec<u8>,
     row_bytes: usize,
     /// Ids of each round.
@@ -113,7 +114,7 @@ impl Data {
         let rows = (bytes.len() / row_bytes) as u32;
         // A round finds none of its rows in a cache because of the round before.
         let ids = (0..rounds).map(|_| (0..CALLS).map(|_| random.random_range(0..rows)).collect()).collect();
-        Data { bytes, row_bytes, ids }
+        Data { kind, bytes, row_bytes, ids }
     }
 
     fn row(&self, index: usize) -> &[u8] {
@@ -143,17 +144,19 @@ fn pair_ns(data: &Data, distance: Distance, scalar: Distance) -> f64 {
 }
 
 fn rows_ns(data: &Data, distance: Distance, scalar: Distance) -> f64 {
-    let query = data.row(0);
+    let row = data.row(0);
+    let mut query = Vec::new();
+    data.kind.row_as_query(row, &mut query);
     let mut out = vec![0.0; CALLS];
     let mut round = |ids: &Vec<u32>| {
         let started = Instant::now();
-        (distance.rows)(black_box(query), data.rows(), ids, &mut out);
+        (distance.rows)(black_box(&query), data.rows(), ids, &mut out);
         started.elapsed().as_nanos() as f64 / CALLS as f64
     };
     let ns = median(data.ids.iter().map(&mut round).collect());
     let last = data.ids.last().expect("a round");
     for (&id, &found) in last.iter().zip(&out).step_by(64) {
-        check(found, (scalar.pair)(query, data.row(id as usize)));
+        check(found, (scalar.pair)(row, data.row(id as usize)));
     }
     ns
 }

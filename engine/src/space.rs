@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernels::{Distance, Kernels, Panel, Tile};
+use kernels::{Distance, ElementKind, Kernels, Panel, Tile};
 
 use crate::hnsw::Space;
 use crate::quant::{CodeEncoder, CodeScale};
@@ -31,6 +31,7 @@ pub struct VectorSpace {
     /// None where vectors are traversed themselves.
     encoder: Option<CodeEncoder>,
     traversal: Distance,
+    traversal_kind: ElementKind,
     tile: Option<Tile>,
     exact: Distance,
 }
@@ -48,10 +49,10 @@ impl VectorSpace {
             kernels.distance(vector.kind, vector.metric).expect("the schema allows only pairs that have a kernel");
         let encoder = vector.has_codes().then(|| CodeEncoder::new(kernels, vector, scale));
         let metric = encoder.as_ref().map_or(vector.metric, CodeEncoder::code_metric);
-        let kind = vector.codes.kind().unwrap_or(vector.kind);
-        let traversal = kernels.distance(kind, metric).expect("what has a distance has one of codes");
-        let tile = kernels.tile(kind, metric);
-        VectorSpace { region, vector_index, encoder, traversal, tile, exact }
+        let traversal_kind = vector.codes.kind().unwrap_or(vector.kind);
+        let traversal = kernels.distance(traversal_kind, metric).expect("what has a distance has one of codes");
+        let tile = kernels.tile(traversal_kind, metric);
+        VectorSpace { region, vector_index, encoder, traversal, traversal_kind, tile, exact }
     }
 
     /// The region it looks at.
@@ -113,13 +114,9 @@ impl VectorSpace {
     /// If the space is not ready or the query has the wrong length.
     pub fn encode_query(&self, query: &[u8], out: &mut Vec<u8>) {
         assert_eq!(query.len(), self.vector().row_bytes(), "a query of this column");
-        out.clear();
         match &self.encoder {
-            None => out.extend_from_slice(query),
-            Some(encoder) => {
-                out.resize(self.vector().code_bytes(), 0);
-                encoder.encode_query(query, out);
-            }
+            None => query.clone_into(out),
+            Some(encoder) => encoder.encode_query(query, out),
         }
     }
 
@@ -144,6 +141,10 @@ impl Space for VectorSpace {
     #[inline]
     fn row(&self, row: u32) -> &[u8] {
         self.rows().get(row)
+    }
+
+    fn row_as_query(&self, row: u32, query: &mut Vec<u8>) {
+        self.traversal_kind.row_as_query(self.row(row), query);
     }
 
     #[inline]
@@ -204,13 +205,12 @@ mod tests {
             let query = region.vectors(index).get(rows[17]);
             let (mut near, mut exact, mut encoded) = (vec![0.0; 200], vec![0.0; 200], Vec::new());
             space.encode_query(query, &mut encoded);
-            // Under dot a query's code knows nothing of its length.
-            if space.vector().metric != kernels::Metric::Dot {
-                assert_eq!(encoded, space.row(rows[17]));
-            }
             space.distances(&encoded, &rows, &mut near);
             space.exact(query, &rows, &mut exact);
-            assert_eq!(near[3], space.distance(&encoded, space.row(rows[3])));
+            let mut of_row = vec![0.0; 200];
+            space.row_as_query(rows[17], &mut encoded);
+            space.distances(&encoded, &rows, &mut of_row);
+            assert_eq!(of_row[3], space.distance(space.row(rows[17]), space.row(rows[3])));
             let order = |distances: &[f32]| {
                 let mut order: Vec<usize> = (0..200).collect();
                 order.sort_by(|&a, &b| distances[a].total_cmp(&distances[b]));

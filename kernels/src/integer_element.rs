@@ -118,7 +118,7 @@ impl IntegerElement for Code8 {
 }
 
 /// What a 4-bit code is moved by.
-const CODE4_OFFSET: u8 = 8;
+pub(crate) const CODE4_OFFSET: u8 = 8;
 
 impl IntegerElement for Code4 {
     const ZERO: u8 = CODE4_OFFSET | CODE4_OFFSET << 4;

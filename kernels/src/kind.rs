@@ -56,6 +56,31 @@ impl ElementKind {
             }
         }
     }
+
+    /// Bytes of a query to rows of `dimension` elements ([`crate::Distance::rows`]).
+    ///
+    /// # Panics
+    /// As [`ElementKind::bytes`].
+    pub fn query_bytes(self, dimension: usize) -> usize {
+        match self {
+            Self::Code4 => 2 * self.bytes(dimension),
+            _ => self.bytes(dimension),
+        }
+    }
+
+    /// A row as a query ([`crate::Distance::rows`]), in place of what `query` held: the same bytes, but of `Code4` the values times
+    /// 16 as i8, first those of the lower halves, then those of the upper ones.
+    pub fn row_as_query(self, row: &[u8], query: &mut Vec<u8>) {
+        query.clear();
+        match self {
+            Self::Code4 => {
+                // (c − 8) × 16, modulo 2⁸.
+                query.extend(row.iter().map(|byte| (byte << 4) ^ 0x80));
+                query.extend(row.iter().map(|byte| (byte & 0xf0) ^ 0x80));
+            }
+            _ => query.extend_from_slice(row),
+        }
+    }
 }
 
 /// How two vectors are compared. Smaller is nearer, always.

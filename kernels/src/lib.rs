@@ -1,7 +1,7 @@
 //! Distance kernels over byte slices, chosen once for the CPU that runs them.
 //!
-//! A query and a row are byte slices in the same representation ([`ElementKind`]); nothing is assumed
-//! about their alignment. Every distance is an `f32` and smaller is nearer ([`Metric`]).
+//! A query and a row are byte slices in the same representation ([`ElementKind`]), but of Code4 a query is finer than a row;
+//! nothing is assumed about their alignment. Every distance is an `f32` and smaller is nearer ([`Metric`]).
 //!
 //! Invariants:
 //! - One answer for everything: a distance is never NaN. NaN in an input gives +infinity, and so does an
@@ -10,10 +10,10 @@
 //!   finite inputs always get the value of the formula, rounded to `f32`.
 //! - Kernels of bytes and bits are exact up to [`MAX_DIMENSION`] elements; the sum is rounded once, to `f32`.
 //! - i32 is summed in `f64`, which no sum overflows and most sums fit exactly; `wide.rs` says what is lost of others.
-//! - `rows` gives, bit for bit, what `pair` gives for each row.
+//! - `rows` gives, bit for bit, what `pair` gives for each row (of Code4: to a query that was made of a row).
 //!
 //! Layout: [`Kernels`] is a table of function pointers per [`Isa`]. The kernels are written once, in
-//! `float.rs`, `integer.rs`, `wide.rs` and `bulk.rs`, over the registers of `vector.rs`; the files in `x86` are shells
+//! `float.rs`, `integer.rs`, `code4.rs`, `wide.rs` and `bulk.rs`, over the registers of `vector.rs`; the files in `x86` are shells
 //! that name an instruction set. Many rows against many are the matter of `tile`. `scalar.rs` is the oracle that the tests hold the others against, and the
 //! fallback. The layering follows memchr's (<https://github.com/BurntSushi/memchr>, `src/vector.rs`).
 
@@ -31,6 +31,8 @@ mod tile;
 // The kernels over a vector trait, and the instruction sets that there are on this architecture.
 #[cfg(target_arch = "x86_64")]
 mod bulk;
+#[cfg(target_arch = "x86_64")]
+mod code4;
 #[cfg(target_arch = "x86_64")]
 mod float;
 #[cfg(target_arch = "x86_64")]

@@ -14,6 +14,11 @@ use crate::rows::Rows;
 pub(crate) trait Formula {
     /// The distance of two vectors of the same length.
     fn distance(a: &[u8], b: &[u8]) -> f32;
+
+    /// The distance of a query to a row.
+    fn of_query(query: &[u8], row: &[u8]) -> f32 {
+        Self::distance(query, row)
+    }
 }
 
 /// Squared euclidean distance.
@@ -55,11 +60,19 @@ impl Formula for L2<Code4> {
     fn distance(a: &[u8], b: &[u8]) -> f32 {
         nibbles(a, b).map(|(x, y)| (x - y) * (x - y)).sum::<f64>() as f32
     }
+
+    fn of_query(query: &[u8], row: &[u8]) -> f32 {
+        sixteenths(query, row).map(|(x, y)| (x - y) * (x - y)).sum::<f64>() as f32
+    }
 }
 
 impl Formula for Dot<Code4> {
     fn distance(a: &[u8], b: &[u8]) -> f32 {
         (0.0 - nibbles(a, b).map(|(x, y)| x * y).sum::<f64>()) as f32
+    }
+
+    fn of_query(query: &[u8], row: &[u8]) -> f32 {
+        (0.0 - sixteenths(query, row).map(|(x, y)| x * y).sum::<f64>()) as f32
     }
 }
 
@@ -101,6 +114,13 @@ pub(crate) fn check_lengths(a: &[u8], b: &[u8], element_bytes: usize) {
     );
 }
 
+/// What a kernel asks of a query, which may be longer than a row by a factor.
+#[inline(always)]
+pub(crate) fn check_query(query: &[u8], row: &[u8], element_bytes: usize, ratio: usize) {
+    assert!(query.len() == ratio * row.len(), "a query of {} bytes, rows of {}", query.len(), row.len());
+    check_lengths(row, row, element_bytes);
+}
+
 /// What an encoder of two codes to a byte asks of its two slices.
 #[inline(always)]
 pub(crate) fn check_code_pairs(vector: &[u8], codes: &[u8], element_bytes: usize) {
@@ -124,7 +144,7 @@ pub(crate) fn pair<F: Formula>(a: &[u8], b: &[u8]) -> f32 {
 pub(crate) fn rows<F: Formula>(query: &[u8], rows: Rows<'_>, ids: &[u32], out: &mut [f32]) {
     assert!(ids.len() == out.len(), "{} ids, room for {} distances", ids.len(), out.len());
     for (id, out) in ids.iter().zip(out) {
-        *out = F::distance(query, rows.get(*id));
+        *out = F::of_query(query, rows.get(*id));
     }
 }
 
@@ -219,6 +239,15 @@ fn nibbles<'a>(a: &'a [u8], b: &'a [u8]) -> impl Iterator<Item = (f64, f64)> + '
     check_lengths(a, b, 1);
     let values = |byte: u8| [byte & 0x0f, byte >> 4].map(|half| f64::from(half) - 8.0);
     a.iter().zip(b).flat_map(move |(&x, &y)| values(x).into_iter().zip(values(y)))
+}
+
+/// The values of a query to rows of two codes to a byte, in steps of a code, and of a row.
+fn sixteenths<'a>(query: &'a [u8], row: &'a [u8]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    check_query(query, row, 1, 2);
+    let halves = |byte: u8| [byte & 0x0f, byte >> 4].map(|half| f64::from(half) - 8.0);
+    let value = |at: usize| f64::from(query[at].cast_signed()) / 16.0;
+    let pairs = move |(at, &byte)| [at, row.len() + at].map(value).into_iter().zip(halves(byte));
+    row.iter().enumerate().flat_map(pairs)
 }
 
 fn elements<'a, E: Element>(a: &'a [u8], b: &'a [u8]) -> impl Iterator<Item = (f64, f64)> + 'a {

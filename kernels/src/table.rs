@@ -12,14 +12,14 @@ use crate::x86::vector_tables;
 
 /// The distance of one element kind under one metric, in two forms that agree bit for bit.
 ///
-/// Both panic if the slices differ in length or hold no whole number of elements, or more than
-/// [`crate::MAX_DIMENSION`].
+/// Both panic if the slices differ in length (a query of Code4 has twice the length of a row) or hold no whole number of elements, or
+/// more than [`crate::MAX_DIMENSION`].
 #[derive(Clone, Copy, Debug)]
 pub struct Distance {
     /// The distance of two vectors.
     pub pair: fn(&[u8], &[u8]) -> f32,
-    /// The distances of one query to many rows: `out[i]` is that to row `ids[i]`. Rows are prefetched some way
-    /// ahead. Panics if an id is not below the number of rows, or if `out` and `ids` differ in length.
+    /// The distances of one query to many rows: `out[i]` is that to row `ids[i]`. The query is a vector as the rows are, but of
+    /// Code4 it is finer: [`ElementKind::row_as_query`]. Rows are prefetched some way ahead. Panics if an id is not below the number of rows, or if `out` and `ids` differ in length.
     pub rows: fn(&[u8], Rows<'_>, &[u32], &mut [f32]),
 }
 
@@ -199,9 +199,9 @@ fn vector_tables() -> Vec<&'static Kernels> {
 }
 
 /// The distances of one instruction set: `$shell` has the two generic shells, `$float`, `$integer` and `$wide`
-/// the modules of the kernels. The order is that of `ElementKind` and `Metric`.
+/// are the modules of the kernels, the last two arguments those of Code4. The order is that of `ElementKind` and `Metric`.
 macro_rules! distances {
-    ($shell:ident, $float:ident, $integer:ident, $wide:ident) => {
+    ($shell:ident, $float:ident, $integer:ident, $wide:ident, $code4_l2:ty, $code4_dot:ty) => {
         [
             [
                 distances!(@ $shell $float::L2<F32>),
@@ -247,9 +247,9 @@ macro_rules! distances {
                 None,
             ],
             [
-                distances!(@ $shell $integer::L2<Code4>),
+                distances!(@ $shell $code4_l2),
                 None,
-                distances!(@ $shell $integer::Dot<Code4>),
+                distances!(@ $shell $code4_dot),
                 None,
             ],
         ]
@@ -276,7 +276,7 @@ pub(crate) use passes;
 
 static SCALAR: Kernels = Kernels {
     isa: Isa::Scalar,
-    distances: distances!(scalar, scalar, scalar, scalar),
+    distances: distances!(scalar, scalar, scalar, scalar, scalar::L2<Code4>, scalar::Dot<Code4>),
     tiles: tiles!(oracle, scalar, scalar),
     f32: passes!(scalar, F32),
     f16: passes!(scalar, F16),

@@ -216,7 +216,9 @@ fn rows_gives_the_bits_that_pair_gives() {
     check(200, input, |(length, numbers, gap, count, data)| {
         let mut source = Source::new(data);
         for (kind, metric) in pairs() {
-            let query = source.vector(kind, length, numbers, 1);
+            let vector = source.vector(kind, length, numbers, 1);
+            let mut query = Vec::new();
+            kind.row_as_query(&vector[1..], &mut query);
             let stride = length * element_bytes(kind) + gap;
             let memory: Vec<u8> = (0..count).flat_map(|_| source.vector(kind, length, numbers, gap)).collect();
             // SAFETY: the first row begins after the first gap, and the last ends where the memory does.
@@ -225,12 +227,35 @@ fn rows_gives_the_bits_that_pair_gives() {
             for kernels in Kernels::available() {
                 let distance = kernels.distance(kind, metric).unwrap();
                 let mut out = vec![f32::NAN; ids.len()];
-                (distance.rows)(&query[1..], rows, &ids, &mut out);
+                (distance.rows)(&query, rows, &ids, &mut out);
                 for (id, got) in ids.iter().zip(&out) {
-                    let want = (distance.pair)(&query[1..], rows.get(*id));
+                    let want = (distance.pair)(&vector[1..], rows.get(*id));
                     let isa = kernels.isa();
                     prop_assert_eq!(got.to_bits(), want.to_bits(), "{} {:?} {:?}", isa, kind, metric);
                 }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// A query of 4-bit codes may hold any bytes, not only those that a row gives.
+#[test]
+fn queries_of_codes_are_finer_than_rows() {
+    check(200, (1usize..700, 1usize..20, any::<u64>()), |(bytes, count, data)| {
+        let mut source = Source::new(data);
+        let query = source.vector(ElementKind::U8, 2 * bytes, Numbers::Extreme, 0);
+        let memory: Vec<u8> = source.vector(ElementKind::U8, bytes * count, Numbers::Usual, 0);
+        let (rows, ids) = (Rows::from_slice(&memory, bytes), (0..count as u32).collect::<Vec<_>>());
+        for metric in [Metric::Dot, Metric::L2] {
+            let distances = |kernels: &Kernels| {
+                let mut out = vec![f32::NAN; count];
+                (kernels.distance(ElementKind::Code4, metric).unwrap().rows)(&query, rows, &ids, &mut out);
+                out
+            };
+            let want = distances(scalar());
+            for kernels in vector_tables() {
+                prop_assert_eq!(&distances(kernels), &want, "{} {:?}", kernels.isa(), metric);
             }
         }
         Ok(())
@@ -256,6 +281,8 @@ fn misuse_panics() {
         panics("last id out of range", &|| call(&memory[..16], &[0, 1, u32::MAX], 3));
         panics("too little room", &|| call(&memory[..16], &[0, 1], 1));
         panics("short query", &|| call(&memory[..12], &[0], 1));
+        let code4 = kernels.distance(ElementKind::Code4, Metric::Dot).unwrap();
+        panics("a row for a query", &|| (code4.rows)(&memory[..16], rows, &[0], &mut [0.0]));
         panics("lengths that differ", &|| _ = (dot.pair)(&memory[..16], &memory[..20]));
         panics("part of an element", &|| _ = (dot.pair)(&memory[..15], &memory[..15]));
         let long = vec![0u8; 4 * (MAX_DIMENSION + 1)];

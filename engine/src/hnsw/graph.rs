@@ -259,13 +259,9 @@ impl Graph {
         assert!(row != u32::MAX);
         let (shard, slot) = (self.owner(row), self.slot(row));
         let counters = &self.counters[shard];
-        if slot >= counters.used.load(Ordering::Relaxed) {
-            if slot == HUGE_ROWS_MIN || (slot.is_multiple_of(HUGE_ROWS) && slot > 0) {
-                let first = row as usize - slot as usize % HUGE_ROWS as usize;
-                let end = (first + HUGE_ROWS as usize).min((shard + 1) << self.row_bits);
-                let length = self.params.m * 2;
-                self.base.advise_huge(first * length..end * length, slot == HUGE_ROWS_MIN);
-            }
+        let used = counters.used.load(Ordering::Relaxed);
+        if slot >= used {
+            self.advise_huge(shard, used, slot + 1);
             counters.used.store(slot + 1, Ordering::Release);
         }
         if level == 0 || self.uppers[row as usize].load(Ordering::Relaxed) != 0 {
@@ -278,6 +274,19 @@ impl Graph {
         counters.blocks.store(block + level as u32, Ordering::Relaxed);
         self.uppers[row as usize].store(block + 1, Ordering::Release);
         level
+    }
+
+    /// Asks for huge pages under the links of a shard that now has `used` slots and had `before`. Rows may come in any order, so there
+    /// may be links already where pages are asked for: with the first ones there always are.
+    fn advise_huge(&self, shard: usize, before: u32, used: u32) {
+        let has_first = before > HUGE_ROWS_MIN;
+        let done = if has_first { before.next_multiple_of(HUGE_ROWS) } else { 0 };
+        let end = used.next_multiple_of(HUGE_ROWS);
+        if used > HUGE_ROWS_MIN && done < end {
+            let row = |slot: u32| ((shard << self.row_bits) + slot as usize).min((shard + 1) << self.row_bits);
+            let length = self.params.m * 2;
+            self.base.advise_huge(row(done) * length..row(end) * length, !has_first);
+        }
     }
 
     /// Says that a row is in the graph: its vector and links are written. Owner only.

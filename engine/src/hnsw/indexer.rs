@@ -26,11 +26,11 @@ pub(super) struct Lists {
     /// Part of a full list that remains after pruning.
     prune_to_percent: usize,
     found: Vec<(f32, u32)>,
-    starts: Vec<(f32, u32)>,
     selected: Vec<u32>,
     shadowed: Vec<u32>,
     pub(super) candidates: Vec<(f32, u32)>,
     pub(super) rows: Vec<u32>,
+    query: Vec<u8>,
     distances: Vec<f32>,
     sorted: Vec<Edge>,
     /// Anchors handed on from one own node to another.
@@ -42,11 +42,11 @@ impl Default for Lists {
         Lists {
             prune_to_percent: PRUNE_TO_PERCENT,
             found: Vec::new(),
-            starts: Vec::new(),
             selected: Vec::new(),
             shadowed: Vec::new(),
             candidates: Vec::new(),
             rows: Vec::new(),
+            query: Vec::new(),
             distances: Vec::new(),
             sorted: Vec::new(),
             handed: Vec::new(),
@@ -234,10 +234,10 @@ impl Indexer {
     /// Gives an anchor to the child that is nearest to its node.
     fn hand_on<S: Space + ?Sized>(&mut self, space: &S, list: &Target, edge: &Edge, outbox: &mut EdgeOutbox) {
         let children = &list.rows[usize::from(list.has_up)..list.kept];
-        let vector = space.row(edge.new);
-        let distances = &mut self.lists.distances;
+        let Lists { query, distances, .. } = &mut self.lists;
+        space.row_as_query(edge.new, query);
         distances.resize(children.len(), 0.0);
-        space.distances(vector, children, distances);
+        space.distances(query, children, distances);
         let nearest = distances.iter().copied().zip(children.iter().copied()).min_by(|a, b| a.0.total_cmp(&b.0));
         let (distance, target) = nearest.expect("a node that hands on has children");
         let handed = Edge { target, distance, ..*edge };
@@ -339,8 +339,9 @@ pub(super) fn prune<S: Space + ?Sized>(
     debug_assert!(list.kept <= graph.params().m + 1);
     let old = &list.rows[list.kept..];
     lists.distances.resize(old.len(), 0.0);
+    space.row_as_query(list.row, &mut lists.query);
+    space.distances(&lists.query, old, &mut lists.distances);
     let vector = space.row(list.row);
-    space.distances(vector, old, &mut lists.distances);
     for candidate in unplaced.iter_mut().filter(|candidate| candidate.0.is_nan()) {
         candidate.0 = space.distance(vector, space.row(candidate.1));
     }
@@ -364,24 +365,30 @@ fn edges_of_new_node<S: Space + ?Sized>(
 ) -> Vec<Edge> {
     let Indexer { graph, scratch, lists, newest, .. } = indexer;
     let params = graph.params();
-    let query = space.row(row);
-    let nearest = graph.descend(space, query, entry.1, entry.0, level.min(entry.0), scratch);
-    lists.starts.clear();
-    lists.starts.push(nearest);
+    space.row_as_query(row, &mut lists.query);
+    let (ef, highest) = (params.ef_construction, level.min(entry.0));
+    graph.begin(ef, scratch);
+    graph.start_at(space, &lists.query, entry.1, |_| true, scratch);
+    graph.descend(space, &lists.query, entry.0, highest, |_| true, scratch);
     let mut edges = Vec::with_capacity(params.m * 2);
-    for layer in (0..=level.min(entry.0)).rev() {
+    for layer in (0..=highest).rev() {
+        if layer < highest {
+            // The nearest node of the layer above; where there was none that stays, the entry point will do.
+            graph.begin(ef, scratch);
+            let start = lists.found.first().map_or(entry.1, |&(_, nearest)| nearest);
+            graph.start_at(space, &lists.query, start, |_| true, scratch);
+        }
         if layer == 0
             && let Some(newest) = newest.filter(|&newest| graph.stays(newest))
         {
-            lists.starts.push((space.distance(query, space.row(newest)), newest));
+            graph.start_at(space, &lists.query, newest, |_| true, scratch);
         }
-        graph.search_layer(space, query, &lists.starts, layer, params.ef_construction, |_| true, scratch);
+        graph.search_layer(space, &lists.query, layer, |_| true, scratch);
         lists.found.clear();
-        let found = scratch.pool.items().iter().map(|item| (item.distance, item.row));
-        lists.found.extend(found.filter(|found| found.1 != row && !graph.is_leaving(found.1)));
+        lists.found.extend(scratch.pool.accepted().filter(|found| found.1 != row && !graph.is_leaving(found.1)));
         if lists.found.is_empty() && layer == 0 {
             let root = graph.root().expect("a graph with an entry point has a root");
-            lists.found.push((space.distance(query, space.row(root)), root));
+            lists.found.push((space.distance(space.row(row), space.row(root)), root));
         }
         lists.selected.clear();
         select_diverse(space, &lists.found, params.m, layer == 0, &mut lists.shadowed, &mut lists.selected);
@@ -390,10 +397,6 @@ fn edges_of_new_node<S: Space + ?Sized>(
             let found = lists.found.iter().find(|found| found.1 == target);
             let distance = found.expect("selected rows were found").0;
             edges.push(Edge { target, new: row, distance, layer: layer as u8, anchor: layer == 0 && index == 0 });
-        }
-        if let Some(&nearest) = lists.found.first() {
-            lists.starts.clear();
-            lists.starts.push(nearest);
         }
     }
     graph.set_kept(row, 1, true);

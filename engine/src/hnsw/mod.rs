@@ -65,11 +65,16 @@ pub const BLOCK_ROWS: u32 = 1 << 12;
 ///
 /// Rows given to it are always rows that were given to [`Indexer::insert`].
 pub trait Space {
-    /// The vector of a row, as `distance` and `distances` take it.
+    /// The vector of a row, as `distance` takes it.
     fn row(&self, row: u32) -> &[u8];
+    /// The vector of a row, as `distances` takes it, in place of what `query` held.
+    fn row_as_query(&self, row: u32, query: &mut Vec<u8>) {
+        query.clear();
+        query.extend_from_slice(self.row(row));
+    }
     /// Distance of two vectors.
     fn distance(&self, a: &[u8], b: &[u8]) -> f32;
-    /// Distances of a query to rows, `out[i]` to `rows[i]`; lengths are equal.
+    /// Distances of a query to rows, `out[i]` to `rows[i]`; lengths are equal. They compare with those of `distance` if the query is a row.
     fn distances(&self, query: &[u8], rows: &[u32], out: &mut [f32]);
     /// Starts loading the vector of a row.
     fn prefetch(&self, row: u32);

@@ -26,26 +26,27 @@ impl SearchScratch {
         self.computed
     }
 
-    /// Computes the distances of the gathered rows.
-    #[inline(always)]
-    fn measure<S: Space + ?Sized>(&mut self, space: &S, query: &[u8]) {
-        self.distances.resize(self.rows.len(), 0.0);
-        space.distances(query, &self.rows, &mut self.distances);
-        self.computed += self.rows.len() as u64;
-    }
-
     /// Gathers the links of a node that were not seen yet, and marks them. Every other link was, as good as at random, so this has
     /// no jump that depends on it.
     #[inline(always)]
     fn gather_unseen(&mut self, graph: &Graph, row: u32, layer: usize) {
         self.rows.resize(graph.degree_max(layer), 0);
-        let (rows, visited) = (&mut self.rows[..], &mut self.visited);
+        let (rows, seen) = (&mut self.rows[..], self.visited.seen());
         let mut count = 0;
         graph.gather(row, layer, |neighbour| {
             rows[count] = neighbour;
-            count += usize::from(visited.insert(neighbour));
+            count += usize::from(seen.insert(neighbour));
         });
         self.rows.truncate(count);
+    }
+
+    /// Computes the distances of the gathered rows and offers them to the pool.
+    #[inline(always)]
+    fn offer_gathered<S: Space + ?Sized>(&mut self, space: &S, query: &[u8], accept: impl Fn(u32) -> bool) {
+        self.distances.resize(self.rows.len(), 0.0);
+        space.distances(query, &self.rows, &mut self.distances);
+        self.computed += self.rows.len() as u64;
+        self.pool.offer_all(&self.distances, &self.rows, accept);
     }
 }
 
@@ -65,57 +66,68 @@ impl Graph {
     ) {
         out.clear();
         let Some((level, row)) = self.entry() else { return };
-        let nearest = self.descend(space, query, row, level, 0, scratch);
-        self.search_layer(space, query, &[nearest], 0, ef, accept, scratch);
-        out.extend(scratch.pool.items().iter().filter(|c| c.accepted).map(|c| (c.distance, c.row)));
+        self.begin(ef, scratch);
+        self.start_at(space, query, row, &accept, scratch);
+        self.descend(space, query, level, 0, &accept, scratch);
+        self.search_layer(space, query, 0, &accept, scratch);
+        out.extend(scratch.pool.accepted());
     }
 
-    /// Walks greedily from `row` on layer `from` down to the layer above `to`; returns where it ended.
-    pub(super) fn descend<S: Space + ?Sized>(
+    /// Begins a search that keeps the `ef` best accepted rows in the scratch's pool, which is empty now.
+    pub(super) fn begin(&self, ef: usize, scratch: &mut SearchScratch) {
+        scratch.pool.reset(ef);
+        scratch.visited.reset(self);
+    }
+
+    /// Offers a row to the pool, if it was not seen.
+    pub(super) fn start_at<S: Space + ?Sized>(
         &self,
         space: &S,
         query: &[u8],
         row: u32,
-        from: usize,
-        to: usize,
+        accept: impl Fn(u32) -> bool,
         scratch: &mut SearchScratch,
-    ) -> (f32, u32) {
-        let mut best = (space.distance(query, space.row(row)), row);
-        for layer in (to + 1..=from).rev() {
-            loop {
-                scratch.rows.clear();
-                self.gather(best.1, layer, |row| scratch.rows.push(row));
-                scratch.measure(space, query);
-                let found = scratch.distances.iter().copied().zip(scratch.rows.iter().copied());
-                let Some(nearest) = found.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
-                if nearest.0 >= best.0 {
-                    break;
-                }
-                best = nearest;
-            }
+    ) {
+        if scratch.visited.seen().insert(row) {
+            scratch.rows.clear();
+            scratch.rows.push(row);
+            scratch.offer_gathered(space, query, accept);
         }
-        best
     }
 
-    /// Fills the scratch's pool with the `ef` best accepted rows of a layer, starting at `starts`.
-    #[allow(clippy::too_many_arguments)]
+    /// Walks greedily from the nearest row of the pool on layer `from` down to the layer above `to`. Whatever it sees is offered to the
+    /// pool, so that no distance is computed twice.
+    pub(super) fn descend<S: Space + ?Sized>(
+        &self,
+        space: &S,
+        query: &[u8],
+        from: usize,
+        to: usize,
+        accept: impl Fn(u32) -> bool,
+        scratch: &mut SearchScratch,
+    ) {
+        let mut nearest = scratch.pool.nearest();
+        for layer in (to + 1..=from).rev() {
+            loop {
+                scratch.gather_unseen(self, nearest, layer);
+                scratch.offer_gathered(space, query, &accept);
+                let before = std::mem::replace(&mut nearest, scratch.pool.nearest());
+                if nearest == before {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Goes on from what is in the pool, on one layer, until the pool has the best that it leads to.
     pub(super) fn search_layer<S: Space + ?Sized>(
         &self,
         space: &S,
         query: &[u8],
-        starts: &[(f32, u32)],
         layer: usize,
-        ef: usize,
         accept: impl Fn(u32) -> bool,
         scratch: &mut SearchScratch,
     ) {
-        scratch.pool.reset(ef);
-        scratch.visited.reset(self.shards(), self.row_bits(), |shard| self.used(shard));
-        for &(distance, row) in starts {
-            if scratch.visited.insert(row) {
-                scratch.pool.offer(distance, row, accept(row));
-            }
-        }
         while let Some(row) = scratch.pool.next() {
             scratch.gather_unseen(self, row, layer);
             if layer == 0
@@ -123,12 +135,8 @@ impl Graph {
             {
                 self.prefetch(next);
             }
-            scratch.measure(space, query);
-            for (&distance, &row) in scratch.distances.iter().zip(&scratch.rows) {
-                if distance <= scratch.pool.bound() {
-                    scratch.pool.offer(distance, row, accept(row));
-                }
-            }
+            scratch.offer_gathered(space, query, &accept);
         }
+        scratch.visited.note_used(self);
     }
 }

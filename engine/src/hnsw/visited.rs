@@ -1,85 +1,106 @@
 //! Which nodes a search has seen: one byte a row that holds the number of the search that saw it last, so that a new
 //! search clears nothing but every 255th time.
 //!
-//! Row ids have holes between the shards; the bytes have not: shard `s` has a run of them as long as it has rows, and
-//! some room to grow.
+//! There is address space for every row id that there could be, memory for those that are: finding the byte of a row takes no more
+//! than its id.
 
-/// Bytes a shard gets at least.
-const ROWS_MIN: u32 = 1_024;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::Graph;
+use super::links::Span;
 
 /// Rows seen by the current search.
 #[derive(Default)]
 pub(super) struct Visited {
-    marks: Vec<u8>,
-    /// Per shard: where its run starts, and its length.
-    runs: Vec<(usize, u32)>,
+    /// By row id, for graphs of one shape; None before the first search.
+    marks: Option<Span<AtomicU8>>,
     row_bits: u32,
+    /// Per shard: slots from here on were never marked.
+    used: Vec<u32>,
     epoch: u8,
 }
 
 impl Visited {
-    /// Forgets everything. `rows(shard)` is how many rows of a shard can turn up; those of later ones count as seen.
-    pub fn reset(&mut self, shards: usize, row_bits: u32, rows: impl Fn(usize) -> u32) {
-        let fits = self.runs.len() == shards
-            && self.row_bits == row_bits
-            && (0..shards).all(|shard| rows(shard) <= self.runs[shard].1);
-        if !fits {
-            self.lay_out(shards, row_bits, rows);
+    /// Forgets everything, for a search of `graph`.
+    ///
+    /// # Panics
+    /// If the operating system refuses the address space, as when it refuses memory.
+    pub fn reset(&mut self, graph: &Graph) {
+        if self.marks.is_none() || self.used.len() != graph.shards() || self.row_bits != graph.row_bits() {
+            let marks = Span::reserve(graph.shards() << graph.row_bits());
+            let used = vec![0; graph.shards()];
+            *self = Visited { marks: Some(marks.expect("address space")), row_bits: graph.row_bits(), used, epoch: 0 };
         }
         if self.epoch == u8::MAX {
-            self.marks.fill(0);
+            for (shard, &used) in self.used.iter().enumerate() {
+                let marks = &self.marks()[shard << self.row_bits..][..used as usize];
+                marks.iter().for_each(|mark| mark.store(0, Ordering::Relaxed));
+            }
             self.epoch = 0;
         }
         self.epoch += 1;
     }
 
-    #[cold]
-    fn lay_out(&mut self, shards: usize, row_bits: u32, rows: impl Fn(usize) -> u32) {
-        self.runs.clear();
-        self.row_bits = row_bits;
-        let mut total = 0;
-        for shard in 0..shards {
-            let rows = rows(shard);
-            let len = (rows + rows / 4).max(ROWS_MIN).min(1 << row_bits);
-            self.runs.push((total, len));
-            total += len as usize;
-        }
-        self.marks.clear();
-        self.marks.resize(total, 0);
-        self.epoch = 0;
+    fn marks(&self) -> &[AtomicU8] {
+        self.marks.as_ref().expect("reset comes first")
     }
 
+    /// What the search marks rows in.
+    #[inline(always)]
+    pub fn seen(&self) -> Seen<'_> {
+        Seen { marks: self.marks(), epoch: self.epoch }
+    }
+
+    /// Keeps in mind, after a search of `graph`, which rows it can have marked.
+    pub fn note_used(&mut self, graph: &Graph) {
+        for (shard, used) in self.used.iter_mut().enumerate() {
+            *used = graph.used(shard).max(*used);
+        }
+    }
+}
+
+/// The rows that the current search has seen.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// Atomic because the memory is shared by its type; one thread uses it.
+    marks: &'a [AtomicU8],
+    epoch: u8,
+}
+
+impl Seen<'_> {
     /// Marks a row; true when it was not marked before.
     #[inline(always)]
-    pub fn insert(&mut self, row: u32) -> bool {
-        let (start, len) = self.runs[(row >> self.row_bits) as usize];
-        let slot = row & ((1 << self.row_bits) - 1);
-        if slot >= len {
-            return false;
-        }
-        let mark = &mut self.marks[start + slot as usize];
-        let new = *mark != self.epoch;
-        *mark = self.epoch;
+    pub fn insert(self, row: u32) -> bool {
+        let mark = &self.marks[row as usize];
+        let new = mark.load(Ordering::Relaxed) != self.epoch;
+        mark.store(self.epoch, Ordering::Relaxed);
         new
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::GraphParams;
     use super::*;
 
     #[test]
     fn forgets_at_every_reset_and_grows() {
         let mut visited = Visited::default();
+        let graph = Graph::new(GraphParams::default(), 2, 12).unwrap();
         for round in 0..1_000u32 {
-            visited.reset(2, 12, |_| 100 + round * 4);
-            for row in [0, 5, 99, 4_096, 4_195] {
-                assert!(visited.insert(row), "round {round} row {row}");
-                assert!(!visited.insert(row));
+            // A row that no search before has marked.
+            let newest = 2 + round * 4;
+            graph.reserve(newest, 0);
+            visited.reset(&graph);
+            for row in [0, 1, newest, 4_096, 4_195] {
+                graph.reserve(row, 0);
+                assert!(visited.seen().insert(row), "round {round} row {row}");
+                assert!(!visited.seen().insert(row));
             }
+            visited.note_used(&graph);
         }
-        visited.reset(1, 31, |_| 10);
-        assert!(visited.insert(9));
-        assert!(!visited.insert(i32::MAX as u32), "a row beyond the run counts as seen");
+        let other = Graph::new(GraphParams::default(), 1, 31).unwrap();
+        visited.reset(&other);
+        assert!(visited.seen().insert(9) && visited.seen().insert(i32::MAX as u32));
     }
 }

@@ -23,12 +23,12 @@ use crate::schema::{Codes, VectorColumn};
 
 /// Largest magnitude of an int8 code.
 const INT8_MAX: f64 = 127.0;
+/// Code of zero in 8 bits.
+const INT8_ZERO: u8 = 128;
 /// Scales that are tried for int4 codes.
 const INT4_SCALES: i32 = 24;
 /// The smallest of them, as part of the root mean square of the elements.
 const INT4_SCALE_MIN: f64 = 0.1;
-/// The best one of normally distributed elements, in the same unit (Max, "Quantizing for minimum distortion", 1960, table II).
-const INT4_NORMAL_SCALE: f32 = 0.335;
 
 /// The scale of a vector column, shared by all shards, and counters of its use.
 #[derive(Debug, Default)]
@@ -209,27 +209,43 @@ impl CodeEncoder {
         }
     }
 
-    /// Makes the code of a query. Under dot its length changes no order, so its code takes the whole range, whatever the scale: of
-    /// 4-bit codes the best one for normally distributed elements, but so that no element loses more than half of itself.
+    /// Makes the code of a query, in place of what `code` held: 8 bits an element, also to rows of 4 bits (`kernels` says how). Under cosine
+    /// and dot a query's length changes no order, so its code takes the whole range, whatever the scale.
     ///
     /// # Panics
     /// As [`CodeEncoder::encode`].
-    pub fn encode_query(&self, query: &[u8], code: &mut [u8]) {
-        let largest = self.elements(query).fold(0.0, |largest: f64, x| largest.max(x.abs()));
-        if self.metric != Metric::Dot || largest == 0.0 {
-            self.encode(query, self.norm_squared(query), code);
-            return;
-        }
-        let unit: Vec<f32> = self.elements(query).map(|x| (x / largest) as f32).collect();
-        let scale = match self.codes {
-            Codes::Int4 => {
-                let squares: f32 = unit.iter().map(|x| x * x).sum();
-                (INT4_NORMAL_SCALE * (squares / unit.len() as f32).sqrt()).max(0.5 / 7.0)
+    pub fn encode_query(&self, query: &[u8], code: &mut Vec<u8>) {
+        let rows = self.codes.kind().expect("a column with codes");
+        code.clear();
+        code.resize(rows.query_bytes(self.dimension), INT8_ZERO);
+        let values = &mut code[..self.dimension];
+        match code_metric(self.metric) {
+            Metric::Dot => self.encode_direction(query, values),
+            _ => {
+                let scale = f64::from(self.scale.get().expect("a trained scale")) / query_steps(rows);
+                // A scale so small that the factor is beyond f32 is that of elements next to zero: then so are the query's, or they
+                // are beyond any code.
+                let inverse_scale = (1.0 / scale).min(f64::from(f32::MAX)) as f32;
+                self.kernels.encode_code8(self.kind, query, inverse_scale, values);
             }
-            Codes::Int8 | Codes::None => 1.0 / INT8_MAX as f32,
-        };
-        let unit: Vec<u8> = unit.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.encode_scaled(ElementKind::F32, &unit, 1.0 / scale, code);
+        }
+        if rows == ElementKind::Code4 {
+            code.iter_mut().for_each(|byte| *byte ^= INT8_ZERO);
+        }
+    }
+
+    /// Makes int8 codes of a vector of which the largest element becomes 127.
+    fn encode_direction(&self, vector: &[u8], codes: &mut [u8]) {
+        let mut elements = vec![0.0; self.dimension];
+        self.kernels.to_f32(self.kind, vector, &mut elements);
+        let largest = self.kernels.abs_max_f32(&elements);
+        if largest >= f32::MIN_POSITIVE * INT8_MAX as f32 {
+            self.kernels.encode_code8(self.kind, vector, INT8_MAX as f32 / largest, codes);
+        } else if largest > 0.0 {
+            // The factor would be beyond f32.
+            let unit: Vec<u8> = elements.iter().flat_map(|x| (x / largest).to_le_bytes()).collect();
+            self.kernels.encode_code8(ElementKind::F32, &unit, INT8_MAX as f32, codes);
+        }
     }
 
     /// Adds to the counters of the scale.
@@ -257,6 +273,11 @@ impl CodeEncoder {
         self.kernels.to_f32(self.kind, vector, &mut elements);
         elements.into_iter().map(f64::from)
     }
+}
+
+/// Steps of a query's code in one of a row's.
+fn query_steps(rows: ElementKind) -> f64 {
+    if rows == ElementKind::Code4 { 16.0 } else { 1.0 }
 }
 
 /// The metric that codes of a column are compared with.
@@ -323,14 +344,28 @@ mod tests {
     fn the_length_of_a_query_does_not_matter_under_dot() {
         let encoder = encoder(ElementKind::F32, Metric::Dot, 3);
         encoder.train(&[bytes(&[1.0, -1.0, 0.5]).as_slice()]);
-        for factor in [1e-38f32, 1e-3, 1.0, 1e3, 1e38] {
-            let mut code = [0; 3];
+        let mut code = vec![9; 7];
+        for factor in [1e-44f32, 1e-38, 1e-3, 1.0, 1e3, 1e38] {
             encoder.encode_query(&bytes(&[factor, -factor, 0.5 * factor]), &mut code);
-            assert_eq!(code, [255, 1, 192], "factor {factor}");
+            // The half of the smallest numbers is rounded.
+            assert!(code[..2] == [255, 1] && code[2].abs_diff(192) < 20, "factor {factor}: {code:?}");
         }
-        let mut code = [0; 3];
         encoder.encode_query(&bytes(&[0.0; 3]), &mut code);
         assert_eq!(code, [128; 3]);
+    }
+
+    #[test]
+    fn a_query_to_int4_codes_is_finer_than_a_row() {
+        let encoder = encoder_of(Codes::Int4, ElementKind::F32, Metric::L2, 3);
+        encoder.train(&[bytes(&[7.0, -7.0, 7.0]).as_slice()]);
+        assert_eq!(encoder.scale().get(), Some(1.0));
+        let mut code = Vec::new();
+        encoder.encode_query(&bytes(&[1.25, -100.0, 0.0625]), &mut code);
+        assert_eq!(code.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>(), [20, -127, 1, 0]);
+        let encoder = encoder_of(Codes::Int4, ElementKind::F32, Metric::Cosine, 3);
+        encoder.train(&[bytes(&[7.0, -7.0, 7.0]).as_slice()]);
+        encoder.encode_query(&bytes(&[1.0, -2.0, 0.0]), &mut code);
+        assert_eq!(code.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>(), [64, -127, 0, 0]);
     }
 
     #[test]

@@ -41,13 +41,13 @@ macro_rules! shells {
             use crate::tile::{drive, within};
             use crate::tile::measure::TileKernel;
             use crate::tile::{Nearest, Panel, Tile, tiles};
-            use crate::{bulk, float, integer, wide};
+            use crate::{bulk, code4, float, integer, wide};
             use std::ops::Range;
 
             /// To be handed out only on a CPU that has the features: that is what makes the shells sound.
             pub(super) static TABLE: Kernels = Kernels {
                 isa: $isa,
-                distances: distances!(shell, float, integer, wide),
+                distances: distances!(shell, float, integer, wide, code4::L2, code4::Dot),
                 tiles: tiles!(shell, float, integer),
                 f32: passes!(shell, F32),
                 f16: passes!(shell, F16),
