@@ -1,5 +1,6 @@
 //! The vectors as shards hold them, without the rest of the engine: codes for traversal, f32 for the final rank.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use arrow::datatypes::ToByteSlice;
@@ -20,9 +21,9 @@ const TRAIN_ROWS: usize = 10_000;
 /// Codes and full vectors in the row id space of the shards, under cosine.
 pub struct CodeSpace {
     codes_kind: Codes,
-    codes: Vec<u8>,
+    codes: Zeroed,
     code_bytes: usize,
-    full: Vec<u8>,
+    full: Zeroed,
     dimension: usize,
     encoder: CodeEncoder,
     on_codes: Distance,
@@ -51,13 +52,13 @@ impl CodeSpace {
         let encoder = CodeEncoder::new(kernels, &column, Arc::new(CodeScale::new()));
         let span = SHARDS << ROW_BITS;
         let (code_bytes, row_bytes) = (column.code_bytes(), column.row_bytes());
-        let mut full = zeroed(span * row_bytes);
+        let mut full = Zeroed::new(span * row_bytes);
         for (index, vector) in vectors.iter().enumerate() {
             full[row_of(index) as usize * row_bytes..][..row_bytes].copy_from_slice(vector.to_byte_slice());
         }
         let row = |index: usize| &full[row_of(index) as usize * row_bytes..][..row_bytes];
         encoder.train(&(0..vectors.len().min(TRAIN_ROWS)).map(row).collect::<Vec<_>>());
-        let mut codes = zeroed(span * code_bytes);
+        let mut codes = Zeroed::new(span * code_bytes);
         for index in 0..vectors.len() {
             let code = &mut codes[row_of(index) as usize * code_bytes..][..code_bytes];
             encoder.encode(row(index), encoder.norm_squared(row(index)), code);
@@ -69,15 +70,9 @@ impl CodeSpace {
         CodeSpace { codes_kind: column.codes, codes, code_bytes, full, dimension, encoder, on_codes, tile, on_full }
     }
 
-    /// Room for the code of a query.
-    pub fn query(&self) -> Vec<u8> {
-        vec![0; self.code_bytes]
-    }
-
     /// Encodes a query.
-    pub fn encode(&self, query: &[f32], code: &mut [u8]) {
-        let bytes = query.to_byte_slice();
-        self.encoder.encode(bytes, self.encoder.norm_squared(bytes), code);
+    pub fn encode(&self, query: &[f32], code: &mut Vec<u8>) {
+        self.encoder.encode_query(query.to_byte_slice(), code);
     }
 
     /// Orders the best candidates, as many as the engine takes for `k` results, by their exact distance.
@@ -107,6 +102,11 @@ impl Space for CodeSpace {
         &self.codes[row as usize * self.code_bytes..][..self.code_bytes]
     }
 
+    fn row_as_query(&self, row: u32, query: &mut Vec<u8>) {
+        let kind = self.codes_kind.kind().expect("floats have codes");
+        kind.row_as_query(self.row(row), query);
+    }
+
     #[inline(always)]
     fn distance(&self, a: &[u8], b: &[u8]) -> f32 {
         (self.on_codes.pair)(a, b)
@@ -131,12 +131,36 @@ impl Space for CodeSpace {
     }
 }
 
-/// Zeroed memory that asks for huge pages, as the engine's columns do.
-fn zeroed(bytes: usize) -> Vec<u8> {
-    const HUGE_BYTES: usize = 2 << 20;
-    let memory = vec![0u8; bytes];
-    let padding = memory.as_ptr().align_offset(HUGE_BYTES).min(bytes);
-    // SAFETY: the range lies inside `memory`, and this advice never changes contents.
-    let _ = unsafe { libc::madvise(memory.as_ptr().add(padding) as *mut _, bytes - padding, libc::MADV_HUGEPAGE) };
-    memory
+/// Zeroed memory that starts with a huge page, as the engine's columns do.
+struct Zeroed {
+    memory: Vec<u8>,
+    padding: usize,
+}
+
+impl Zeroed {
+    /// So many bytes; none of them is touched.
+    fn new(bytes: usize) -> Zeroed {
+        const HUGE_BYTES: usize = 2 << 20;
+        let mut memory = vec![0u8; bytes + HUGE_BYTES];
+        let padding = memory.as_ptr().align_offset(HUGE_BYTES);
+        let start = memory[padding..][..bytes].as_mut_ptr();
+        // SAFETY: the range lies inside `memory`, and this advice never changes contents.
+        let _ = unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
+        memory.truncate(padding + bytes);
+        Zeroed { memory, padding }
+    }
+}
+
+impl Deref for Zeroed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.padding..]
+    }
+}
+
+impl DerefMut for Zeroed {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.padding..]
+    }
 }
