@@ -55,14 +55,16 @@ pub struct CollectionSpec {
     pub options: CollectionOptions,
 }
 
-/// One vector column: its graph, its int8 scale and the space that both live in.
+/// One vector column: its graph, the scale of its codes and the space that both live in.
 pub struct VectorIndex {
     /// Graph over the rows of all shards; set once, when it is made or loaded.
     graph: OnceLock<Arc<Graph>>,
-    /// Scale of the int8 codes; not used by element types that are traversed as they are.
+    /// Scale of the codes; not used by columns that have none.
     pub scale: Arc<CodeScale>,
-    /// Distances.
-    pub space: VectorSpace,
+    /// Distances of codes, where the column has some.
+    pub coded: VectorSpace,
+    /// Distances of the vectors themselves.
+    plain: VectorSpace,
     /// Recall that its queries got of late.
     pub recall: RecallEstimate,
 }
@@ -72,6 +74,25 @@ impl VectorIndex {
     #[inline]
     pub fn graph(&self) -> &Arc<Graph> {
         self.graph.get().expect("graphs are complete before rows are served")
+    }
+
+    /// Whether the graph is traversed on codes: where there are some, and they fit the vectors.
+    #[inline]
+    pub fn traverses_codes(&self) -> bool {
+        self.coded.uses_codes() && self.scale.fits()
+    }
+
+    /// The distances that the graph is traversed on, from now on. They may change while rows come, so whoever compares two distances
+    /// must have them from one call.
+    #[inline]
+    pub fn space(&self) -> &VectorSpace {
+        self.space_of(self.traverses_codes())
+    }
+
+    /// Distances of codes where there are some, or those of the vectors themselves.
+    #[inline]
+    pub fn space_of(&self, codes: bool) -> &VectorSpace {
+        if codes { &self.coded } else { &self.plain }
     }
 
     /// Puts the graph in its place.
@@ -111,8 +132,9 @@ impl Collection {
         let vectors = (0..spec.schema.vectors().len())
             .map(|index| {
                 let scale = Arc::new(CodeScale::new());
-                let space = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
-                Ok(VectorIndex { graph: OnceLock::new(), scale, space, recall: RecallEstimate::new(shards) })
+                let coded = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
+                let plain = coded.without_codes(kernels);
+                Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(Collection { spec, region, vectors }))

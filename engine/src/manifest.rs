@@ -77,8 +77,11 @@ pub struct SnapshotCollection {
     pub id: u32,
     /// Bits of a row id that name the slot, when the graph was written.
     pub row_bits: u32,
-    /// Scale of the int8 codes of each vector column; `None` when it was not trained.
+    /// Scale of the codes of each vector column; `None` when it was not trained.
     pub scales: Vec<Option<f32>>,
+    /// Vector columns whose codes do not fit their vectors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub misfits: Vec<usize>,
     /// Published ordinals of each shard.
     pub published: Vec<u64>,
     /// Every file, with its size and CRC-32C.

@@ -6,20 +6,35 @@ use kernels::{Distance, ElementKind, Kernels, Panel, Tile};
 
 use crate::hnsw::Space;
 use crate::quant::{CodeEncoder, CodeScale};
-use crate::region::{Region, RowEncoder, SealedRows};
+use crate::region::{CodeTally, Region, RowEncoder, SealedRows};
 use crate::schema::VectorColumn;
+
+/// Of so many rows of a batch the code of one is compared with its vector.
+const CHECK_EVERY: u64 = 64;
 
 impl RowEncoder for CodeEncoder {
     fn is_ready(&self) -> bool {
         self.scale().is_trained()
     }
 
-    fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32 {
-        CodeEncoder::encode(self, vector, norm_squared, code)
+    fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8], tally: &mut CodeTally) {
+        tally.saturated += u64::from(CodeEncoder::encode(self, vector, norm_squared, code));
+        if tally.rows.is_multiple_of(CHECK_EVERY) {
+            tally.checked += 1;
+            tally.misfits += u64::from(!self.resembles(vector, norm_squared, code));
+        }
+        tally.rows += 1;
     }
 
-    fn count(&self, rows: u64, saturated: u64) {
-        CodeEncoder::count(self, rows, saturated);
+    fn count(&self, tally: &CodeTally) {
+        let scale = self.scale();
+        scale.count(tally.rows * self.dimension() as u64, tally.saturated);
+        if scale.check(tally.checked, tally.misfits) {
+            tracing::warn!(
+                dimension = self.dimension(),
+                "the codes of a vector column fit its vectors no longer: its graph is traversed on the vectors themselves"
+            );
+        }
     }
 }
 
@@ -45,11 +60,26 @@ impl VectorSpace {
         kernels: &'static Kernels,
     ) -> VectorSpace {
         let vector = &region.schema().vectors()[vector_index];
+        let encoder = vector.has_codes().then(|| CodeEncoder::new(kernels, vector, scale));
+        VectorSpace::over(region, vector_index, encoder, kernels)
+    }
+
+    /// The same column, where the vectors themselves are traversed whether or not they have codes.
+    pub fn without_codes(&self, kernels: &'static Kernels) -> VectorSpace {
+        VectorSpace::over(self.region.clone(), self.vector_index, None, kernels)
+    }
+
+    fn over(
+        region: Arc<Region>,
+        vector_index: usize,
+        encoder: Option<CodeEncoder>,
+        kernels: &'static Kernels,
+    ) -> VectorSpace {
+        let vector = &region.schema().vectors()[vector_index];
         let exact =
             kernels.distance(vector.kind, vector.metric).expect("the schema allows only pairs that have a kernel");
-        let encoder = vector.has_codes().then(|| CodeEncoder::new(kernels, vector, scale));
         let metric = encoder.as_ref().map_or(vector.metric, CodeEncoder::code_metric);
-        let traversal_kind = vector.codes.kind().unwrap_or(vector.kind);
+        let traversal_kind = vector.codes.kind().filter(|_| encoder.is_some()).unwrap_or(vector.kind);
         let traversal = kernels.distance(traversal_kind, metric).expect("what has a distance has one of codes");
         let tile = kernels.tile(traversal_kind, metric);
         VectorSpace { region, vector_index, encoder, traversal, traversal_kind, tile, exact }
@@ -73,6 +103,11 @@ impl VectorSpace {
     /// Maker of the codes; None where the column has none.
     pub fn encoder(&self) -> Option<&CodeEncoder> {
         self.encoder.as_ref()
+    }
+
+    /// Candidates of a search that are ranked again by their full vectors for `k` results.
+    pub fn rerank_depth(&self, k: usize) -> usize {
+        if self.uses_codes() { self.vector().codes.rerank_depth(k) } else { k }
     }
 
     /// Whether codes are traversed, not the vectors themselves.
@@ -130,8 +165,8 @@ impl VectorSpace {
 
     #[inline]
     fn rows(&self) -> SealedRows<'_> {
-        match self.region.codes(self.vector_index) {
-            Some(codes) => codes,
+        match &self.encoder {
+            Some(_) => self.region.codes(self.vector_index).expect("a column with codes"),
             None => self.region.vectors(self.vector_index),
         }
     }

@@ -6,7 +6,7 @@ use arrow::array::*;
 use arrow::datatypes::*;
 
 use crate::placement::splitmix64;
-use crate::schema::{ELEMENT_KEY, METRIC_KEY, ROLE_KEY, Schema as CollectionSchema};
+use crate::schema::{CODES_KEY, ELEMENT_KEY, METRIC_KEY, ROLE_KEY, Schema as CollectionSchema};
 
 /// splitmix64, so that a seed means the same everywhere.
 pub(crate) struct Random(pub u64);
@@ -49,17 +49,24 @@ fn bf16(name: &str, elements: i32, metric: &str) -> Field {
     field.with_metadata(metadata)
 }
 
+/// A vector too short to have codes unless it says so.
+fn coded(field: Field) -> Field {
+    let mut metadata: std::collections::HashMap<String, String> = field.metadata().clone().into();
+    metadata.insert(CODES_KEY.into(), "int8".into());
+    field.with_metadata(metadata)
+}
+
 /// Every type a column can have.
 pub(crate) fn schema(text_ids: bool) -> Arc<CollectionSchema> {
     let id = if text_ids { DataType::Utf8 } else { DataType::UInt64 };
     let mut fields = vec![
         Field::new("id", id, false),
-        vector("f32", list(DataType::Float32, 12), "cosine"),
-        vector("f16", list(DataType::Float16, 5), "l2"),
-        bf16("bf16", 6, "cosine"),
+        coded(vector("f32", list(DataType::Float32, 12), "cosine")),
+        coded(vector("f16", list(DataType::Float16, 5), "l2")),
+        coded(bf16("bf16", 6, "cosine")),
         vector("i8", list(DataType::Int8, 3), "dot"),
         vector("u8", list(DataType::UInt8, 7), "cosine"),
-        vector("i32", list(DataType::Int32, 9), "l2"),
+        coded(vector("i32", list(DataType::Int32, 9), "l2")),
         vector("bits", DataType::FixedSizeBinary(3), "hamming"),
     ];
     let zone = Some("UTC".into());
@@ -88,8 +95,9 @@ pub(crate) fn schema(text_ids: bool) -> Arc<CollectionSchema> {
 
 /// One u64 id and one f32 vector under cosine.
 pub(crate) fn narrow(dimension: i32) -> Arc<CollectionSchema> {
-    let fields =
-        vec![Field::new("id", DataType::UInt64, false), vector("v", list(DataType::Float32, dimension), "cosine")];
+    let vector = vector("v", list(DataType::Float32, dimension), "cosine");
+    let vector = if dimension <= 16 { coded(vector) } else { vector };
+    let fields = vec![Field::new("id", DataType::UInt64, false), vector];
     Arc::new(CollectionSchema::from_arrow(&Schema::new(fields)).expect("a good schema"))
 }
 

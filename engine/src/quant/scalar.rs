@@ -11,12 +11,15 @@
 //! and dot `x` is the element itself. An element beyond the scale saturates; it is counted, and what is lost is a little
 //! of the order among candidates, since full vectors rerank them.
 //!
-//! The scale is set once: codes made before and after it would not compare.
+//! The scale is set once: codes made before and after it would not compare. One scale does not suit every collection: rows may lie in
+//! groups so far apart that all of a group have the same code, or later ones may be a thousand times as long as those that it was
+//! trained on. So codes are tried on the sample, and a part of the rows is checked as it comes; where codes say too little they are
+//! given up, and the vectors are traversed themselves. What the graph holds by then stays.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use kernels::{ElementKind, Kernels, Metric};
+use kernels::{ElementKind, Kernels, Metric, Rows};
 
 use crate::limits;
 use crate::schema::{Codes, VectorColumn};
@@ -25,6 +28,26 @@ use crate::schema::{Codes, VectorColumn};
 const INT8_MAX: f64 = 127.0;
 /// Code of zero in 8 bits.
 const INT8_ZERO: u8 = 128;
+/// Squares of what a 4-bit code may leave out, as part of those of its vector: of normally distributed elements they are 0.012, of a
+/// vector three times as long as those of the sample 0.2.
+const INT4_ERROR_MAX: f64 = 0.15;
+/// The same of 8-bit codes, where next to nothing is left out: if elements are equally distributed and twice as large as those of the
+/// sample, it is 0.12.
+const INT8_ERROR_MAX: f64 = 0.02;
+/// Rows that codes must not resemble before they are given up,
+const MISFITS_MIN: u64 = 8;
+/// and that must be one in so many of those that were checked.
+const MISFIT_PART_MAX: u64 = 50;
+/// Rows of a sample that codes are tried on.
+const ORDER_ROWS: usize = 1_000;
+/// Fewer say nothing.
+const ORDER_ROWS_MIN: usize = 200;
+/// How many of them are searched for,
+const ORDER_QUERIES: usize = 32;
+/// with so many nearest rows,
+const ORDER_NEAREST: usize = 10;
+/// of which codes have to find so many.
+const ORDER_PERCENT_MIN: usize = 90;
 /// Scales that are tried for int4 codes.
 const INT4_SCALES: i32 = 24;
 /// The smallest of them, as part of the root mean square of the elements.
@@ -38,6 +61,10 @@ pub struct CodeScale {
     trained_rows: AtomicU64,
     encoded_values: AtomicU64,
     saturated_values: AtomicU64,
+    checked_rows: AtomicU64,
+    misfit_rows: AtomicU64,
+    /// Codes say too little about the vectors.
+    misfit: AtomicBool,
 }
 
 impl CodeScale {
@@ -62,14 +89,30 @@ impl CodeScale {
         self.get().is_some()
     }
 
-    /// Sets the scale that a snapshot kept; None is one that was not trained.
+    /// Sets what a snapshot kept: the scale (None is one that was not trained), and whether the codes fit.
     ///
     /// # Panics
     /// If the scale is not a normal number above zero.
-    pub fn restore(&self, scale: Option<f32>) {
+    pub fn restore(&self, scale: Option<f32>, fits: bool) {
         if let Some(scale) = scale {
             self.set(scale, 0);
         }
+        if !fits {
+            self.misfit.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the codes order rows nearly as the vectors do, as far as is known. Once false it stays false.
+    #[inline]
+    pub fn fits(&self) -> bool {
+        !self.misfit.load(Ordering::Relaxed)
+    }
+
+    /// Takes in how many of some rows have codes that do not resemble them. Returns whether the codes fit no longer because of these.
+    pub fn check(&self, rows: u64, misfits: u64) -> bool {
+        let checked = self.checked_rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        let misfits = self.misfit_rows.fetch_add(misfits, Ordering::Relaxed) + misfits;
+        misfits >= MISFITS_MIN && misfits * MISFIT_PART_MAX > checked && !self.misfit.swap(true, Ordering::Relaxed)
     }
 
     /// Sets the scale, if nobody has: the first wins. Returns whether this call did it.
@@ -83,6 +126,12 @@ impl CodeScale {
             self.trained_rows.store(trained_rows, Ordering::Relaxed);
         }
         won
+    }
+
+    /// Counts elements that were encoded, and those among them that saturated.
+    pub fn count(&self, encoded: u64, saturated: u64) {
+        self.encoded_values.fetch_add(encoded, Ordering::Relaxed);
+        self.saturated_values.fetch_add(saturated, Ordering::Relaxed);
     }
 
     /// Rows that the scale was trained on.
@@ -133,7 +182,75 @@ impl CodeEncoder {
         code_metric(self.metric)
     }
 
-    /// Trains the scale on a sample of vectors, if it is not trained. Returns whether this call did it; false too for an empty sample.
+    /// Elements of a vector.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Whether a code is like its vector, of which `norm_squared` is Σx²: the squares of what differs are a small part of its own.
+    /// Where they are not, the vector is much longer or shorter than those that the scale was trained on, or of another make.
+    pub fn resembles(&self, vector: &[u8], norm_squared: f32, code: &[u8]) -> bool {
+        let scale = f64::from(self.scale.get().expect("a trained scale"));
+        let factor = self.inverse_length(vector, norm_squared) / scale;
+        let half = code.len();
+        let value = |at: usize| match self.codes {
+            Codes::Int4 if at < half => f64::from(code[at] & 0x0f) - 8.0,
+            Codes::Int4 => f64::from(code[at - half] >> 4) - 8.0,
+            Codes::Int8 | Codes::None => f64::from(code[at]) - f64::from(INT8_ZERO),
+        };
+        // Rows are checked while they come: nothing is allocated.
+        const PART: usize = 64;
+        let mut elements = [0f32; PART];
+        let (mut squares, mut errors) = (0.0, 0.0);
+        for (part, bytes) in vector.chunks(self.kind.bytes(PART)).enumerate() {
+            let elements = &mut elements[..(self.dimension - part * PART).min(PART)];
+            self.kernels.to_f32(self.kind, bytes, elements);
+            for (at, &x) in elements.iter().enumerate() {
+                let (x, value) = (f64::from(x) * factor, value(part * PART + at));
+                squares += x * x;
+                errors += (x - value) * (x - value);
+            }
+        }
+        errors <= if self.codes == Codes::Int4 { INT4_ERROR_MAX } else { INT8_ERROR_MAX } * squares
+    }
+
+    /// Whether codes order a sample nearly as the vectors do: what is nearest by the vectors is among what is nearest by the codes.
+    /// Where rows lie in groups that are far apart, all rows of a group may have the same code. Too small a sample says nothing.
+    fn keeps_order(&self, sample: &[&[u8]]) -> bool {
+        let rows: Vec<&[u8]> = sample.iter().step_by(sample.len().div_ceil(ORDER_ROWS)).copied().collect();
+        if rows.len() < ORDER_ROWS_MIN {
+            return true;
+        }
+        let kind = self.codes.kind().expect("a column with codes");
+        let code_bytes = kind.bytes(self.dimension);
+        let mut codes = vec![0; rows.len() * code_bytes];
+        for (row, code) in rows.iter().zip(codes.chunks_exact_mut(code_bytes)) {
+            self.encode(row, self.norm_squared(row), code);
+        }
+        let exact =
+            self.kernels.distance(self.kind, self.metric).expect("the schema allows only pairs that have a kernel");
+        let by_code = self.kernels.distance(kind, self.code_metric()).expect("codes have it too");
+        let ids: Vec<u32> = (0..rows.len() as u32).collect();
+        let (mut query, mut near) = (Vec::new(), vec![0.0; rows.len()]);
+        let (mut found, mut wanted) = (0, 0);
+        for &row in rows.iter().step_by(rows.len() / ORDER_QUERIES) {
+            self.encode_query(row, &mut query);
+            (by_code.rows)(&query, Rows::from_slice(&codes, code_bytes), &ids, &mut near);
+            let far: Vec<f32> = rows.iter().map(|other| (exact.pair)(row, other)).collect();
+            // Of rows as near as the last that is wanted, any will do.
+            let mut sorted = far.clone();
+            let bar = *sorted.select_nth_unstable_by(ORDER_NEAREST - 1, f32::total_cmp).1;
+            let mut by_codes: Vec<usize> = (0..rows.len()).collect();
+            by_codes.sort_by(|&a, &b| near[a].total_cmp(&near[b]));
+            let hits = by_codes[..self.codes.rerank_depth(ORDER_NEAREST)].iter().filter(|&&at| far[at] <= bar).count();
+            found += hits.min(ORDER_NEAREST);
+            wanted += ORDER_NEAREST;
+        }
+        found * 100 >= wanted * ORDER_PERCENT_MIN
+    }
+
+    /// Trains the scale on a sample of vectors, if it is not trained, and tries the codes on it. Returns whether this call did it; false
+    /// too for an empty sample.
     pub fn train(&self, sample: &[&[u8]]) -> bool {
         let rows = sample.len();
         if rows == 0 {
@@ -147,7 +264,15 @@ impl CodeEncoder {
         };
         // Nothing but zeros has no scale of its own; any will do.
         let scale = if scale > 0.0 { scale as f32 } else { 1.0 };
-        self.scale.set(scale.max(f32::MIN_POSITIVE), rows as u64)
+        let won = self.scale.set(scale.max(f32::MIN_POSITIVE), rows as u64);
+        if won && !self.keeps_order(sample) {
+            tracing::warn!(
+                dimension = self.dimension,
+                "codes do not fit the vectors of a column: its graph is traversed on the vectors"
+            );
+            self.scale.misfit.store(true, Ordering::Relaxed);
+        }
+        won
     }
 
     /// The largest magnitude that is encoded of a vector.
@@ -246,12 +371,6 @@ impl CodeEncoder {
             let unit: Vec<u8> = elements.iter().flat_map(|x| (x / largest).to_le_bytes()).collect();
             self.kernels.encode_code8(ElementKind::F32, &unit, INT8_MAX as f32, codes);
         }
-    }
-
-    /// Adds to the counters of the scale.
-    pub fn count(&self, rows: u64, saturated: u64) {
-        self.scale.encoded_values.fetch_add(rows * self.dimension as u64, Ordering::Relaxed);
-        self.scale.saturated_values.fetch_add(saturated, Ordering::Relaxed);
     }
 
     /// What to multiply each element with: 1 / length under cosine, else 1.
@@ -432,9 +551,50 @@ mod tests {
 
     #[test]
     fn counters_add_up() {
-        let encoder = encoder(ElementKind::F32, Metric::Dot, 8);
-        encoder.count(10, 3);
-        encoder.count(1, 0);
-        assert_eq!((encoder.scale().encoded_values(), encoder.scale().saturated_values()), (88, 3));
+        let scale = CodeScale::new();
+        scale.count(80, 3);
+        scale.count(8, 0);
+        assert_eq!((scale.encoded_values(), scale.saturated_values()), (88, 3));
+    }
+
+    #[test]
+    fn many_misfits_end_the_use_of_codes() {
+        let scale = CodeScale::new();
+        assert!(!scale.check(1_000, MISFITS_MIN) && scale.fits(), "few of many");
+        assert!(!scale.check(10, 3) && scale.fits(), "less than one in fifty");
+        assert!(scale.check(10, 10) && !scale.fits());
+        assert!(!scale.check(10, 10), "once");
+        let restored = CodeScale::new();
+        restored.restore(Some(2.0), false);
+        assert!(!restored.fits() && restored.get() == Some(2.0));
+    }
+
+    #[test]
+    fn a_code_resembles_vectors_of_about_the_length_of_the_sample() {
+        let mut random = crate::batch::samples::Random(8);
+        let vector: Vec<f32> = (0..64).map(|_| random.unit()).collect();
+        for codes in [Codes::Int8, Codes::Int4] {
+            let encoder = encoder_of(codes, ElementKind::F32, Metric::L2, 64);
+            encoder.train(&[bytes(&vector).as_slice()]);
+            let resembles = |factor: f32| {
+                let longer = bytes(&vector.iter().map(|x| x * factor).collect::<Vec<_>>());
+                let code = encode_bytes(&encoder, &longer).0;
+                encoder.resembles(&longer, encoder.norm_squared(&longer), &code)
+            };
+            assert!([0.0, 0.5, 1.0, 1.1].map(resembles).iter().all(|&resembles| resembles), "{codes:?}");
+            assert!(![0.001, 4.0, 1e3, 1e30].map(resembles).iter().any(|&resembles| resembles), "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn codes_of_groups_far_apart_are_given_up() {
+        let mut random = crate::batch::samples::Random(8);
+        for (apart, fits) in [(1.0, true), (1_000.0, false)] {
+            let mut around = |centre: f32| bytes(&(0..32).map(|_| centre + random.unit()).collect::<Vec<_>>());
+            let rows: Vec<Vec<u8>> = (0..1_000).map(|row| around(if row % 2 == 0 { apart } else { -apart })).collect();
+            let encoder = encoder(ElementKind::F32, Metric::L2, 32);
+            assert!(encoder.train(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+            assert_eq!(encoder.scale().fits(), fits, "{apart} apart");
+        }
     }
 }

@@ -19,11 +19,23 @@ use crate::schema::{IdRef, VectorColumn};
 pub trait RowEncoder: Send + Sync {
     /// Whether codes can be made yet. Once true it stays true.
     fn is_ready(&self) -> bool;
-    /// Makes the code of a vector, of which `norm_squared` is Σx² as the kernels make it; returns how many of its elements
-    /// saturated.
-    fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32;
+    /// Makes the code of a vector, of which `norm_squared` is Σx² as the kernels make it, and adds it to the tally.
+    fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8], tally: &mut CodeTally);
     /// Is told what `encode` has done, once a batch.
-    fn count(&self, rows: u64, saturated: u64);
+    fn count(&self, tally: &CodeTally);
+}
+
+/// What was seen while codes were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeTally {
+    /// Rows that were encoded.
+    pub rows: u64,
+    /// Elements that saturated.
+    pub saturated: u64,
+    /// Rows whose codes were compared with their vectors.
+    pub checked: u64,
+    /// Rows among them that their codes do not resemble.
+    pub misfits: u64,
 }
 
 /// Writes one column of one shard.

@@ -43,7 +43,7 @@ use crossbeam_utils::CachePadded;
 
 pub use chunks::{CHUNK_ROWS, Run};
 pub(crate) use column::check_vector;
-pub use column::{Ids, RowEncoder, check_vectors};
+pub use column::{CodeTally, Ids, RowEncoder, check_vectors};
 pub use pins::Pin;
 pub use prefault::Prefaulter;
 pub use restore::ChunkImage;

@@ -9,7 +9,7 @@ use kernels::Kernels;
 
 use super::ahead::Ahead;
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
-use super::column::{CodeWriter, ColumnWriter, Ids, RowEncoder, check_vector};
+use super::column::{CodeTally, CodeWriter, ColumnWriter, Ids, RowEncoder, check_vector};
 use super::free::FreeChunks;
 use super::pins::Retired;
 use super::prefault::Prefaulter;
@@ -320,13 +320,13 @@ impl RegionWriter {
         let codes = self.codes[vector_index].as_mut().expect("a vector column with codes");
         let ColumnWriter::Fixed { values } = &self.columns[column] else { unreachable!("vectors have a width") };
         let encoder = codes.encoder.clone().filter(|encoder| encoder.is_ready()).expect("an encoder that is ready");
-        let (coded, mut saturated) = (codes.coded(chunk), 0);
+        let (coded, mut tally) = (codes.coded(chunk), CodeTally::default());
         for slot in (coded..filled).map(|offset| chunk << CHUNK_BITS | offset) {
             let vector = values.rows(slot, 1);
             let norm_squared = self.kernels.norm_squared(self.region.schema.vectors()[vector_index].kind, vector);
-            saturated += u64::from(encoder.encode(vector, norm_squared, codes.span.rows_mut(slot, 1)));
+            encoder.encode(vector, norm_squared, codes.span.rows_mut(slot, 1), &mut tally);
         }
-        encoder.count(u64::from(filled.saturating_sub(coded)), saturated);
+        encoder.count(&tally);
         codes.set_coded(chunk, filled.max(coded));
         codes.seal(chunk, published);
     }
@@ -555,22 +555,20 @@ fn fill_vectors(
     }
     let mut codes = codes.map(|codes| {
         let encoder = codes.encoder.clone().expect("it is ready");
-        (encoder, codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.code_bytes()), 0)
+        (encoder, codes.span.rows_mut(slot, rows.len()).chunks_exact_mut(vector.code_bytes()), CodeTally::default())
     });
-    let count = rows.len() as u64;
     for ((row, value), stored) in rows.zip(values.chunks_exact(width)).zip(stored.chunks_exact_mut(width)) {
         let norm_squared = kernels.copy_norm_squared(vector.kind, value, stored);
         // A normal sum has no bad element in it.
         if !norm_squared.is_normal() {
             check_vector(kernels, vector, stored, row)?;
         }
-        if let Some((encoder, made, saturated)) = &mut codes {
-            let code = made.next().expect("a code a row");
-            *saturated += u64::from(encoder.encode(stored, norm_squared, code));
+        if let Some((encoder, made, tally)) = &mut codes {
+            encoder.encode(stored, norm_squared, made.next().expect("a code a row"), tally);
         }
     }
-    if let Some((encoder, _, saturated)) = codes {
-        encoder.count(count, saturated);
+    if let Some((encoder, _, tally)) = codes {
+        encoder.count(&tally);
     }
     Ok(())
 }

@@ -23,6 +23,8 @@ pub const CODES_KEY: &str = "broadhead.codes";
 /// Elements from which on a vector gets 4-bit codes unless its column says otherwise. The error of an inner product of codes falls with
 /// the root of the dimension, and shorter vectors have little to gain: their int8 codes fill few cache lines.
 const INT4_DIMENSION_MIN: usize = 256;
+/// A vector that fits a cache line gets no codes: they would save nothing.
+const CACHE_LINE_BYTES: usize = 64;
 
 /// How the values of a column lie in memory, on the wire and in the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,14 +171,18 @@ impl Codes {
 
     /// What a column gets that does not say.
     pub fn default_of(kind: ElementKind, dimension: usize) -> Codes {
-        match kind {
-            ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32 => {
-                if dimension < INT4_DIMENSION_MIN { Codes::Int8 } else { Codes::Int4 }
-            }
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => {
-                Codes::None
-            }
+        if !Codes::can_be_of(kind) || kind.bytes(dimension) <= CACHE_LINE_BYTES {
+            Codes::None
+        } else if dimension < INT4_DIMENSION_MIN {
+            Codes::Int8
+        } else {
+            Codes::Int4
         }
+    }
+
+    /// Whether there are codes of such elements.
+    pub fn can_be_of(kind: ElementKind) -> bool {
+        matches!(kind, ElementKind::F32 | ElementKind::F16 | ElementKind::Bf16 | ElementKind::I32)
     }
 
     /// Name, as in the metadata of a field.
@@ -325,7 +331,7 @@ fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric, Codes)> {
     let codes = match field.metadata().get(CODES_KEY).map(String::as_str) {
         None => implied,
         Some(name) => match Codes::from_name(name) {
-            Some(codes) if codes == Codes::None || implied != Codes::None => codes,
+            Some(codes) if codes == Codes::None || Codes::can_be_of(kind) => codes,
             Some(_) => return fail("codes are made of f32, f16, bf16 and i32; others are traversed as they are"),
             None => return fail("broadhead.codes is none of int4, int8, none"),
         },

@@ -11,8 +11,8 @@
 //! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
 //!
 //! `broadhead.codes` of a vector says what its graph is traversed on: `int4` (half a byte an element, the default of f32, f16, bf16 and
-//! i32 from 256 elements on), `int8` (theirs below that) or `none` (the vectors themselves; all that other types have). It is no part
-//! of the fingerprint: batches do not depend on it.
+//! i32 from 256 elements on), `int8` (theirs below that) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
+//! and all that other types have). It is no part of the fingerprint: batches do not depend on it.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
 //! A nullable id or vector field is accepted and becomes not null.

@@ -48,8 +48,10 @@ fn roles_and_defaults() {
     assert_eq!((vectors[2].kind, vectors[2].dimension, vectors[2].metric), (ElementKind::Bits, 256, Metric::Hamming));
     assert_eq!((vectors[3].kind, vectors[3].metric, vectors[3].row_bytes()), (ElementKind::Bf16, Metric::Dot, 768));
     assert_eq!((vectors[4].kind, vectors[4].metric, vectors[4].row_bytes()), (ElementKind::I32, Metric::Cosine, 32));
-    assert!(vectors[3].has_codes() && vectors[4].has_codes());
-    assert!(vectors[0].has_codes() && !vectors[1].has_codes() && !vectors[2].has_codes());
+    assert_eq!((vectors[0].codes, vectors[3].codes), (Codes::Int4, Codes::Int4));
+    assert!(!vectors[1].has_codes() && !vectors[2].has_codes(), "of bytes and bits there are none");
+    assert!(!vectors[4].has_codes(), "a cache line holds all of it");
+    assert_eq!(Codes::default_of(ElementKind::F16, 33), Codes::Int8);
     let nullable: Vec<bool> = schema.columns().iter().map(|column| column.nullable).collect();
     assert_eq!(nullable, [false, true, false, false, false, false, false, true, true]);
     assert_eq!(schema.arrow().field(2).metadata()[METRIC_KEY], "cosine");

@@ -60,16 +60,17 @@ pub(super) fn nearest(
 ) -> Top {
     let index = &collection.vectors[request.vector];
     let vector = request.query(query);
-    index.space.encode_query(vector, &mut scratch.code);
+    let space = index.space();
+    space.encode_query(vector, &mut scratch.code);
     let accept = |row: u32| collection.region.visible(view, row);
     probes::query_begin(collection.spec.id, request.ef);
-    index.graph().search(&index.space, &scratch.code, request.ef, accept, &mut scratch.graph, &mut scratch.found);
+    index.graph().search(space, &scratch.code, request.ef, accept, &mut scratch.graph, &mut scratch.found);
     probes::query_traversed(collection.spec.id, scratch.found.len());
-    let depth = index.space.vector().codes.rerank_depth(request.k).min(scratch.found.len());
+    let depth = space.rerank_depth(request.k).min(scratch.found.len());
     scratch.rows.clear();
     scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
     scratch.distances.resize(depth, 0.0);
-    index.space.exact(vector, &scratch.rows, &mut scratch.distances);
+    space.exact(vector, &scratch.rows, &mut scratch.distances);
     let mut top = Top::new(request.k);
     top.push_all(&scratch.rows, &scratch.distances);
     probes::query_ranked(collection.spec.id, depth);

@@ -37,8 +37,9 @@ impl ScanJob {
         from: &[u64],
         slice_rows: u32,
     ) -> ScanJob {
-        let space = &collection.vectors[request.vector].space;
-        let uses_codes = !request.exact && space.uses_codes() && space.is_ready();
+        let index = &collection.vectors[request.vector];
+        let space = &index.coded;
+        let uses_codes = !request.exact && index.traverses_codes() && space.is_ready();
         let mut slices = Vec::new();
         for (shard, &start) in from.iter().enumerate() {
             for run in collection.region.runs(shard, start..view.len(shard)) {
@@ -80,9 +81,9 @@ impl ScanJob {
         scratch.rows.clear();
         self.collection.region.visible_in_chunk(&self.view, slice.clone(), &mut scratch.rows);
         scratch.distances.resize(scratch.rows.len(), 0.0);
-        let space = &self.collection.vectors[self.request.vector].space;
+        let space = &self.collection.vectors[self.request.vector].coded;
         if *has_codes {
-            let depth = space.vector().codes.rerank_depth(self.request.k);
+            let depth = space.rerank_depth(self.request.k);
             scratch.near.resize_with(self.request.count, || Top::new(depth));
             for (code, near) in self.codes.iter().zip(&mut scratch.near) {
                 space.distances(code, &scratch.rows, &mut scratch.distances);
@@ -99,7 +100,7 @@ impl ScanJob {
 
     /// Ranks what was found by codes by its full vectors. To be called once, when no slice is left.
     pub fn rerank(&self, tops: &mut [Top], scratch: &mut ScanScratch) {
-        let space = &self.collection.vectors[self.request.vector].space;
+        let space = &self.collection.vectors[self.request.vector].coded;
         for ((query, near), top) in self.queries().zip(scratch.near.drain(..)).zip(tops) {
             scratch.rows.clear();
             scratch.rows.extend(near.into_sorted().iter().map(|hit| hit.row));

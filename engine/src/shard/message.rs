@@ -138,11 +138,19 @@ pub enum Message {
 /// What shards say of a bulk round.
 pub enum BulkMessage {
     /// Take part in it.
-    Begin,
+    Begin {
+        /// Whether codes are compared, where there are some, or the vectors themselves.
+        codes: bool,
+    },
     /// The sender takes no part: it is being snapshotted. Nobody does then.
     Refuse,
     /// A part of it.
-    Part(BulkPart),
+    Part {
+        /// As [`BulkMessage::Begin`] has it: a part may be there first.
+        codes: bool,
+        /// What is said.
+        part: BulkPart,
+    },
 }
 
 /// Which batch of which graph.

@@ -109,7 +109,7 @@ impl Member {
     pub fn new(collection: Arc<Collection>, shard: usize) -> Member {
         let mut writer = RegionWriter::new(collection.region.clone(), shard);
         for (vector, index) in collection.vectors.iter().enumerate() {
-            if let Some(encoder) = index.space.encoder() {
+            if let Some(encoder) = index.coded.encoder() {
                 writer.set_encoder(vector, Arc::new(encoder.clone()));
             }
         }

@@ -22,8 +22,8 @@ pub fn load_shard(
     progress: &dyn Fn(u64),
 ) -> Result<Member> {
     let mut member = Member::new(collection.clone(), shard);
-    for (index, &scale) in collection.vectors.iter().zip(&entry.scales) {
-        index.scale.restore(scale);
+    for (at, (index, &scale)) in collection.vectors.iter().zip(&entry.scales).enumerate() {
+        index.scale.restore(scale, !entry.misfits.contains(&at));
     }
     let path = directory.join(region_name(collection.spec.id, shard));
     let misfit = |error| match error {
@@ -59,7 +59,7 @@ pub fn load_graphs(directory: &Path, entry: &SnapshotCollection, collection: &Ar
             loader.read(shard, region.published(shard), exists, &path, &mut reader)?;
             reader.finish()?;
         }
-        index.set_graph(loader.finish(&index.space));
+        index.set_graph(loader.finish(index.space()));
     }
     Ok(())
 }

@@ -53,7 +53,8 @@ fn write_collection(directory: &Path, collection: &Arc<Collection>, points: &[Po
         }
     }
     let scales = collection.vectors.iter().map(|index| index.scale.get()).collect();
-    Ok(SnapshotCollection { id, row_bits: collection.region.row_bits(), scales, published, files })
+    let misfits = (0..collection.vectors.len()).filter(|&vector| !collection.vectors[vector].scale.fits()).collect();
+    Ok(SnapshotCollection { id, row_bits: collection.region.row_bits(), scales, misfits, published, files })
 }
 
 /// Writes the rows, and which they are. A row that was replaced or deleted meanwhile may be left out, as the log behind the

@@ -151,6 +151,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "metric": engine::schema::metric_name(column.metric),
                 "codes": column.codes.name(),
                 "code_scale": scale.get(),
+                "codes_fit": scale.fits(),
                 "encoded_values": scale.encoded_values(),
                 "saturated_values": scale.saturated_values(),
                 "recall": index.recall.get().map(|recall| (recall * 1e4).round() / 1e4),

@@ -238,7 +238,7 @@ impl Indexing {
         };
         let index = &job.collection.vectors[job.vector];
         let _pin = job.collection.region.pin();
-        job.indexer.apply(&index.space, edges, &mut job.relayed);
+        job.indexer.apply(index.space(), edges, &mut job.relayed);
         if job.relayed.is_empty() {
             return send(from, Message::EdgesApplied(batch));
         }
@@ -354,11 +354,11 @@ impl Job {
     /// Makes sure that the code of the next row is there; the first to need one trains the scale, on rows of all shards.
     fn encode_next(&mut self, shard: usize, slot: u32, partition: &Rc<RefCell<Partition>>) {
         let index = &self.collection.vectors[self.vector];
-        if !index.space.uses_codes() {
+        if !index.coded.uses_codes() {
             return;
         }
         if !index.scale.is_trained() {
-            index.space.train(limits::TRAIN_ROWS_MAX);
+            index.coded.train(limits::TRAIN_ROWS_MAX);
         }
         let region = &self.collection.region;
         if !region.has_code(self.vector, region.row(shard, slot)) {
@@ -373,7 +373,7 @@ impl Job {
         let index = &self.collection.vectors[self.vector];
         let region = &self.collection.region;
         let _pin = region.pin();
-        self.indexer.insert(&index.space, region.row(shard, slot), &mut self.outbox);
+        self.indexer.insert(index.space(), region.row(shard, slot), &mut self.outbox);
         self.next += 1;
     }
 

@@ -149,7 +149,7 @@ impl Job {
         self.sweep_next = slots.min(start + SWEEP_SLOTS);
         {
             let _pin = self.collection.region.pin();
-            let space = &self.collection.vectors[self.vector].space;
+            let space = self.collection.vectors[self.vector].space();
             self.indexer.sweep(space, start..self.sweep_next, &mut self.relayed);
         }
         if self.sweep_next < slots {

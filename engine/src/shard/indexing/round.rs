@@ -35,6 +35,8 @@ pub(super) struct BulkWhen {
 /// A round, as one graph of one shard takes part in it.
 pub(super) struct Round {
     number: u64,
+    /// Whether codes are compared; the same in all shards, whatever is found out about codes in the meantime.
+    codes: bool,
     /// What is left to be gathered; None until the batch before is through.
     ordinals: Option<Range<u64>>,
     rows: BulkRows,
@@ -70,20 +72,25 @@ impl Indexing {
         if id.number <= job.ended {
             return;
         }
-        if matches!(message, BulkMessage::Refuse) {
-            job.end_round(id.number);
-        } else if job.round.is_none() && paused {
+        let (codes, part) = match message {
+            BulkMessage::Refuse => {
+                job.end_round(id.number);
+                return self.receive_later(&mut send);
+            }
+            BulkMessage::Begin { codes } => (codes, None),
+            BulkMessage::Part { codes, part } => (codes, Some(part)),
+        };
+        if job.round.is_none() && paused {
             job.end_round(id.number);
             let refuse = || Message::Bulk { round: id, message: BulkMessage::Refuse };
             (0..shards).filter(|&to| to != shard).for_each(|to| send(to, refuse()));
         } else {
-            job.take_part(id.number);
+            job.take_part(id.number, codes);
             let round = job.round.as_mut().expect("it takes part");
-            if let BulkMessage::Part(part) = message {
-                match &mut round.bulk {
-                    Some(bulk) => bulk.receive(from, part),
-                    None => round.early.push((from, part)),
-                }
+            match (part, &mut round.bulk) {
+                (None, _) => (),
+                (Some(part), Some(bulk)) => bulk.receive(from, part),
+                (Some(part), None) => round.early.push((from, part)),
             }
         }
         self.receive_later(&mut send);
@@ -124,7 +131,7 @@ impl Job {
     ) -> bool {
         let index = &self.collection.vectors[self.vector];
         let (region, graph) = (&self.collection.region, index.graph());
-        if shard != 0 || !index.space.has_tile() || self.collection.is_flat() {
+        if shard != 0 || !index.space().has_tile() || self.collection.is_flat() {
             return false;
         }
         let published: u64 = (0..shards).map(|shard| region.published(shard)).sum();
@@ -142,17 +149,19 @@ impl Job {
             return false;
         }
         let number = self.ended + 1;
+        let codes = index.traverses_codes();
         let round = EdgeBatch { collection: self.collection.spec.id, vector: self.vector as u16, number };
-        (1..shards).for_each(|to| send(to, Message::Bulk { round, message: BulkMessage::Begin }));
-        self.take_part(number);
+        (1..shards).for_each(|to| send(to, Message::Bulk { round, message: BulkMessage::Begin { codes } }));
+        self.take_part(number, codes);
         true
     }
 
-    fn take_part(&mut self, number: u64) {
+    fn take_part(&mut self, number: u64, codes: bool) {
         if self.round.is_none() {
             let pin = self.collection.region.pin();
             self.round = Some(Round {
                 number,
+                codes,
                 ordinals: None,
                 rows: BulkRows::default(),
                 taken: 0,
@@ -194,7 +203,7 @@ impl Job {
             return self.sent.is_empty() && self.begin_bulk(shard, shards, send);
         }
         let bulk = round.bulk.as_mut().expect("checked");
-        let space = &self.collection.vectors[self.vector].space;
+        let space = self.collection.vectors[self.vector].space_of(round.codes);
         let mut said = Vec::new();
         let step = bulk.step(&mut self.indexer, space, &mut self.outbox, &mut |to, part| said.push((to, part)));
         self.say(shard, said, send);
@@ -243,7 +252,7 @@ impl Job {
             }
             let round = self.round.as_mut().expect("there is one");
             if takes && (is_first || self.indexer.reaches_higher(row)) {
-                let space = &self.collection.vectors[self.vector].space;
+                let space = self.collection.vectors[self.vector].space_of(round.codes);
                 self.indexer.insert(space, row, &mut self.outbox);
                 self.rows_indexed += 1;
                 round.unsent += 1;
@@ -275,7 +284,7 @@ impl Job {
         let region = &self.collection.region;
         rows.nodes =
             (0..self.indexer.slots()).map(|slot| region.row(shard, slot)).filter(|&row| graph.stays(row)).collect();
-        let space = &self.collection.vectors[self.vector].space;
+        let space = self.collection.vectors[self.vector].space_of(round.codes);
         let mut said = Vec::new();
         let bulk = Bulk::begin(space, shards, shard, rows, &mut |to, part| said.push((to, part)));
         let mut bulk = bulk.expect("a round begins where there is a tile kernel");
@@ -287,13 +296,13 @@ impl Job {
 
     fn say(&mut self, shard: usize, said: Vec<(usize, BulkPart)>, send: &mut impl FnMut(usize, Message)) {
         let round = self.round.as_mut().expect("there is one");
-        let number = round.number;
+        let (number, codes) = (round.number, round.codes);
         let id = EdgeBatch { collection: self.collection.spec.id, vector: self.vector as u16, number };
         for (to, part) in said {
             if to == shard {
                 round.bulk.as_mut().expect("it speaks").receive(shard, part);
             } else {
-                send(to, Message::Bulk { round: id, message: BulkMessage::Part(part) });
+                send(to, Message::Bulk { round: id, message: BulkMessage::Part { codes, part } });
             }
         }
     }
