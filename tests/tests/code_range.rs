@@ -2,9 +2,9 @@
 //! another size than those that the scale was trained on, queries longer or shorter than the rows, and rows that differ by less
 //! than a step of the codes.
 //!
-//! What is wanted is what hnswlib (M 16, efConstruction 200, ef 64, f32) finds in data made in the same way, less a little: 0.95, except under l2 where
-//! lengths span many powers of ten (0.73 of extreme lengths; 0.43 where later rows are a thousand times as long; 0.95 where
-//! twice).
+//! hnswlib (M 16, efConstruction 200, ef 64, f32) finds 0.95 or more in data made in the same way, but under l2 less where lengths
+//! span many powers of ten (0.73 of extreme lengths; 0.43 where later rows are a thousand times as long). What is wanted here is 0.95, or a little
+//! less than what was seen.
 
 use tests::bed::{Bed, Vectors};
 use tests::random::Random;
@@ -81,7 +81,7 @@ fn extreme_lengths_under_dot() {
 
 #[test]
 fn extreme_lengths_under_l2() {
-    assert_recalls(&[("l2", 0.7)], recall_of_extreme_lengths);
+    assert_recalls(&[("l2", 0.9)], recall_of_extreme_lengths);
 }
 
 /// Rows of ordinary length under dot, which no query's length may disturb.
@@ -113,12 +113,12 @@ fn recall_of_later_rows(metric: &'static str, factor: f32) -> f64 {
 
 #[test]
 fn later_rows_are_twice_as_long() {
-    assert_recalls(&[("l2", 0.93), ("dot", 0.95)], |metric| recall_of_later_rows(metric, 2.0));
+    assert_recalls(&[("l2", 0.95), ("dot", 0.95)], |metric| recall_of_later_rows(metric, 2.0));
 }
 
 #[test]
 fn later_rows_are_a_thousand_times_as_long() {
-    assert_recalls(&[("l2", 0.4), ("dot", 0.95), ("cosine", 0.95)], |metric| recall_of_later_rows(metric, 1e3));
+    assert_recalls(&[("l2", 0.9), ("dot", 0.95), ("cosine", 0.95)], |metric| recall_of_later_rows(metric, 1e3));
 }
 
 #[test]
