@@ -125,6 +125,8 @@ pub const OURS: [(&str, Measure); 2] = [
 pub fn measure(base: &Vectors, queries: &Vectors, truth: &Truth, how: Build) -> Figures {
     let before_bytes = engines::resident_bytes(std::process::id());
     let (index, build_rows_per_s) = Index::build(base, how);
+    engine::heap::note_freed();
+    engine::heap::give_back();
     let grown_bytes = engines::resident_bytes(std::process::id()).saturating_sub(before_bytes);
     let bytes_per_row = grown_bytes as f64 / base.len() as f64;
     let sweep = |(k, efs): (usize, &'static [usize])| efs.iter().map(move |&ef| (k, ef));

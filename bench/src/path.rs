@@ -126,6 +126,8 @@ fn index(setup: &Setup<'_>, server: &Server, rows: usize, import_started: Instan
 
 fn memory(server: &Server, load: &Load, empty_bytes: u64) -> Vec<Figure> {
     let vector_bytes = (load.bytes() / load.rows()) as f64;
+    // The server gives back what the index has freed some fifty milliseconds later.
+    std::thread::sleep(Duration::from_millis(300));
     let bytes = server.resident_bytes();
     let figure = |name: &str, bytes: u64| {
         let each = bytes as f64 / load.rows() as f64;

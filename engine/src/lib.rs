@@ -11,7 +11,7 @@
 //! | [`collection`], [`search`] | rows and graph together; queries |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
-//! | [`uring`], [`buffers`] | the kernel's ring, and memory that it may use |
+//! | [`uring`], [`buffers`], [`heap`] | the kernel's ring, and memory that it may use; memory given back |
 //! | [`probes`] | where a tracer can look on |
 
 #![deny(unsafe_code)]
@@ -22,6 +22,8 @@ pub mod buffers;
 pub mod collection;
 pub mod control;
 pub mod error;
+#[allow(unsafe_code)]
+pub mod heap;
 pub mod hnsw;
 pub mod ids;
 pub mod limits;

@@ -194,6 +194,7 @@ pub fn run(mut options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOn
             state.set_disk_bytes(disk::allocated_bytes(&options.data));
             disk_seen = Some(Instant::now());
         }
+        engine::heap::give_back();
         std::thread::park_timeout(Duration::from_millis(50));
         if threads.iter().any(|(thread, _)| thread.is_finished()) {
             stop.store(true, Ordering::Release); // a shard has failed: its error is below

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::{BulkMessage, EdgeBatch, Indexing, Job, Message, Sent};
+use crate::heap;
 use crate::hnsw::{Bulk, BulkPart, BulkRows, BulkStep};
 use crate::limits;
 use crate::region::Pin;
@@ -223,6 +224,7 @@ impl Job {
                 self.next = round.ordinals.expect("they were gathered").end;
                 self.batch_end = self.next;
                 self.indexer.set_indexed(self.next);
+                heap::note_freed();
                 true
             }
         }
