@@ -4,8 +4,6 @@
 //! had it; a server would hold it for ever, beyond what its memory budget knows of. A shard says that it has freed much; a thread that
 //! nobody waits for does the rest, since that takes the allocator's locks for some milliseconds.
 
-#![allow(unsafe_code)]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static FREED: AtomicBool = AtomicBool::new(false);
