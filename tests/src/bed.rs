@@ -48,6 +48,14 @@ impl Vectors {
     }
 }
 
+/// Recall of the ten nearest in a collection of these rows.
+pub fn recall_of(metric: &'static str, what: &str, rows: Vectors, queries: &Vectors) -> f64 {
+    let bed = Bed::of(metric, rows);
+    let recall = bed.recall(what, queries, 10);
+    bed.stop();
+    recall
+}
+
 /// A collection of vectors on a server of two shards, whose answers are held against the formula.
 pub struct Bed {
     collection: Collection,

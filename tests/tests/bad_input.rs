@@ -1,9 +1,8 @@
 //! Vectors that nobody would choose: all the same, zeros, two clusters, one dimension or thousands, and fewer than are asked for.
 
-use tests::bed::{Bed, Vectors};
+use tests::bed::{Bed, Vectors, recall_of};
 use tests::random::Random;
 
-const K: usize = 10;
 const QUERIES: usize = 50;
 /// Enough rows for a graph.
 const ROWS: usize = 3_000;
@@ -16,14 +15,6 @@ const LENGTHS: [&str; 2] = ["l2", "dot"];
 fn assert_recall(metrics: &[&'static str], least: f64, recall: impl Fn(&'static str) -> f64) {
     let recalls: Vec<(&str, f64)> = metrics.iter().map(|metric| (*metric, recall(metric))).collect();
     assert!(recalls.iter().all(|(_, recall)| *recall >= least), "recall {recalls:?}, and at least {least} is wanted");
-}
-
-/// Recall of a collection of these rows.
-fn recall_of(metric: &'static str, what: &str, rows: Vectors, queries: &Vectors) -> f64 {
-    let bed = Bed::of(metric, rows);
-    let recall = bed.recall(what, queries, K);
-    bed.stop();
-    recall
 }
 
 #[test]

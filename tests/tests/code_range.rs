@@ -6,7 +6,7 @@
 //! span many powers of ten (0.73 of extreme lengths; 0.43 where later rows are a thousand times as long). What is wanted here is 0.95, or a little
 //! less than what was seen.
 
-use tests::bed::{Bed, Vectors};
+use tests::bed::{Bed, Vectors, recall_of};
 use tests::random::Random;
 
 const K: usize = 10;
@@ -20,14 +20,6 @@ fn assert_recalls(wanted: &[(&'static str, f64)], recall: impl Fn(&'static str) 
     let recalls: Vec<(&str, f64, f64)> =
         wanted.iter().map(|&(metric, least)| (metric, least, recall(metric))).collect();
     assert!(recalls.iter().all(|(_, least, recall)| recall >= least), "metric, recall wanted and found: {recalls:?}");
-}
-
-/// Recall of a collection of these rows.
-fn recall_of(metric: &'static str, what: &str, rows: Vectors, queries: &Vectors) -> f64 {
-    let bed = Bed::of(metric, rows);
-    let recall = bed.recall(what, queries, K);
-    bed.stop();
-    recall
 }
 
 #[test]

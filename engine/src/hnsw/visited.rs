@@ -97,6 +97,10 @@ mod tests {
                 assert!(visited.seen().insert(row), "round {round} row {row}");
                 assert!(!visited.seen().insert(row));
             }
+            // Marked once, by the search that had this one's number before.
+            if let Some(before) = round.checked_sub(u32::from(u8::MAX)) {
+                assert!(visited.seen().insert(2 + before * 4), "round {round}");
+            }
             visited.note_used(&graph);
         }
         let other = Graph::new(GraphParams::default(), 1, 31).unwrap();

@@ -198,19 +198,14 @@ impl CodeEncoder {
             Codes::Int4 => f64::from(code[at - half] >> 4) - 8.0,
             Codes::Int8 | Codes::None => f64::from(code[at]) - f64::from(INT8_ZERO),
         };
-        // Rows are checked while they come: nothing is allocated.
-        const PART: usize = 64;
-        let mut elements = [0f32; PART];
         let (mut squares, mut errors) = (0.0, 0.0);
-        for (part, bytes) in vector.chunks(self.kind.bytes(PART)).enumerate() {
-            let elements = &mut elements[..(self.dimension - part * PART).min(PART)];
-            self.kernels.to_f32(self.kind, bytes, elements);
+        self.for_each_part(vector, |first, elements| {
             for (at, &x) in elements.iter().enumerate() {
-                let (x, value) = (f64::from(x) * factor, value(part * PART + at));
+                let (x, value) = (f64::from(x) * factor, value(first + at));
                 squares += x * x;
                 errors += (x - value) * (x - value);
             }
-        }
+        });
         errors <= if self.codes == Codes::Int4 { INT4_ERROR_MAX } else { INT8_ERROR_MAX } * squares
     }
 
@@ -361,14 +356,14 @@ impl CodeEncoder {
 
     /// Makes int8 codes of a vector of which the largest element becomes 127.
     fn encode_direction(&self, vector: &[u8], codes: &mut [u8]) {
-        let mut elements = vec![0.0; self.dimension];
-        self.kernels.to_f32(self.kind, vector, &mut elements);
-        let largest = self.kernels.abs_max_f32(&elements);
+        let mut largest = 0f32;
+        self.for_each_part(vector, |_, elements| largest = largest.max(self.kernels.abs_max_f32(elements)));
         if largest >= f32::MIN_POSITIVE * INT8_MAX as f32 {
             self.kernels.encode_code8(self.kind, vector, INT8_MAX as f32 / largest, codes);
         } else if largest > 0.0 {
             // The factor would be beyond f32.
-            let unit: Vec<u8> = elements.iter().flat_map(|x| (x / largest).to_le_bytes()).collect();
+            let largest = f64::from(largest);
+            let unit: Vec<u8> = self.elements(vector).flat_map(|x| ((x / largest) as f32).to_le_bytes()).collect();
             self.kernels.encode_code8(ElementKind::F32, &unit, INT8_MAX as f32, codes);
         }
     }
@@ -384,6 +379,18 @@ impl CodeEncoder {
             false => self.elements(vector).map(|x| x * x).sum(),
         };
         if squares > 0.0 { 1.0 / squares.sqrt() } else { 1.0 }
+    }
+
+    /// Calls `each` with the elements of a vector, some at a time, and the number of the first of them. Nothing is allocated: rows
+    /// and queries pass here while somebody waits.
+    fn for_each_part(&self, vector: &[u8], mut each: impl FnMut(usize, &[f32])) {
+        const PART: usize = 64;
+        let mut elements = [0f32; PART];
+        for (part, bytes) in vector.chunks(self.kind.bytes(PART)).enumerate() {
+            let elements = &mut elements[..(self.dimension - part * PART).min(PART)];
+            self.kernels.to_f32(self.kind, bytes, elements);
+            each(part * PART, elements);
+        }
     }
 
     /// The elements, for what `f32` cannot hold.
