@@ -144,14 +144,17 @@ impl Sampler {
         Step::Done(spent)
     }
 
-    /// The next sample: of the column that has waited longest, its newest query.
+    /// The next sample: of the column that has waited longest, one of its queries by chance. Its newest would be the one that the
+    /// client's pauses follow, time and again.
     fn next(&mut self) -> Option<RecallSample> {
         loop {
             let waiting = self.columns.values_mut().filter(|column| !column.kept.is_empty());
             let column = waiting.min_by_key(|column| column.taken_at)?;
             self.begun += 1;
             column.taken_at = self.begun;
-            let Kept { collection, request } = column.kept.pop_back().expect("not empty");
+            self.random = splitmix64(self.random);
+            let chosen = (self.random % column.kept.len() as u64) as usize;
+            let Kept { collection, request } = column.kept.swap_remove_back(chosen).expect("not empty");
             let Some(collection) = collection.upgrade() else { continue };
             if let Ok(sample) = RecallSample::begin(collection, request) {
                 return Some(sample);
