@@ -189,6 +189,7 @@ impl Control {
         }
         let spec = CollectionSpec { id: self.manifest.next_collection, name, schema, options };
         let collection = Collection::new(spec, self.shards.len())?;
+        collection.region.keep_on_disk(&self.options.data)?;
         let mut manifest = self.manifest.clone();
         manifest.next_collection += 1;
         manifest.collections.push(CollectionEntry::of(&collection.spec));

@@ -54,6 +54,10 @@ const _: () = assert!(K_MAX <= EF_MAX);
 
 /// Links of a node on the upper layers.
 pub const M_MAX: usize = 32;
+/// Chunks of vectors that a shard has moved to disk at a time.
+pub const MOVED_CHUNKS_MAX: usize = 16;
+/// Candidates that are ranked again for each result.
+pub const RERANK_MAX: usize = 100;
 /// Candidates held while a node is inserted.
 pub const EF_CONSTRUCTION_MAX: usize = 2_000;
 /// Rows below which a collection is scanned and has no graph.
@@ -80,6 +84,8 @@ pub const MESH_DRAIN_MAX: usize = 128;
 pub const SCAN_SLICE_ROWS: u32 = 2_048;
 /// Rows above which an exact scan is shared out to all cores.
 pub const SCAN_LOCAL_ROWS: u64 = 8_192;
+/// Queries of one search that wait for the disk at a time.
+pub const READING_QUERIES_MAX: usize = 16;
 /// Queries of one search from which on other cores take some of them: fewer are nearly done when another core hears of them.
 pub const SPREAD_QUERIES_MIN: usize = 4;
 /// One query in about so many is kept, to learn the recall that it got.

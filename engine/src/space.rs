@@ -107,7 +107,7 @@ impl VectorSpace {
 
     /// Candidates of a search that are ranked again by their full vectors for `k` results.
     pub fn rerank_depth(&self, k: usize) -> usize {
-        if self.uses_codes() { self.vector().codes.rerank_depth(k) } else { k }
+        if self.uses_codes() { self.vector().rerank_depth(k) } else { k }
     }
 
     /// Whether codes are traversed, not the vectors themselves.
@@ -153,6 +153,12 @@ impl VectorSpace {
             None => query.clone_into(out),
             Some(encoder) => encoder.encode_query(query, out),
         }
+    }
+
+    /// Distance of a query (a vector of the column) to another vector of it.
+    #[inline]
+    pub fn exact_pair(&self, query: &[u8], vector: &[u8]) -> f32 {
+        (self.exact.pair)(query, vector)
     }
 
     /// Distances of a query (a vector of the column) to the full vectors of published rows, `out[i]` to `rows[i]`.

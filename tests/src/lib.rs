@@ -7,6 +7,7 @@
 //! | [`rows`] | rows whose content follows from id and version, and the check that a collection holds exactly those |
 //! | [`bed`] | vectors of any kind, and how much of what is nearest a server finds |
 //! | [`packages`] | the real data of `tests/data` |
+//! | [`recall`] | how much of what is nearest a collection of the packages finds |
 //! | [`raw`] | a connection that sends whatever bytes a test wants |
 //! | [`sandbox`] | processes that the system refuses things |
 //! | [`random`] | numbers from a printed seed (`BROADHEAD_SEED` sets it) |
@@ -15,6 +16,7 @@ pub mod bed;
 pub mod packages;
 pub mod random;
 pub mod raw;
+pub mod recall;
 pub mod rows;
 pub mod sandbox;
 pub mod server;

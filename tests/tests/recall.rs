@@ -5,15 +5,15 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use net::client::{Ack, Client, Collection, CollectionOptions, Queries, SearchRequest};
+use net::client::{Ack, Client, Collection, CollectionOptions};
 use net::server::ServerOptions;
 use serde_json::Value;
 use tests::packages;
+use tests::recall::{K, recall_from};
 use tests::server::{Server, options};
 use tests::wait_until;
 
 const ROWS: usize = 10_000;
-const K: usize = 10;
 
 fn fill(client: &Client, name: &str, rows: usize, options: CollectionOptions) -> Collection {
     let rows = packages::packages(rows);
@@ -24,23 +24,6 @@ fn fill(client: &Client, name: &str, rows: usize, options: CollectionOptions) ->
     }
     assert!(collection.wait_indexed(Duration::from_secs(120)).expect("an answer").done);
     collection
-}
-
-/// Asks all test queries, in requests of so many, from this one on; gives the recall by the truth that they came with.
-fn ask(collection: &Collection, ef: usize, batch: usize, first: usize) -> f64 {
-    let truth = packages::truth();
-    let order: Vec<usize> = (0..truth.queries.len()).map(|at| (first + at) % truth.queries.len()).collect();
-    let mut hits = 0;
-    for some in order.chunks(batch) {
-        let bytes: Vec<u8> = some.iter().flat_map(|&query| packages::bytes_of(&truth.queries[query])).collect();
-        let request = SearchRequest { queries: Queries::Bytes(&bytes), k: K, ef: Some(ef), ..Default::default() };
-        let reply = collection.search(&request).expect("a good request").wait().expect("an answer");
-        for (found, &query) in reply.hits.iter().zip(some) {
-            let farthest = truth.cosines[query][K - 1] - 1e-4;
-            hits += found.iter().filter(|hit| 1.0 - hit.distance >= farthest).count();
-        }
-    }
-    hits as f64 / (truth.queries.len() * K) as f64
 }
 
 /// Estimate and number of samples of a collection, as STATS tells.
@@ -56,7 +39,7 @@ fn estimate(client: &Client, name: &str) -> (Option<f64>, u64) {
 fn sampled(client: &Client, collection: &Collection, ef: usize, batch: usize, samples: u64) -> (f64, f64) {
     let (mut recall, mut first) = (0.0, 0);
     wait_until("queries are sampled", || {
-        recall = ask(collection, ef, batch, first);
+        recall = recall_from(collection, ef, batch, first);
         // The pauses come after other queries each time.
         first += 37;
         std::thread::sleep(Duration::from_millis(50));
@@ -112,7 +95,7 @@ fn nothing_is_sampled_without_queries_or_where_it_is_off() {
     let client = server.client();
     let collection = fill(&client, "rows", 2_000, CollectionOptions::default());
     for _ in 0..3 {
-        ask(&collection, K, 1, 0);
+        recall_from(&collection, K, 1, 0);
     }
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(estimate(&client, "rows"), (None, 0));
@@ -151,7 +134,7 @@ fn writes_beside_the_queries_do_not_spoil_the_estimate() {
     let rows = packages::packages(3_000);
     let mut round = 0;
     wait_until("queries are sampled", || {
-        ask(&collection, 2_000, 50, 0);
+        recall_from(&collection, 2_000, 50, 0);
         let some = rows.slice(round % 30 * 100, 100);
         collection.write(&some, Ack::Durable).expect("a good batch").wait().expect("it is written");
         round += 1;

@@ -5,33 +5,22 @@ use std::time::Duration;
 
 use arrow::array::UInt64Array;
 use arrow::compute::take_record_batch;
-use net::client::{Ack, Collection, CollectionOptions, Ids, Queries, SearchRequest};
+use net::client::{Ack, Collection, CollectionOptions, Ids};
 use tests::packages;
 use tests::random::Random;
+use tests::recall::{K, recall};
 use tests::server::Server;
 use tests::wait_until;
 
 const ROWS: usize = 10_000;
 const TURNS: usize = 10;
 const BATCH_ROWS: usize = 500;
-const K: usize = 10;
 const EF: usize = 64;
 /// What recall may lose: it was within 0.006 of that of a fresh collection after each turnover.
 const LOSS_MAX: f64 = 0.01;
 /// Rows of which a shard frees the room at once.
 const CHUNK_ROWS: u64 = 4_096;
 const SHARDS: usize = 2;
-
-fn recall(collection: &Collection) -> f64 {
-    let truth = packages::truth();
-    let bytes = packages::bytes_of(&truth.queries.concat());
-    let request = SearchRequest { queries: Queries::Bytes(&bytes), k: K, ef: Some(EF), ..Default::default() };
-    let reply = collection.search(&request).expect("a good request").wait().expect("an answer");
-    let near = reply.hits.iter().zip(&truth.cosines);
-    let hits =
-        near.map(|(found, cosines)| found.iter().filter(|hit| 1.0 - hit.distance >= cosines[K - 1] - 1e-4).count());
-    hits.sum::<usize>() as f64 / (truth.queries.len() * K) as f64
-}
 
 fn wait_indexed(collection: &Collection) {
     assert!(collection.wait_indexed(Duration::from_secs(120)).expect("an answer").done);
@@ -53,7 +42,7 @@ fn ten_turnovers_leave_recall_and_room_as_they_were() {
     };
     order.chunks(BATCH_ROWS).for_each(write);
     wait_indexed(&collection);
-    let fresh = recall(&collection);
+    let fresh = recall(&collection, EF);
     for turn in 0..TURNS {
         for at in (1..ROWS).rev() {
             order.swap(at, random.below(at as u64 + 1) as usize);
@@ -67,9 +56,9 @@ fn ten_turnovers_leave_recall_and_room_as_they_were() {
             write(ids);
         }
         wait_indexed(&collection);
-        println!("after {} turnovers: recall@{K} {:.4} (fresh {fresh:.4})", turn + 1, recall(&collection));
+        println!("after {} turnovers: recall@{K} {:.4} (fresh {fresh:.4})", turn + 1, recall(&collection, EF));
     }
-    let worn = recall(&collection);
+    let worn = recall(&collection, EF);
     assert!(worn >= fresh - LOSS_MAX, "recall {worn} after {TURNS} turnovers, {fresh} before");
     // The last chunk of a shard is not full, and the one before the first of the last turn holds rows of both.
     wait_until("the room of dead rows is free", || {

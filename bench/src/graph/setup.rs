@@ -47,8 +47,8 @@ impl CodeSpace {
         let (kernels, kind, dimension) = (kernels::detect(), ElementKind::F32, vectors.dimension());
         assert!(vectors.len() <= SHARDS << ROW_BITS);
         let codes = Codes::default_of(kind, dimension);
-        let column =
-            VectorColumn { column: 0, name: "embedding".into(), kind, dimension, metric: Metric::Cosine, codes };
+        let (name, metric, rerank) = ("embedding".into(), Metric::Cosine, codes.default_rerank());
+        let column = VectorColumn { column: 0, name, kind, dimension, metric, codes, rerank, on_disk: false };
         let encoder = CodeEncoder::new(kernels, &column, Arc::new(CodeScale::new()));
         let span = SHARDS << ROW_BITS;
         let (code_bytes, row_bytes) = (column.code_bytes(), column.row_bytes());
@@ -77,7 +77,8 @@ impl CodeSpace {
 
     /// Orders the best candidates, as many as the engine takes for `k` results, by their exact distance.
     pub fn rerank(&self, query: &[f32], candidates: &[(f32, u32)], k: usize, out: &mut Vec<(f32, u32)>) {
-        let candidates = &candidates[..self.codes_kind.rerank_depth(k).min(candidates.len())];
+        let candidates =
+            &candidates[..self.codes_kind.rerank_depth(self.codes_kind.default_rerank(), k).min(candidates.len())];
         let rows: Vec<u32> = candidates.iter().map(|candidate| candidate.1).collect();
         let mut distances = vec![0.0; rows.len()];
         (self.on_full.rows)(query.to_byte_slice(), self.full_rows(), &rows, &mut distances);

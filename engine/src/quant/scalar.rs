@@ -159,6 +159,8 @@ pub struct CodeEncoder {
     metric: Metric,
     dimension: usize,
     codes: Codes,
+    /// Candidates that are ranked again for `ORDER_NEAREST` results.
+    rerank_depth: usize,
 }
 
 impl CodeEncoder {
@@ -169,7 +171,8 @@ impl CodeEncoder {
     pub fn new(kernels: &'static Kernels, vector: &VectorColumn, scale: Arc<CodeScale>) -> CodeEncoder {
         assert!(vector.has_codes(), "a column with codes");
         let VectorColumn { kind, metric, dimension, codes, .. } = *vector;
-        CodeEncoder { scale, kernels, kind, metric, dimension, codes }
+        let rerank_depth = vector.rerank_depth(ORDER_NEAREST);
+        CodeEncoder { scale, kernels, kind, metric, dimension, codes, rerank_depth }
     }
 
     /// The scale it uses.
@@ -237,7 +240,7 @@ impl CodeEncoder {
             let bar = *sorted.select_nth_unstable_by(ORDER_NEAREST - 1, f32::total_cmp).1;
             let mut by_codes: Vec<usize> = (0..rows.len()).collect();
             by_codes.sort_by(|&a, &b| near[a].total_cmp(&near[b]));
-            let hits = by_codes[..self.codes.rerank_depth(ORDER_NEAREST)].iter().filter(|&&at| far[at] <= bar).count();
+            let hits = by_codes[..self.rerank_depth].iter().filter(|&&at| far[at] <= bar).count();
             found += hits.min(ORDER_NEAREST);
             wanted += ORDER_NEAREST;
         }
@@ -424,7 +427,9 @@ mod tests {
     }
 
     fn encoder_of(codes: Codes, kind: ElementKind, metric: Metric, dimension: usize) -> CodeEncoder {
-        let vector = VectorColumn { column: 0, name: "v".into(), kind, dimension, metric, codes };
+        let rerank = codes.default_rerank();
+        let name = "v".into();
+        let vector = VectorColumn { column: 0, name, kind, dimension, metric, codes, rerank, on_disk: false };
         CodeEncoder::new(kernels::detect(), &vector, Arc::new(CodeScale::new()))
     }
 

@@ -77,6 +77,7 @@ pub fn open(data: &Path, shards: usize, decode: Decode, progress: &Progress) -> 
     };
     remove_rubbish(data, &manifest)?;
     let collections = collections_of(&manifest, shards)?;
+    collections.iter().try_for_each(|collection| collection.region.keep_on_disk(data))?;
     progress.expect(snapshot_bytes(&manifest));
     Ok(Opened { data: data.to_path_buf(), manifest, collections, _lock: lock })
 }

@@ -18,13 +18,18 @@
 //! # How memory is used again
 //! A chunk whose rows are all dead is *retired* once nothing leads new readers to it, and *recycled* when the readers from before
 //! have gone (`pins`): then later rows fill it. So rows that are written round and round need no more memory than there are rows.
+//!
+//! Vectors of a column that is kept on disk leave memory by whole chunks, once all rows of a chunk are indexed
+//! ([`RegionWriter::move_out`]). They can be read as before, at the same addresses, but then a reader may have to wait for the disk.
 
 mod ahead;
+mod background;
 mod chunks;
 mod column;
+mod file;
 mod free;
 mod pins;
-mod prefault;
+mod reservation;
 mod restore;
 mod scan;
 mod span;
@@ -36,16 +41,18 @@ mod view;
 mod writer;
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+pub use background::Background;
 pub use chunks::{CHUNK_ROWS, Run};
 pub(crate) use column::check_vector;
 pub use column::{CodeTally, Ids, RowEncoder, check_vectors};
 pub use pins::Pin;
-pub use prefault::Prefaulter;
 pub use restore::ChunkImage;
 pub use span::SealedRows;
 pub use view::View;
@@ -55,6 +62,7 @@ use crate::error::{Error, Result};
 use crate::limits::{COLLECTION_SPAN_BYTES_MAX, ROW_BITS_MAX, SHARDS_MAX};
 use crate::schema::{IdRef, Schema};
 use chunks::{CHUNK_BITS, Chunks};
+use file::VectorFile;
 use pins::Pins;
 use span::{AtomicSpan, Span};
 use storage::{Storage, Values, text_of};
@@ -84,8 +92,10 @@ pub struct Region {
     dead: Vec<CachePadded<AtomicU64>>,
     /// Ordinals whose chunk is out of use.
     gone: Vec<CachePadded<AtomicU64>>,
-    /// Memory used, in bytes.
+    /// Memory used, in bytes, with that of vectors that were moved to a file.
     memory: Vec<CachePadded<AtomicU64>>,
+    /// Bytes of vectors that were moved to a file.
+    moved_out: Vec<CachePadded<AtomicU64>>,
     /// Memory of a row, in bytes, without its text.
     row_bytes: u64,
 }
@@ -129,9 +139,48 @@ impl Region {
             dead: counters(),
             gone: counters(),
             memory: counters(),
+            moved_out: counters(),
             row_bytes: row_bytes(&schema),
             schema,
         }))
+    }
+
+    /// Makes the files of vector columns that are kept on disk. Without this they stay in memory.
+    ///
+    /// # Errors
+    /// `Io` where a file cannot be made in the directory.
+    pub fn keep_on_disk(&self, directory: &Path) -> Result<()> {
+        for vector in self.schema.vectors().iter().filter(|vector| vector.on_disk) {
+            let Values::Fixed { span } = &self.columns[vector.column].values else {
+                unreachable!("vectors have a width")
+            };
+            let made = VectorFile::create(directory).and_then(|file| span.keep_on_disk(file));
+            made.map_err(|source| Error::Io { operation: "make a file for vectors", path: directory.into(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The file and the position in it of a vector that is not in memory; None where it is.
+    #[inline]
+    pub fn on_disk(&self, vector_index: usize, row: u32) -> Option<(&Arc<OwnedFd>, u64)> {
+        match &self.columns[self.schema.vectors()[vector_index].column].values {
+            Values::Fixed { span } => span.on_disk(row),
+            _ => unreachable!("vectors have a width"),
+        }
+    }
+
+    /// Bytes of vectors that are on disk and not in memory.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.moved_out.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Moves a chunk of vectors to its file; see [`RegionWriter::move_out`].
+    fn move_out(&self, vector_index: usize, shard: usize, chunk: u32, pin: &Pin) -> std::io::Result<()> {
+        let vector = &self.schema.vectors()[vector_index];
+        let Values::Fixed { span } = &self.columns[vector.column].values else { unreachable!("vectors have a width") };
+        span.move_out(shard, chunk, pin)?;
+        self.moved_out[shard].fetch_add((vector.row_bytes() as u64) << CHUNK_BITS, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The schema of the collection.
@@ -308,7 +357,8 @@ impl Region {
 
     /// Memory used, of all shards and columns, in bytes.
     pub fn bytes_committed(&self) -> u64 {
-        self.memory.iter().map(|memory| memory.load(Ordering::Relaxed)).sum()
+        let rows: u64 = self.memory.iter().map(|memory| memory.load(Ordering::Relaxed)).sum();
+        rows.saturating_sub(self.bytes_on_disk())
     }
 }
 

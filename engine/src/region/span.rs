@@ -1,5 +1,6 @@
 #![allow(unsafe_code)]
-//! Reserved address space that shards fill: with `links` of the graph the only file of the engine's data with unsafe code.
+//! Rows in reserved address space that shards fill. With `reservation`, and `links` of the graph, the only files of the engine's data
+//! with unsafe code.
 //!
 //! ```text
 //! reservation | shard 0: chunk 0 | chunk 1 | … .................... | shard 1: chunk 0 | …
@@ -12,124 +13,23 @@
 //! [`SpanWriter`] of the shard. The mark is stored with Release and read with Acquire, so who sees the mark sees the bytes, and it is
 //! checked on every access. It goes back to 0 only against the proof that no reader is left ([`Expired`]), and readers hold a
 //! [`Pin`] for as long as they use what they were given: that is the one rule that callers keep.
+//!
+//! Where a column is kept on disk, a chunk that is sealed whole can be *moved out*: written to a file, which is then mapped in place of
+//! its memory. Addresses stay, so readers need not know; those that had rather not wait for a page ask `on_disk` first.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::buffer::Buffer;
-use crossbeam_utils::CachePadded;
 use kernels::{Distance, Panel, Rows, Tile};
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS};
+use super::file::VectorFile;
 use super::pins::{Expired, Pin};
-
-const PAGE_BYTES: usize = 4096;
-/// Commit step where huge pages are wanted: one huge page.
-const HUGE_CHUNK_BYTES: usize = 2 << 20;
-/// Commit step elsewhere.
-const SMALL_CHUNK_BYTES: usize = 64 << 10;
-
-/// Address space of a column: reserved whole, committed in chunks, all zero when committed.
-#[derive(Debug)]
-struct Reservation {
-    mapping: NonNull<u8>,
-    mapping_bytes: usize,
-    base: NonNull<u8>,
-    shard_bytes: usize,
-    chunk_bytes: usize,
-    committed: Vec<CachePadded<AtomicUsize>>,
-}
-
-// SAFETY: the pointers are to a mapping that this value owns; access to the bytes is ruled by `Span`, `SpanWriter` and `AtomicSpan`.
-unsafe impl Send for Reservation {}
-// SAFETY: as above; committing from several threads at once is idempotent.
-unsafe impl Sync for Reservation {}
-
-impl Reservation {
-    fn new(shards: usize, shard_bytes: usize, huge: bool) -> io::Result<Reservation> {
-        assert!(shards > 0 && shard_bytes > 0, "a span has bytes");
-        assert!(shard_bytes.is_multiple_of(PAGE_BYTES), "a shard's part is whole pages");
-        let bytes = shards.checked_mul(shard_bytes).filter(|&bytes| bytes <= isize::MAX as usize - HUGE_CHUNK_BYTES);
-        let bytes = bytes.ok_or(io::ErrorKind::OutOfMemory)?;
-        let mapping_bytes = bytes + HUGE_CHUNK_BYTES;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory that anyone uses.
-        let mapping = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                mapping_bytes,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )?
-        };
-        let mapping = NonNull::new(mapping.cast::<u8>()).expect("mmap does not return null");
-        let skip = mapping.as_ptr().align_offset(HUGE_CHUNK_BYTES);
-        // SAFETY: `skip` is below HUGE_CHUNK_BYTES, and the mapping has that much more than `bytes`.
-        let base = unsafe { mapping.add(skip) };
-        if huge {
-            // Best effort: without huge pages everything works, slower.
-            // SAFETY: the range lies in the mapping made above; the advice changes no content.
-            let _ = unsafe { madvise(base.as_ptr().cast(), bytes, Advice::LinuxHugepage) };
-        }
-        let chunk_bytes = if huge { HUGE_CHUNK_BYTES } else { SMALL_CHUNK_BYTES };
-        let committed = (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect();
-        Ok(Reservation { mapping, mapping_bytes, base, shard_bytes, chunk_bytes, committed })
-    }
-
-    /// Makes the first `end` bytes of a shard's part accessible, rounded up to a chunk.
-    fn commit(&self, shard: usize, end: usize) -> io::Result<()> {
-        assert!(end <= self.shard_bytes, "{end} bytes of {}", self.shard_bytes);
-        let committed = self.committed[shard].load(Ordering::Acquire);
-        if end <= committed {
-            return Ok(());
-        }
-        let end = end.next_multiple_of(self.chunk_bytes).min(self.shard_bytes);
-        let start = self.address(shard, committed);
-        // SAFETY: `committed .. end` lies in this shard's part of the mapping; making it accessible changes no content.
-        unsafe { mprotect(start.as_ptr().cast(), end - committed, MprotectFlags::READ | MprotectFlags::WRITE)? };
-        self.committed[shard].fetch_max(end, Ordering::Release);
-        Ok(())
-    }
-
-    #[inline]
-    fn address(&self, shard: usize, offset: usize) -> NonNull<u8> {
-        assert!(shard < self.committed.len() && offset <= self.shard_bytes);
-        // SAFETY: just checked to lie within the mapping.
-        unsafe { self.base.add(shard * self.shard_bytes + offset) }
-    }
-
-    /// Has the kernel give committed bytes their memory now, at most a huge page at a time: it holds a lock meanwhile that the
-    /// committing of others waits for.
-    fn populate(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
-        (start..start + len).step_by(HUGE_CHUNK_BYTES).try_for_each(|at| {
-            self.advise(shard, at, HUGE_CHUNK_BYTES.min(start + len - at), libc::MADV_POPULATE_WRITE)
-        })
-    }
-
-    /// Gives the memory behind committed bytes back; they are zero when they are touched next.
-    fn discard(&self, shard: usize, start: usize, len: usize) -> io::Result<()> {
-        self.advise(shard, start, len, libc::MADV_DONTNEED)
-    }
-
-    fn advise(&self, shard: usize, start: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
-        let end = start.checked_add(len).expect("bytes of a part");
-        assert!(end <= self.committed[shard].load(Ordering::Acquire), "committed bytes");
-        // SAFETY: the range is committed memory of this mapping. Populating changes no content. Discarding is only done by
-        // `SpanWriter::discard`, to bytes that are the writer's alone.
-        let result = unsafe { libc::madvise(self.address(shard, start).as_ptr().cast(), len, advice) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and whoever borrows from it holds this value alive.
-        let result = unsafe { munmap(self.mapping.as_ptr().cast(), self.mapping_bytes) };
-        debug_assert!(result.is_ok(), "unmapping a whole mapping does not fail");
-    }
-}
+use super::reservation::{PAGE_BYTES, Reservation};
 
 /// A column of rows of one width: each shard's part grows, and what is sealed does not change while it can be read.
 #[derive(Debug)]
@@ -140,7 +40,22 @@ pub(super) struct Span {
     /// Per chunk of all shards: rows that may be read.
     sealed: AtomicSpan32,
     claimed: Vec<AtomicBool>,
+    /// Where the rows are kept on disk.
+    disk: OnceLock<Disk>,
 }
+
+/// The file of a column, and which chunks of all shards have been moved there: `IN_MEMORY`, `MOVING` or `ON_DISK`.
+#[derive(Debug)]
+struct Disk {
+    file: VectorFile,
+    chunks: AtomicSpan32,
+    /// The last chunk could not be moved.
+    has_failed: AtomicBool,
+}
+
+const IN_MEMORY: u32 = 0;
+const MOVING: u32 = 1;
+const ON_DISK: u32 = 2;
 
 impl Span {
     /// Reserves `1 << row_bits` rows of `row_bytes` for each shard. `huge`: ask for huge pages.
@@ -151,7 +66,55 @@ impl Span {
             row_bits,
             sealed: AtomicSpan32::new(shards << (row_bits - CHUNK_BITS))?,
             claimed: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            disk: OnceLock::new(),
         }))
+    }
+
+    /// Gives the column a file, so that chunks can be moved out.
+    ///
+    /// # Panics
+    /// If it has one.
+    pub fn keep_on_disk(&self, file: VectorFile) -> io::Result<()> {
+        let chunks = AtomicSpan32::new(self.claimed.len() << (self.row_bits - CHUNK_BITS))?;
+        assert!(
+            self.disk.set(Disk { file, chunks, has_failed: AtomicBool::new(false) }).is_ok(),
+            "a column has one file"
+        );
+        Ok(())
+    }
+
+    /// Writes a chunk to the file and lets go of its memory. Any thread may, once `SpanWriter::begin_move` has said so; it takes as
+    /// long as the disk does. `pin` is from before that: so the chunk stays in use meanwhile.
+    ///
+    /// # Errors
+    /// What the file system says. Then the chunk stays in memory.
+    ///
+    /// # Panics
+    /// If nobody has begun to move it, or not all of its rows are sealed.
+    pub fn move_out(&self, shard: usize, chunk: u32, _pin: &Pin) -> io::Result<()> {
+        let slot = chunk << CHUNK_BITS;
+        let disk = self.disk.get().expect("a column with a file");
+        let mark = disk.chunks.get(self.chunk(shard, slot));
+        assert_eq!(mark.load(Ordering::Acquire), MOVING, "a chunk that is moved once");
+        let rows = self.rows(shard, slot, CHUNK_ROWS as usize);
+        let start = slot as usize * self.row_bytes;
+        let offset = (shard * self.reservation.shard_bytes() + start) as u64;
+        let moved = disk.file.write(rows, offset).and_then(|()| {
+            // SAFETY: the file has just been given these bytes, and is written at this place again only when the chunk is moved
+            // out another time. The rows are sealed; `unseal` brings memory back before anybody can write.
+            unsafe { self.reservation.map_file(shard, start, rows.len(), &disk.file.mapped, offset) }
+        });
+        disk.has_failed.store(moved.is_err(), Ordering::Relaxed);
+        mark.store(if moved.is_ok() { ON_DISK } else { IN_MEMORY }, Ordering::Release);
+        moved
+    }
+
+    /// The file and the position in it of a row that was moved out; None where it is in memory.
+    #[inline]
+    pub fn on_disk(&self, row: u32) -> Option<(&Arc<OwnedFd>, u64)> {
+        let disk = self.disk.get()?;
+        let is_moved = disk.chunks.get((row >> CHUNK_BITS) as usize).load(Ordering::Acquire) == ON_DISK;
+        is_moved.then(|| (disk.file.row_reads(), u64::from(row) * self.row_bytes as u64))
     }
 
     /// Bytes of a row.
@@ -207,7 +170,7 @@ impl Span {
         let count = self.claimed.len() << self.row_bits;
         // SAFETY: `SealedRows` asks for sealed rows only (it checks each id), and those are readable and not written while
         // their reader holds a pin. A prefetch of any other row is a hint that cannot fault.
-        let rows = unsafe { Rows::new(self.reservation.base.as_ptr(), self.row_bytes, self.row_bytes, count) };
+        let rows = unsafe { Rows::new(self.reservation.base().as_ptr(), self.row_bytes, self.row_bytes, count) };
         SealedRows { span: self, rows }
     }
 }
@@ -326,7 +289,7 @@ impl SpanWriter {
 
     /// Bytes of the rows, all of them committed.
     fn check_committed(&self, slot: u32, count: usize) -> usize {
-        let committed = self.span.reservation.committed[self.shard].load(Ordering::Acquire);
+        let committed = self.span.reservation.committed(self.shard);
         let end = (slot as usize + count) * self.span.row_bytes;
         assert!(end <= committed, "slots {slot} + {count}, {committed} bytes committed");
         count * self.span.row_bytes
@@ -352,7 +315,44 @@ impl SpanWriter {
         self.mark(slot).store(end, Ordering::Release);
     }
 
-    /// Makes a chunk writable again, from its first row on.
+    /// Whether the last chunk that was moved stayed in memory.
+    pub fn move_has_failed(&self) -> bool {
+        self.span.disk.get().is_some_and(|disk| disk.has_failed.load(Ordering::Relaxed))
+    }
+
+    /// Has a chunk moved out, by `Span::move_out`. False where there is no file, where it is moved already, and where not all of
+    /// its rows are sealed.
+    pub fn begin_move(&mut self, chunk: u32) -> bool {
+        let slot = chunk << CHUNK_BITS;
+        let Some(disk) = self.span.disk.get() else { return false };
+        let mark = disk.chunks.get(self.span.chunk(self.shard, slot));
+        let is_free = mark.load(Ordering::Acquire) == IN_MEMORY && self.sealed(slot) == CHUNK_ROWS;
+        if is_free {
+            mark.store(MOVING, Ordering::Release);
+        }
+        is_free
+    }
+
+    /// Brings memory for a chunk that was moved out, in place of its rows. Returns whether it was.
+    ///
+    /// # Errors
+    /// What the kernel says. Then the chunk stays as it is.
+    pub fn move_in(&mut self, chunk: u32, _no_reader_is_left: &Expired) -> io::Result<bool> {
+        let (span, slot) = (&self.span, chunk << CHUNK_BITS);
+        let Some(disk) = span.disk.get() else { return Ok(false) };
+        let mark = disk.chunks.get(span.chunk(self.shard, slot));
+        if mark.load(Ordering::Acquire) != ON_DISK {
+            return Ok(false);
+        }
+        // SAFETY: no reader is left, and this is the only writer.
+        unsafe {
+            span.reservation.map_memory(self.shard, slot as usize * span.row_bytes, span.row_bytes << CHUNK_BITS)?
+        };
+        mark.store(IN_MEMORY, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Makes a chunk writable again, from its first row on. It is in memory.
     pub fn unseal(&mut self, chunk: u32, _no_reader_is_left: &Expired) {
         self.mark(chunk << CHUNK_BITS).store(0, Ordering::Release);
     }
@@ -390,7 +390,7 @@ impl Heap {
 
     /// Bytes that a part can grow to.
     pub fn capacity(&self) -> usize {
-        self.reservation.shard_bytes
+        self.reservation.shard_bytes()
     }
 
     /// Bytes that a sealed row names, or that the writer's own thread has written.
@@ -399,7 +399,7 @@ impl Heap {
     /// If any of them is not committed.
     #[inline]
     pub fn bytes(&self, shard: usize, start: usize, len: usize) -> &[u8] {
-        let committed = self.reservation.committed[shard].load(Ordering::Acquire);
+        let committed = self.reservation.committed(shard);
         assert!(start.checked_add(len).is_some_and(|end| end <= committed), "bytes {start} + {len} of {committed}");
         // SAFETY: the bytes are committed. They were written before the row that names them was sealed, and are given to
         // another row only when that one's readers have gone (`HeapWriter` frees them with the row's chunk).
@@ -440,7 +440,7 @@ impl HeapBytes {
     /// # Panics
     /// If any of them is not committed.
     pub fn write(&mut self, start: usize, bytes: &[u8]) {
-        let committed = self.heap.reservation.committed[self.shard].load(Ordering::Acquire);
+        let committed = self.heap.reservation.committed(self.shard);
         assert!(start.checked_add(bytes.len()).is_some_and(|end| end <= committed), "bytes {start} of {committed}");
         let place = self.heap.reservation.address(self.shard, start).as_ptr();
         // SAFETY: the bytes are committed and belong to this writer alone: `text::HeapWriter` gives each block to one chunk, and
@@ -474,7 +474,7 @@ impl AtomicSpan32 {
     fn get(&self, index: usize) -> &AtomicU32 {
         assert!(index < self.len, "mark {index} of {}", self.len);
         // SAFETY: below the length, all of which was committed when the span was made; aligned, and only accessed as this atomic.
-        unsafe { self.reservation.base.cast::<AtomicU32>().add(index).as_ref() }
+        unsafe { self.reservation.base().cast::<AtomicU32>().add(index).as_ref() }
     }
 }
 
@@ -501,7 +501,7 @@ impl AtomicSpan {
     /// If it is not committed.
     #[inline]
     pub fn word(&self, shard: usize, index: usize) -> &AtomicU64 {
-        let committed = self.reservation.committed[shard].load(Ordering::Acquire);
+        let committed = self.reservation.committed(shard);
         assert!((index + 1) * 8 <= committed, "word {index} of shard {shard} is not committed");
         let word = self.reservation.address(shard, index * 8).cast::<AtomicU64>();
         // SAFETY: committed, aligned (the part starts on a page), and only ever accessed as this atomic.

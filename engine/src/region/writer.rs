@@ -1,6 +1,7 @@
 //! The one writer of a shard's rows.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,16 +9,17 @@ use std::sync::atomic::Ordering;
 use kernels::Kernels;
 
 use super::ahead::Ahead;
+use super::background::Background;
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS, Run};
 use super::column::{CodeTally, CodeWriter, ColumnWriter, Ids, RowEncoder, check_vector};
 use super::free::FreeChunks;
-use super::pins::Retired;
-use super::prefault::Prefaulter;
+use super::pins::{Expired, Retired};
 use super::span::SpanWriter;
 use super::text::Place;
 use super::{DELETED, Region};
 use crate::batch::BatchView;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::schema::VectorColumn;
 
 /// Rows replaced after which their number is halved, so that the past is forgotten.
@@ -357,6 +359,10 @@ impl RegionWriter {
     pub fn recycle(&mut self) -> Option<u32> {
         let &(chunk, retired) = self.retired.front()?;
         let expired = self.region.pins.expired(retired)?;
+        if let Err(error) = self.move_in(chunk, &expired) {
+            tracing::warn!(%error, "no memory for a chunk of dead rows: it is used again later");
+            return None;
+        }
         self.retired.pop_front();
         self.region.chunks.set_number(self.shard, chunk, None);
         self.region.chunks.set_dead(self.shard, chunk, 0);
@@ -370,13 +376,55 @@ impl RegionWriter {
         Some(chunk)
     }
 
+    /// Has the vectors of chunks moved to their files, of columns that are kept there: whole chunks below the ordinal that
+    /// `indexed` gives for a vector column, some at a time. To be called now and then.
+    pub fn move_out(&mut self, background: &mut Background, indexed: impl Fn(usize) -> u64) {
+        let schema = self.region.schema.clone();
+        for (vector_index, vector) in schema.vectors().iter().enumerate().filter(|(_, vector)| vector.on_disk) {
+            let end = indexed(vector_index) >> CHUNK_BITS;
+            let span = self.columns[vector.column].span();
+            // While the disk is full, one chunk at a time finds out.
+            let most = if span.move_has_failed() { 1 } else { limits::MOVED_CHUNKS_MAX };
+            let chunks = self.order.range(..end).map(|(_, &chunk)| chunk);
+            for chunk in chunks.filter(|&chunk| span.begin_move(chunk)).take(most) {
+                let (region, shard) = (self.region.clone(), self.shard);
+                // Taken here, so that the chunk stays in use until it is moved.
+                let pin = region.pin();
+                background.start(move || {
+                    if let Err(error) = region.move_out(vector_index, shard, chunk, &pin) {
+                        tracing::warn!(%error, "vectors could not be moved to disk: they stay in memory for now");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Brings memory for the vectors of a chunk that were moved to a file.
+    fn move_in(&mut self, chunk: u32, no_reader_is_left: &Expired) -> io::Result<()> {
+        let schema = self.region.schema.clone();
+        for vector in schema.vectors().iter().filter(|vector| vector.on_disk) {
+            if self.columns[vector.column].span().move_in(chunk, no_reader_is_left)? {
+                let bytes = (vector.row_bytes() as u64) << CHUNK_BITS;
+                self.region.moved_out[self.shard].fetch_sub(bytes, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
     /// Has memory brought for the chunks that rows are going to need next, at the rate at which they come.
-    pub fn prefault(&mut self, prefaulter: &mut Prefaulter) {
+    pub fn prefault(&mut self, background: &mut Background) {
         let wanted = self.free.wanted_ahead(self.order.len());
         for _ in 0..wanted {
             let Some(chunk) = self.free.take_bare().or_else(|| self.new_chunk().ok()) else { break };
             self.free.put_ahead(chunk);
-            prefaulter.start(&self.region, self.shard, chunk);
+            let (region, shard) = (self.region.clone(), self.shard);
+            background.start(move || {
+                // Content that is there already stays as it is.
+                if let Err(error) = region.populate(shard, chunk) {
+                    // Memory is short, or the kernel is older than 5.14: the writer finds out by itself.
+                    tracing::debug!(%error, "a chunk got no memory ahead");
+                }
+            });
         }
         if wanted > 0 {
             self.account();

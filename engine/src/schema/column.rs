@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use kernels::{ElementKind, Metric};
 
 use crate::error::{Error, Result};
-use crate::limits::{DIMENSION_MAX, NAME_BYTES_MAX};
+use crate::limits::{DIMENSION_MAX, NAME_BYTES_MAX, RERANK_MAX};
 
 /// Metadata key of an Arrow field: `id` or `vector`.
 pub const ROLE_KEY: &str = "broadhead.role";
@@ -20,9 +20,17 @@ pub const ELEMENT_KEY: &str = "broadhead.element";
 /// Metadata key of an Arrow field: the codes that a vector column is traversed on, `int4`, `int8` or `none`.
 pub const CODES_KEY: &str = "broadhead.codes";
 
+/// Metadata key of an Arrow field: how many candidates by codes are ranked again by full vectors for each result wanted.
+pub const RERANK_KEY: &str = "broadhead.rerank";
+
+/// Metadata key of an Arrow field: where the full vectors of indexed rows are, `memory` or `disk`.
+pub const PLACE_KEY: &str = "broadhead.vectors";
+
 /// Elements from which on a vector gets 4-bit codes unless its column says otherwise. The error of an inner product of codes falls with
 /// the root of the dimension, and shorter vectors have little to gain: their int8 codes fill few cache lines.
 const INT4_DIMENSION_MIN: usize = 256;
+/// Candidates that are ranked again besides those for each result.
+const RERANK_MORE: usize = 10;
 /// A vector that fits a cache line gets no codes: they would save nothing.
 const CACHE_LINE_BYTES: usize = 64;
 
@@ -159,14 +167,19 @@ impl Codes {
         }
     }
 
-    /// Candidates by codes that are ranked again by their full vectors for `k` results. Codes order candidates nearly as the full
-    /// vectors do, the smaller the less.
-    pub fn rerank_depth(self, k: usize) -> usize {
+    /// Candidates by codes that are ranked again by their full vectors for each result, where the column does not say. Codes order
+    /// candidates nearly as the full vectors do, the smaller the less.
+    pub fn default_rerank(self) -> usize {
         match self {
-            Codes::None => k,
-            Codes::Int8 => 2 * k + 10,
-            Codes::Int4 => 4 * k + 10,
+            Codes::None => 1,
+            Codes::Int8 => 2,
+            Codes::Int4 => 4,
         }
+    }
+
+    /// Candidates that are ranked again for `k` results, `rerank` for each.
+    pub fn rerank_depth(self, rerank: usize, k: usize) -> usize {
+        if self == Codes::None { k } else { rerank * k + RERANK_MORE }
     }
 
     /// What a column gets that does not say.
@@ -215,6 +228,10 @@ pub struct VectorColumn {
     pub metric: Metric,
     /// What a graph over it is traversed on.
     pub codes: Codes,
+    /// Candidates by codes that are ranked again by their full vectors for each result.
+    pub rerank: usize,
+    /// Whether the full vectors of indexed rows leave memory.
+    pub on_disk: bool,
 }
 
 impl VectorColumn {
@@ -228,6 +245,11 @@ impl VectorColumn {
         self.codes != Codes::None
     }
 
+    /// Candidates by codes that are ranked again by their full vectors for `k` results.
+    pub fn rerank_depth(&self, k: usize) -> usize {
+        self.codes.rerank_depth(self.rerank, k)
+    }
+
     /// Bytes of the code of one vector; 0 where there are no codes.
     pub fn code_bytes(&self) -> usize {
         self.codes.kind().map_or(0, |kind| kind.bytes(self.dimension))
@@ -237,13 +259,13 @@ impl VectorColumn {
 /// An Arrow field read as a column of ours.
 pub(super) struct Parsed {
     pub column: Column,
-    pub vector: Option<(ElementKind, usize, Metric, Codes)>,
+    pub vector: Option<VectorColumn>,
     /// The field with what is implied written out.
     pub field: Field,
 }
 
-/// Reads one field. `has_explicit_id`: another field says that it is the id, so the name `id` means nothing.
-pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed> {
+/// Reads the field of a column. `has_explicit_id`: another field says that it is the id, so the name `id` means nothing.
+pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) -> Result<Parsed> {
     let name = field.name();
     let fail = |problem| Err(Error::InvalidSchema { column: name.clone(), problem });
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -266,7 +288,7 @@ pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed
         None => Role::Data,
     };
     let vector = match role {
-        Role::Vector => Some(parse_vector(field)?),
+        Role::Vector => Some(parse_vector(field, index)?),
         Role::Id if !matches!(field.data_type(), DataType::UInt64 | DataType::Utf8) => {
             return fail("an id is u64 or utf8");
         }
@@ -275,22 +297,25 @@ pub(super) fn parse_field(field: &Field, has_explicit_id: bool) -> Result<Parsed
         }
         Role::Id | Role::Data => None,
     };
-    if vector.is_none() && field.metadata().contains_key(METRIC_KEY) {
-        return fail("only a vector has a metric");
-    }
-    if vector.is_none() && field.metadata().contains_key(CODES_KEY) {
-        return fail("only a vector has codes");
-    }
-    if vector.is_none() && field.metadata().contains_key(ELEMENT_KEY) {
-        return fail("only a vector has an element type");
+    let only_of_vectors = [
+        (METRIC_KEY, "only a vector has a metric"),
+        (CODES_KEY, "only a vector has codes"),
+        (ELEMENT_KEY, "only a vector has an element type"),
+        (RERANK_KEY, "only a vector is ranked again"),
+        (PLACE_KEY, "only a vector can be kept on disk"),
+    ];
+    for (key, problem) in only_of_vectors {
+        if vector.is_none() && field.metadata().contains_key(key) {
+            return fail(problem);
+        }
     }
     let nullable = field.is_nullable() && role == Role::Data;
     let column = Column { name: name.clone(), layout, nullable, role };
-    let field = normalise(field, &column, vector.map(|(_, _, metric, codes)| (metric, codes)));
+    let field = normalise(field, &column, vector.as_ref());
     Ok(Parsed { column, vector, field })
 }
 
-fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric, Codes)> {
+fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {
     let fail = |problem| Err(Error::InvalidSchema { column: field.name().clone(), problem });
     let (kind, dimension) = match field.data_type() {
         DataType::FixedSizeList(item, elements) => {
@@ -336,7 +361,23 @@ fn parse_vector(field: &Field) -> Result<(ElementKind, usize, Metric, Codes)> {
             None => return fail("broadhead.codes is none of int4, int8, none"),
         },
     };
-    Ok((kind, dimension, metric, codes))
+    let rerank = match field.metadata().get(RERANK_KEY) {
+        None => codes.default_rerank(),
+        Some(_) if codes == Codes::None => return fail("without codes there is nothing to rank again"),
+        Some(text) => match text.parse() {
+            Ok(rerank) if (1..=RERANK_MAX).contains(&rerank) => rerank,
+            _ => return fail("broadhead.rerank is not a number from 1 to 100"),
+        },
+    };
+    let on_disk = match field.metadata().get(PLACE_KEY).map(String::as_str) {
+        None | Some("memory") => false,
+        Some("disk") if codes == Codes::None => {
+            return fail("without codes, vectors are traversed themselves and have to be in memory");
+        }
+        Some("disk") => true,
+        Some(_) => return fail("broadhead.vectors is none of memory, disk"),
+    };
+    Ok(VectorColumn { column: index, name: field.name().clone(), kind, dimension, metric, codes, rerank, on_disk })
 }
 
 /// What the elements of a list are; of u16, if they are a vector at all.
@@ -373,7 +414,7 @@ pub fn metric_name(metric: Metric) -> &'static str {
     }
 }
 
-fn normalise(field: &Field, column: &Column, vector: Option<(Metric, Codes)>) -> Field {
+fn normalise(field: &Field, column: &Column, vector: Option<&VectorColumn>) -> Field {
     let mut metadata: HashMap<String, String> = field.metadata().clone().into();
     let role = match column.role {
         Role::Id => Some("id"),
@@ -384,9 +425,9 @@ fn normalise(field: &Field, column: &Column, vector: Option<(Metric, Codes)>) ->
         Some(role) => metadata.insert(ROLE_KEY.into(), role.into()),
         None => metadata.remove(ROLE_KEY),
     };
-    if let Some((metric, codes)) = vector {
-        metadata.insert(METRIC_KEY.into(), metric_name(metric).into());
-        metadata.insert(CODES_KEY.into(), codes.name().into());
+    if let Some(vector) = vector {
+        metadata.insert(METRIC_KEY.into(), metric_name(vector.metric).into());
+        metadata.insert(CODES_KEY.into(), vector.codes.name().into());
     }
     Field::new(&column.name, field.data_type().clone(), column.nullable).with_metadata(metadata)
 }
@@ -400,11 +441,11 @@ pub(super) fn canonical(parsed: &Parsed, out: &mut String) {
         Role::Vector => "vector",
         Role::Data => "data",
     };
-    let metric = parsed.vector.map_or("", |(_, _, metric, _)| metric_name(metric));
+    let metric = parsed.vector.as_ref().map_or("", |vector| metric_name(vector.metric));
     write!(out, "{}:{}|", column.name.len(), column.name).expect("writing to a String");
-    match parsed.vector {
-        Some((kind, dimension, ..)) => {
-            write!(out, "vector[{},{dimension}]", element_name(kind)).expect("writing to a String")
+    match &parsed.vector {
+        Some(vector) => {
+            write!(out, "vector[{},{}]", element_name(vector.kind), vector.dimension).expect("writing to a String")
         }
         None => type_name(parsed.field.data_type(), out),
     }

@@ -12,7 +12,9 @@
 //!
 //! `broadhead.codes` of a vector says what its graph is traversed on: `int4` (half a byte an element, the default of f32, f16, bf16 and
 //! i32 from 256 elements on), `int8` (theirs below that) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
-//! and all that other types have). It is no part of the fingerprint: batches do not depend on it.
+//! and all that other types have). `broadhead.rerank` (1 to 100; 4 for int4, 2 for int8) is how many candidates by codes are ranked
+//! again by full vectors for each result. `broadhead.vectors` is `memory` (default) or `disk`: then the full vectors of indexed rows are
+//! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
 //! A nullable id or vector field is accepted and becomes not null.
@@ -42,8 +44,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use column::{
-    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, ROLE_KEY, Role, VectorColumn,
-    metric_from_name, metric_name,
+    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
+    VectorColumn, metric_from_name, metric_name,
 };
 
 use crate::error::{Error, Result};
@@ -81,15 +83,12 @@ impl Schema {
         let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
         let mut vectors = Vec::new();
         for (index, field) in fields.iter().enumerate() {
-            let parsed = column::parse_field(field, has_explicit_id)?;
+            let parsed = column::parse_field(field, index, has_explicit_id)?;
             if columns.iter().any(|other| other.name == parsed.column.name) {
                 return Err(Error::InvalidSchema { column: parsed.column.name, problem: "two columns have this name" });
             }
             column::canonical(&parsed, &mut text);
-            if let Some((kind, dimension, metric, codes)) = parsed.vector {
-                let name = parsed.column.name.clone();
-                vectors.push(VectorColumn { column: index, name, kind, dimension, metric, codes });
-            }
+            vectors.extend(parsed.vector);
             normalised.push(parsed.field);
             columns.push(parsed.column);
         }

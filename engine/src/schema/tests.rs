@@ -55,6 +55,8 @@ fn roles_and_defaults() {
     let nullable: Vec<bool> = schema.columns().iter().map(|column| column.nullable).collect();
     assert_eq!(nullable, [false, true, false, false, false, false, false, true, true]);
     assert_eq!(schema.arrow().field(2).metadata()[METRIC_KEY], "cosine");
+    assert_eq!((vectors[0].rerank_depth(10), vectors[1].rerank_depth(10)), (50, 10));
+    assert!(!vectors[0].on_disk);
     assert_eq!(schema.arrow().field(7).metadata()["unit"], "kept");
     assert_eq!(schema.vector_index(Some("small")).unwrap(), 1);
     assert!(matches!(schema.vector_index(Some("flag")), Err(Error::UnknownColumn { .. })));
@@ -97,6 +99,21 @@ fn fingerprint_is_stable() {
 }
 
 #[test]
+fn a_column_says_how_its_vectors_are_kept() {
+    let of = |metadata: &[(&str, &str)]| {
+        let fields = vec![field("id", DataType::UInt64, &[]), field("v", list(DataType::Float32, 384), metadata)];
+        schema(fields).expect("a good schema")
+    };
+    let plain = of(&[]);
+    let chosen = of(&[(CODES_KEY, "int8"), (RERANK_KEY, "7"), (PLACE_KEY, "disk")]);
+    assert_eq!((chosen.vectors()[0].rerank_depth(10), chosen.vectors()[0].on_disk), (80, true));
+    assert_eq!(chosen.fingerprint(), plain.fingerprint(), "batches do not depend on it");
+    assert_ne!(chosen, plain);
+    let again = Schema::from_arrow(chosen.arrow()).expect("what it says of itself");
+    assert_eq!(again, chosen);
+}
+
+#[test]
 fn refuses_by_name() {
     let vector = || field("v", list(DataType::Float32, 4), &[]);
     let id = || field("id", DataType::UInt64, &[]);
@@ -128,6 +145,14 @@ fn refuses_by_name() {
         (vec![id(), vector(), field("x", DataType::Int8, &[(METRIC_KEY, "l2")])], "x"),
         (vec![id(), vector(), field("x", DataType::Int8, &[(ELEMENT_KEY, "i8")])], "x"),
         (vec![id(), field("v", list(DataType::UInt16, 4), &[])], "v"),
+        (vec![id(), vector(), field("x", DataType::Int8, &[(PLACE_KEY, "disk")])], "x"),
+        (vec![id(), vector(), field("x", DataType::Int8, &[(RERANK_KEY, "2")])], "x"),
+        (vec![id(), field("v", list(DataType::Float32, 384), &[(PLACE_KEY, "tape")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 4), &[(PLACE_KEY, "disk")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 4), &[(RERANK_KEY, "2")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 384), &[(RERANK_KEY, "0")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 384), &[(RERANK_KEY, "101")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 384), &[(RERANK_KEY, "many")])], "v"),
         (vec![id(), field("v", list(DataType::UInt16, 4), &[(ELEMENT_KEY, "u16")])], "v"),
         (vec![id(), field("v", list(DataType::Float16, 4), &[(ELEMENT_KEY, "bf16")])], "v"),
         (vec![id(), field("v", list(DataType::UInt32, 4), &[])], "v"),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Scratch, SearchRequest, Top};
+use super::{Ranking, Scratch, SearchRequest, Top};
 use crate::collection::Collection;
 use crate::probes;
 use crate::region::View;
@@ -45,19 +45,27 @@ impl GraphJob {
     }
 
     /// The nearest rows of a query that was taken.
-    pub fn search(&self, query: usize, scratch: &mut Scratch) -> Top {
+    pub fn search(&self, query: usize, scratch: &mut Scratch) -> Nearest {
         nearest(&self.collection, &self.request, &self.view, query, scratch)
     }
 }
 
-/// Searches the graph for one query and ranks the best candidates by their full vectors.
+/// What the graph gave for a query.
+pub enum Nearest {
+    /// The nearest rows.
+    Found(Top),
+    /// The same, once some vectors have been read.
+    Unread(Box<Ranking>),
+}
+
+/// Searches the graph for one query and ranks the best candidates by their full vectors, as far as they are in memory.
 pub(super) fn nearest(
-    collection: &Collection,
+    collection: &Arc<Collection>,
     request: &SearchRequest,
     view: &View,
     query: usize,
     scratch: &mut Scratch,
-) -> Top {
+) -> Nearest {
     let index = &collection.vectors[request.vector];
     let vector = request.query(query);
     let space = index.space();
@@ -69,10 +77,19 @@ pub(super) fn nearest(
     let depth = space.rerank_depth(request.k).min(scratch.found.len());
     scratch.rows.clear();
     scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
-    scratch.distances.resize(depth, 0.0);
+    scratch.unread.clear();
+    if space.vector().on_disk {
+        let is_on_disk = |row: &mut u32| collection.region.on_disk(request.vector, *row).is_some();
+        scratch.unread.extend(scratch.rows.extract_if(.., is_on_disk));
+    }
+    scratch.distances.resize(scratch.rows.len(), 0.0);
     space.exact(vector, &scratch.rows, &mut scratch.distances);
     let mut top = Top::new(request.k);
     top.push_all(&scratch.rows, &scratch.distances);
     probes::query_ranked(collection.spec.id, depth);
-    top
+    if scratch.unread.is_empty() {
+        return Nearest::Found(top);
+    }
+    let (collection, request, rows) = (collection.clone(), request.clone(), scratch.unread.clone());
+    Nearest::Unread(Box::new(Ranking { collection, request, query, top, rows }))
 }

@@ -5,6 +5,7 @@
 //! by neither; hits are made unique by row.
 
 mod graph;
+mod reads;
 mod recall;
 mod scan;
 mod top;
@@ -17,8 +18,10 @@ use crate::hnsw::SearchScratch;
 use crate::limits;
 use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
+use reads::BlockingReads;
 
-pub use graph::GraphJob;
+pub use graph::{GraphJob, Nearest};
+pub use reads::{Ranking, VectorReads};
 pub use recall::{RecallEstimate, RecallSample};
 pub use scan::{ScanJob, ScanScratch};
 pub use top::{Hit, Top};
@@ -154,11 +157,25 @@ impl Search {
         (0..self.scan_from.len()).map(|shard| region.live_rows_in(shard, behind(shard))).sum()
     }
 
-    /// Searches the graph for one query and ranks the best candidates by their full vectors.
-    pub fn search_graph(&mut self, query: usize, scratch: &mut Scratch) {
+    /// Searches the graph for one query and ranks the best candidates by their full vectors. Those that are on disk are left to
+    /// be read.
+    pub fn traverse(&self, query: usize, scratch: &mut Scratch) -> Nearest {
         debug_assert!(self.graph && query < self.request.count);
-        let found = graph::nearest(&self.collection, &self.request, &self.view, query, scratch);
+        graph::nearest(&self.collection, &self.request, &self.view, query, scratch)
+    }
+
+    /// Searches the graph for one query, ranks the best candidates by their full vectors, and takes the nearest in. The thread
+    /// waits where vectors have to be read.
+    ///
+    /// # Errors
+    /// `System` where vectors could not be read from their file.
+    pub fn search_graph(&mut self, query: usize, scratch: &mut Scratch) -> Result<()> {
+        let found = match self.traverse(query, scratch) {
+            Nearest::Found(found) => found,
+            Nearest::Unread(ranking) => scratch.reads.finish(*ranking)?,
+        };
         self.merge_query(query, found);
+        Ok(())
     }
 
     /// The queries, to be taken one by one here and elsewhere; `owner` and `ticket` say who waits for them.
@@ -212,6 +229,8 @@ pub struct Scratch {
     found: Vec<(f32, u32)>,
     rows: Vec<u32>,
     distances: Vec<f32>,
+    unread: Vec<u32>,
+    reads: BlockingReads,
 }
 
 /// Runs a search on the calling thread alone.
@@ -219,7 +238,7 @@ pub fn search(collection: &Arc<Collection>, request: SearchRequest, scratch: &mu
     let mut search = Search::begin(collection.clone(), request)?;
     if search.uses_graph() {
         for query in 0..search.queries() {
-            search.search_graph(query, scratch);
+            search.search_graph(query, scratch)?;
         }
     }
     if search.scan_rows() > 0 {

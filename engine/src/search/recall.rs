@@ -19,6 +19,7 @@ use crate::limits;
 pub struct RecallSample {
     search: Search,
     graph_left: bool,
+    has_failed: bool,
     tail: Scan,
     exact: Scan,
 }
@@ -52,7 +53,7 @@ impl RecallSample {
         let search = Search::begin(collection, request)?;
         let tail = Scan::new(search.tail_job(limits::RECALL_SLICE_ROWS));
         let exact = Scan::new(search.exact_job(limits::RECALL_SLICE_ROWS));
-        Ok(RecallSample { graph_left: search.uses_graph(), search, tail, exact })
+        Ok(RecallSample { graph_left: search.uses_graph(), has_failed: false, search, tail, exact })
     }
 
     /// What it is a sample of.
@@ -68,15 +69,18 @@ impl RecallSample {
     /// Takes one step: the way through the graph, or a slice of a scan. False when none was left.
     pub fn step(&mut self, scratch: &mut Scratch) -> bool {
         if std::mem::take(&mut self.graph_left) {
-            self.search.search_graph(0, scratch);
+            self.has_failed = self.search.search_graph(0, scratch).is_err();
             return true;
         }
         self.tail.step() || self.exact.step()
     }
 
     /// Share of the exact results that the search found, once no step is left; None where there is nothing to find, or where a row
-    /// of either answer was deleted meanwhile.
+    /// of either answer was deleted meanwhile, or could not be read.
     pub fn finish(mut self) -> Option<f64> {
+        if self.has_failed {
+            return None;
+        }
         self.search.merge(self.tail.finish());
         let exact = self.exact.finish().pop().expect("one query").into_sorted();
         let found = self.search.take_hits().pop().expect("one query");

@@ -49,7 +49,7 @@ pub enum Message {
         /// Number that the receiver knows the batch by.
         ticket: u64,
         /// Queries by their place in the batch, each with what was found.
-        found: Vec<(usize, Top)>,
+        found: Vec<(usize, Result<Top, Error>)>,
     },
     /// Which rows have these ids?
     Find {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::batch::{Arriving, BatchView};
-use crate::collection::Collection;
+use crate::collection::{Collection, VectorIndex};
 use crate::error::{Error, Result};
 use crate::ids::{IdList, IdMap, IdsView};
 use crate::placement;
-use crate::region::{CHUNK_ROWS, Prefaulter, RegionWriter, Run};
+use crate::region::{Background, CHUNK_ROWS, RegionWriter, Run};
 use crate::schema::IdRef;
 use crate::wal::Lsn;
 
@@ -136,7 +136,10 @@ pub struct Partition {
     first_delete: Option<Lsn>,
     next_delete: Option<Lsn>,
     filled_bytes: u64,
-    prefaulter: Prefaulter,
+    /// Brings memory.
+    prefaulter: Background,
+    /// Writes vectors to files.
+    mover: Background,
 }
 
 impl Partition {
@@ -150,7 +153,8 @@ impl Partition {
             first_delete: None,
             next_delete: None,
             filled_bytes: 0,
-            prefaulter: Prefaulter::default(),
+            prefaulter: Background::new("prefault"),
+            mover: Background::new("move-out"),
         }
     }
 
@@ -292,9 +296,16 @@ impl Partition {
         self.first_delete = self.next_delete;
     }
 
-    /// To be called once a second: gives memory back that has not been needed for that long.
+    /// To be called once a second: gives memory back that has not been needed for that long, and has vectors moved to disk that
+    /// belong there.
     pub fn tidy(&mut self) {
-        self.members.values_mut().for_each(|member| member.writer.tidy());
+        for Member { writer, collection, .. } in self.members.values_mut() {
+            writer.tidy();
+            let shard = writer.shard();
+            // What is traversed stays.
+            let movable = |index: &VectorIndex| if index.traverses_codes() { index.graph().indexed(shard) } else { 0 };
+            writer.move_out(&mut self.mover, |vector| movable(&collection.vectors[vector]));
+        }
     }
 
     /// Collections in which chunks have died since the last call.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
@@ -77,6 +78,19 @@ pub enum Op {
         /// One past the last byte.
         end: usize,
     },
+    /// Read from a file at a position. The result may be short.
+    ReadAt {
+        /// The file.
+        file: Arc<OwnedFd>,
+        /// Position in the file, in bytes.
+        offset: u64,
+        /// Where to, not [`Memory::Shared`].
+        memory: Memory,
+        /// First byte.
+        start: usize,
+        /// One past the last byte.
+        end: usize,
+    },
     /// Write to a file. The result may be short.
     Write {
         /// The file.
@@ -117,7 +131,13 @@ pub(super) struct InFlight {
     pub(super) kind: Kind,
     pub(super) memory: Option<Held>,
     /// Keeps the descriptor open, so that its number cannot come to mean another file.
-    _file: Option<Rc<OwnedFd>>,
+    _file: Option<Kept>,
+}
+
+/// A descriptor of one thread, or of several.
+pub(super) enum Kept {
+    Own { _file: Rc<OwnedFd> },
+    Shared { _file: Arc<OwnedFd> },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,12 +207,13 @@ pub(super) fn prepare(op: Op, token: u64, cancel_target: u64, arena: Option<&Are
         token,
         kind: Kind::Transfer,
         memory: Some(memory),
-        _file: Some(file),
+        _file: Some(Kept::Own { _file: file }),
     };
     match op {
         Op::Accept { listener } => {
             let accept = opcode::Accept::new(fd(&listener), std::ptr::null_mut(), std::ptr::null_mut());
-            let operation = InFlight { token, kind: Kind::Accept, memory: None, _file: Some(listener) };
+            let operation =
+                InFlight { token, kind: Kind::Accept, memory: None, _file: Some(Kept::Own { _file: listener }) };
             (accept.flags(libc::SOCK_CLOEXEC).build(), operation)
         }
         Op::Recv { socket, memory, start, end, wait_all } => {
@@ -207,6 +228,14 @@ pub(super) fn prepare(op: Op, token: u64, cancel_target: u64, arena: Option<&Are
             let memory = Held::new(memory);
             let (address, bytes) = memory.range(start, end);
             (opcode::Read::new(fd(&file), address, bytes).build(), transfer(memory, file))
+        }
+        Op::ReadAt { file, offset, memory, start, end } => {
+            assert!(!matches!(memory, Memory::Shared(_)), "read into memory that others read");
+            let memory = Held::new(memory);
+            let (address, bytes) = memory.range(start, end);
+            let entry = opcode::Read::new(fd(&file), address, bytes).offset(offset).build();
+            let kept = Kept::Shared { _file: file };
+            (entry, InFlight { token, kind: Kind::Transfer, memory: Some(memory), _file: Some(kept) })
         }
         Op::Send { socket, memory, start, end } => {
             let memory = Held::new(memory);

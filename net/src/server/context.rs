@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use engine::collection::Collection;
 use engine::hnsw::Indexer;
 use engine::ids::IdList;
-use engine::search::Scratch;
+use engine::search::{Scratch, VectorReads};
 use engine::shard::indexing::Indexing;
 use engine::shard::{Member, Message, Partition, ShardMetrics};
 use engine::uring::Ring;
@@ -38,6 +38,8 @@ pub struct Context {
     pub collections: RefCell<HashMap<u32, Arc<Collection>>>,
     /// The indexer.
     pub indexing: RefCell<Indexing>,
+    /// Candidates that wait for the disk.
+    pub reads: RefCell<VectorReads>,
     /// Memory of searches; they never hold it while they wait.
     pub scratch: RefCell<Scratch>,
     /// Keeps some queries, to learn their recall.
@@ -70,6 +72,7 @@ impl Context {
             server,
             collections: RefCell::default(),
             indexing: RefCell::new(indexing),
+            reads: RefCell::default(),
             scratch: RefCell::default(),
             sampler: RefCell::new(Sampler::new(index, recall_sampling)),
             helping: Cell::new(0),

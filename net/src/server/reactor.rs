@@ -39,6 +39,7 @@ const TOKEN_RECEIVE: u64 = 3 << 56;
 const TOKEN_SEND: u64 = 4 << 56;
 pub(super) const TOKEN_CANCEL: u64 = 5 << 56;
 const TOKEN_BELL: u64 = 6 << 56;
+pub(super) const TOKEN_VECTORS: u64 = 7 << 56;
 const TAG: u64 = 0xff << 56;
 pub(super) const SLOT_BITS: u32 = 24;
 
@@ -214,6 +215,10 @@ impl Reactor {
                 TOKEN_RECEIVE => self.received(completion),
                 TOKEN_SEND => self.sent(completion),
                 TOKEN_BELL => self.bell_count = completion.memory,
+                TOKEN_VECTORS => {
+                    let token = completion.token & !TAG;
+                    self.context.reads.borrow_mut().complete(Completion { token, ..completion });
+                }
                 TOKEN_CANCEL => {}
                 tag => unreachable!("a completion of nobody: {tag:x}"),
             }

@@ -4,6 +4,7 @@
 //! that the shards have in common: each takes as much as it has time for, and the one that got the search waits only for what
 //! others have taken.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use engine::batch;
 use engine::collection::Collection;
 use engine::limits;
 use engine::probes;
-use engine::search::{GraphJob, Hit, ScanJob, ScanScratch, Search, SearchRequest, Top};
+use engine::search::{GraphJob, Hit, Nearest, ScanJob, ScanScratch, Search, SearchRequest, Top};
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
 
 use super::context::Context;
+use super::reactor::TOKEN_VECTORS;
 use super::session::SessionId;
 use super::tasks::{self, Outcome};
 use super::writes::Refusal;
@@ -62,7 +64,7 @@ pub fn spawn_search(
         let (shard, connection, request) = (task.index, session.slot, header.request_id);
         probes::search_begin(shard, connection, request, search.queries(), search.ef());
         // The search is held until the reply is made: it keeps the rows where they are.
-        let hits = run_search(&task, session, &header, &mut search, shared).await;
+        let hits = run_search(&task, session, &header, &mut search, shared).await?;
         let index_lag = collection.index_backlog();
         probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
         encode_found(&header, &collection, &hits, &columns, k, index_lag)
@@ -90,12 +92,12 @@ async fn run_search(
     header: &Header,
     search: &mut Search,
     shared: Option<Arc<GraphJob>>,
-) -> Vec<Vec<Hit>> {
+) -> engine::Result<Vec<Vec<Hit>>> {
     let (shard, connection, request) = (context.index, session.slot, header.request_id);
     if search.uses_graph() {
         match shared {
-            Some(job) => traverse_shared(context, search, &job).await,
-            None => traverse(context, search).await,
+            Some(job) => traverse_shared(context, search, &job).await?,
+            None => traverse(context, search).await?,
         }
         probes::search_graph_done(shard, connection, request, search.queries());
     }
@@ -106,54 +108,116 @@ async fn run_search(
     }
     context.metrics.queries.add(search.queries() as u64);
     context.sampler.borrow_mut().note(search.collection(), search.request());
-    search.take_hits()
+    Ok(search.take_hits())
 }
 
 // ---- the graph ----
 
-async fn traverse(context: &Context, search: &mut Search) {
-    for query in 0..search.queries() {
-        search.search_graph(query, &mut context.scratch.borrow_mut());
-        executor::yield_if_needed().await;
+/// A query, and what was found for it.
+type Answer = (usize, engine::Result<Top>);
+
+/// Queries whose last candidates are being read from disk, oldest first.
+struct Reading<'a> {
+    context: &'a Context,
+    tickets: VecDeque<(usize, u32)>,
+}
+
+impl Reading<'_> {
+    fn new(context: &Context) -> Reading<'_> {
+        Reading { context, tickets: VecDeque::new() }
+    }
+
+    /// Takes in what the graph gave for a query; gives a query that is done, if that is this one, or if too many others wait.
+    async fn take(&mut self, query: usize, nearest: Nearest) -> Option<Answer> {
+        match nearest {
+            Nearest::Found(found) => return Some((query, Ok(found))),
+            Nearest::Unread(ranking) => {
+                let mut ring = self.context.ring.borrow_mut();
+                let ticket = self.context.reads.borrow_mut().begin(*ranking, &mut ring, TOKEN_VECTORS);
+                self.tickets.push_back((query, ticket));
+            }
+        }
+        if self.tickets.len() > limits::READING_QUERIES_MAX { self.next().await } else { None }
+    }
+
+    /// The oldest query that was not done; None where there is none.
+    async fn next(&mut self) -> Option<Answer> {
+        let (query, ticket) = self.tickets.pop_front()?;
+        let reads = &self.context.reads;
+        Some((query, std::future::poll_fn(|task| reads.borrow_mut().poll(ticket, Some(task.waker()))).await))
     }
 }
 
-async fn traverse_shared(context: &Rc<Context>, search: &mut Search, job: &GraphJob) {
+/// Takes in what was found for queries. Of several errors the last is told.
+fn merge_answers(search: &mut Search, failed: &mut Option<engine::Error>, answers: impl IntoIterator<Item = Answer>) {
+    for (query, found) in answers {
+        match found {
+            Ok(found) => search.merge_query(query, found),
+            Err(error) => *failed = Some(error),
+        }
+    }
+}
+
+async fn traverse(context: &Context, search: &mut Search) -> engine::Result<()> {
+    let (mut reading, mut failed) = (Reading::new(context), None);
+    for query in 0..search.queries() {
+        let nearest = search.traverse(query, &mut context.scratch.borrow_mut());
+        merge_answers(search, &mut failed, reading.take(query, nearest).await);
+        executor::yield_if_needed().await;
+    }
+    while let Some(answer) = reading.next().await {
+        merge_answers(search, &mut failed, Some(answer));
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn traverse_shared(context: &Rc<Context>, search: &mut Search, job: &GraphJob) -> engine::Result<()> {
+    let (mut reading, mut failed) = (Reading::new(context), None);
     let mut taken = 0;
     while let Some(query) = job.take() {
-        let found = job.search(query, &mut context.scratch.borrow_mut());
-        search.merge_query(query, found);
+        let nearest = job.search(query, &mut context.scratch.borrow_mut());
+        merge_answers(search, &mut failed, reading.take(query, nearest).await);
         taken += 1;
         executor::yield_if_needed().await;
+    }
+    while let Some(answer) = reading.next().await {
+        merge_answers(search, &mut failed, Some(answer));
     }
     context.mailbox.forgo(job.ticket, taken);
     for answer in context.mailbox.answers(job.ticket).await {
         let Message::Traversed { found, .. } = answer else { unreachable!("answers a batch of queries") };
-        for (query, found) in found {
-            search.merge_query(query, found);
-        }
+        merge_answers(search, &mut failed, found);
     }
+    failed.map_or(Ok(()), Err)
 }
 
 /// Helps another shard with a batch of queries. What was found leaves at the end of each slice: nobody waits for this task to have
 /// its turn again.
 pub fn spawn_traverse(context: &Rc<Context>, job: Arc<GraphJob>) {
     let context = context.clone();
+    context.begin_help();
     executor::spawn(Class::Serve, async move {
-        let mut found = Vec::new();
+        let (mut reading, mut found) = (Reading::new(&context), Vec::new());
         let answer = |found| context.mailbox.send(job.owner, Message::Traversed { ticket: job.ticket, found });
         while let Some(query) = job.take() {
-            let top = job.search(query, &mut context.scratch.borrow_mut());
-            found.push((query, top));
+            let nearest = job.search(query, &mut context.scratch.borrow_mut());
+            found.extend(reading.take(query, nearest).await);
             context.metrics.queries_helped.add(1);
             if executor::slice_is_over() {
-                answer(std::mem::take(&mut found));
+                if !found.is_empty() {
+                    answer(std::mem::take(&mut found));
+                }
                 executor::yield_now().await;
             }
+        }
+        while let Some(read) = reading.next().await {
+            found.push(read);
         }
         if !found.is_empty() {
             answer(found);
         }
+        drop(reading);
+        context.end_help();
     });
 }
 

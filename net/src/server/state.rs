@@ -152,6 +152,8 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "codes": column.codes.name(),
                 "code_scale": scale.get(),
                 "codes_fit": scale.fits(),
+                "rerank": column.rerank,
+                "vectors": if column.on_disk { "disk" } else { "memory" },
                 "encoded_values": scale.encoded_values(),
                 "saturated_values": scale.saturated_values(),
                 "recall": index.recall.get().map(|recall| (recall * 1e4).round() / 1e4),
@@ -167,6 +169,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
         "index_backlog_rows": collection.index_backlog(),
         "has_graph": !collection.is_flat(),
         "bytes_committed": collection.bytes_committed(),
+        "vector_bytes_on_disk": collection.region.bytes_on_disk(),
         "vectors": vectors,
     })
 }
@@ -193,11 +196,14 @@ impl AdminSource for ServerState {
             all.iter().filter_map(std::sync::Weak::upgrade).collect()
         };
         type Figure = (&'static str, &'static str, fn(&Collection) -> u64);
-        let figures: [Figure; 4] = [
+        let figures: [Figure; 5] = [
             ("rows", "Live rows.", Collection::live_rows),
             ("dead_rows", "Rows deleted or replaced.", Collection::dead_rows),
             ("index_backlog_rows", "Rows that a graph has yet to take in.", Collection::index_backlog),
             ("committed_bytes", "Memory committed for rows and graphs.", Collection::bytes_committed),
+            ("vector_disk_bytes", "Vectors that are on disk and not in memory.", |collection| {
+                collection.region.bytes_on_disk()
+            }),
         ];
         for (name, help, value) in figures {
             let _ =

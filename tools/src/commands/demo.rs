@@ -19,7 +19,7 @@ use crate::commands::search::{self, Options, Target};
 use crate::commands::{eval, import, wait_indexed};
 use crate::error::{ChildProblem, Error, RequestProblem, Result};
 use crate::output::{self, grouped, rate};
-use crate::sources::{self, Metric};
+use crate::sources::{self, Coding, Metric};
 
 /// Name of the collection.
 const COLLECTION: &str = "packages";
@@ -87,7 +87,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         vector: Vec::new(),
         metric: Metric::Cosine,
         element: None,
-        codes: None,
+        coding: Coding::default(),
         batch_rows: 1000,
         connections: 1,
         ack: Acknowledge::Durable,

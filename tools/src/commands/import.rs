@@ -18,7 +18,7 @@ use crate::cli::{Acknowledge, Remote};
 use crate::error::Result;
 use crate::output::{self, rate};
 use crate::progress::Progress;
-use crate::sources::{self, Codes, ElementType, Metric, SourceOptions};
+use crate::sources::{self, Coding, ElementType, Metric, SourceOptions};
 
 /// Writes in flight on one connection.
 const IN_FLIGHT_MAX: usize = 8;
@@ -47,10 +47,8 @@ pub struct Arguments {
     /// f64 and of JSON, which is read as f32, it is f32]
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub element: Option<ElementType>,
-    /// What the graph is traversed on, for a new collection [default: int4 from 256 elements on, int8 below; the vectors themselves
-    /// where they are i8, u8 or bits]
-    #[arg(long, value_enum)]
-    pub codes: Option<Codes>,
+    #[command(flatten)]
+    pub coding: Coding,
     /// Rows of one write.
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_rows: u32,
@@ -132,7 +130,7 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
         vectors: arguments.vector.clone(),
         metric: arguments.metric,
         element: arguments.element,
-        codes: arguments.codes,
+        coding: arguments.coding.clone(),
         batch_rows: arguments.batch_rows as usize,
         first_row: 0,
     };
@@ -336,7 +334,7 @@ mod tests {
             vectors: Vec::new(),
             metric: Metric::L2,
             element: None,
-            codes: None,
+            coding: Coding::default(),
             batch_rows: 10,
             first_row: 0,
         };

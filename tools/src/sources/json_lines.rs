@@ -188,7 +188,7 @@ mod tests {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{DataType, Float32Type, UInt64Type};
 
-    use super::super::Metric;
+    use super::super::{Coding, Metric};
     use super::*;
 
     fn read_with(text: &str, options: &SourceOptions) -> Result<(Vec<RecordBatch>, Vec<String>)> {
@@ -207,7 +207,7 @@ mod tests {
                 vectors: Vec::new(),
                 metric: Metric::Cosine,
                 element: None,
-                codes: None,
+                coding: Coding::default(),
                 batch_rows: 2,
                 first_row: 0,
             },

@@ -14,8 +14,8 @@ use arrow::error::ArrowError;
 use super::element::{convert, says_bf16};
 use super::vectors::{self, VectorShape};
 use super::{
-    CODES, ELEMENT, ElementType, ID_NAME, METRIC, Metric, Position, ROLE, Rows, SourceOptions, id_column,
-    vector_columns,
+    CODES, ELEMENT, ElementType, ID_NAME, METRIC, Metric, PLACE, Position, RERANK, ROLE, Rows, SourceOptions,
+    id_column, vector_columns,
 };
 use crate::error::{Error, FileProblem, Result, RowProblem};
 
@@ -238,8 +238,11 @@ fn vector_field(
             if bits { "lists of numbers; bits are compared with --metric hamming" } else { "fixed-size binary" };
         return Err(Error::file(path)(FileProblem::MetricType { column, metric: metric.name(), needs }));
     }
+    let rerank = options.coding.rerank.map(|rerank| rerank.to_string());
     let mut metadata = vec![(ROLE, "vector"), (METRIC, metric.name())];
-    metadata.extend(options.codes.map(|codes| (CODES, codes.name())));
+    metadata.extend(options.coding.codes.map(|codes| (CODES, codes.name())));
+    metadata.extend(rerank.as_deref().map(|rerank| (RERANK, rerank)));
+    metadata.extend(options.coding.vectors_on.map(|place| (PLACE, place.name())));
     if let (Some(from), DataType::FixedSizeList(to, _)) = (item_type(field.data_type()), &stored) {
         let element = ElementType::of(to.data_type()).expect("a type that is stored");
         if from != to.data_type() {
@@ -407,6 +410,7 @@ mod tests {
     use arrow::array::{Float32Array, Float64Array, Int32Array, ListArray, StringArray};
     use arrow::datatypes::Float32Type;
 
+    use super::super::Coding;
     use super::*;
 
     fn options() -> SourceOptions {
@@ -415,7 +419,7 @@ mod tests {
             vectors: Vec::new(),
             metric: Metric::Cosine,
             element: None,
-            codes: None,
+            coding: Coding::default(),
             batch_rows: 100,
             first_row: 0,
         }

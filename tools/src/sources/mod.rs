@@ -36,6 +36,10 @@ pub const ROLE: &str = "broadhead.role";
 pub const METRIC: &str = "broadhead.metric";
 /// Metadata key of a vector field: what its graph is traversed on.
 pub const CODES: &str = "broadhead.codes";
+/// Metadata key of a vector field: candidates ranked again for each result.
+pub const RERANK: &str = "broadhead.rerank";
+/// Metadata key of a vector field: where its full vectors are kept.
+pub const PLACE: &str = "broadhead.vectors";
 /// Metadata key of a vector field: the element type, where Arrow's does not tell it.
 pub const ELEMENT: &str = "broadhead.element";
 /// Name of the vector column of a file that does not name it.
@@ -65,6 +69,25 @@ impl Codes {
     }
 }
 
+/// Where the full vectors of indexed rows are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Medium {
+    /// In memory, beside their codes.
+    Memory,
+    /// In a file; codes and links alone are in memory.
+    Disk,
+}
+
+impl Medium {
+    /// As in a field's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Medium::Memory => "memory",
+            Medium::Disk => "disk",
+        }
+    }
+}
+
 /// How nearness is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Metric {
@@ -90,6 +113,22 @@ impl Metric {
     }
 }
 
+/// How vectors are coded and kept; what is not said is the server's default.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Coding {
+    /// What the graph is traversed on, for a new collection [default: int4 from 256 elements on, int8 below; the vectors themselves
+    /// where they are i8, u8 or bits]
+    #[arg(long, value_enum)]
+    pub codes: Option<Codes>,
+    /// Candidates by codes that are ranked again by their full vectors for each result, for a new collection [default: 4 with int4
+    /// codes, 2 with int8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub rerank: Option<u8>,
+    /// Where the full vectors of indexed rows are kept, for a new collection [default: memory]
+    #[arg(long, value_enum, value_name = "MEDIUM")]
+    pub vectors_on: Option<Medium>,
+}
+
 /// How a file becomes a collection.
 #[derive(Debug, Clone)]
 pub struct SourceOptions {
@@ -101,8 +140,8 @@ pub struct SourceOptions {
     pub metric: Metric,
     /// Element type of every vector column; none: the file's.
     pub element: Option<ElementType>,
-    /// Codes of every vector column; none: the server's default.
-    pub codes: Option<Codes>,
+    /// How the vectors of every column are coded and kept.
+    pub coding: Coding,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Number of the first row, where row numbers are the ids and several files are read.

@@ -185,7 +185,7 @@ mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::{Float32Type, UInt64Type};
 
-    use super::super::Metric;
+    use super::super::{Coding, Metric};
     use super::*;
 
     fn npy(header: &str, data: &[u8]) -> Vec<u8> {
@@ -208,7 +208,7 @@ mod tests {
             vectors: Vec::new(),
             metric: Metric::L2,
             element: None,
-            codes: None,
+            coding: Coding::default(),
             batch_rows: 2,
             first_row: 10,
         }

@@ -119,7 +119,7 @@ mod tests {
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::{WriterProperties, WriterVersion};
 
-    use super::super::{Metric, fixed_vectors};
+    use super::super::{Coding, Metric, fixed_vectors};
     use super::*;
 
     fn data(name: &str) -> std::path::PathBuf {
@@ -132,7 +132,7 @@ mod tests {
             vectors: Vec::new(),
             metric: Metric::Cosine,
             element: None,
-            codes: None,
+            coding: Coding::default(),
             batch_rows,
             first_row: 0,
         }
