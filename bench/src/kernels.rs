@@ -33,7 +33,7 @@ const QUICK_ROUNDS: usize = 3;
 const TOLERANCE: f32 = 1e-4;
 
 /// The metric that each kind is mostly used with.
-const CASES: [(ElementKind, Metric, &str); 9] = [
+const CASES: [(ElementKind, Metric, &str); 10] = [
     (ElementKind::F32, Metric::Cosine, "f32 cosine"),
     (ElementKind::F16, Metric::Cosine, "f16 cosine"),
     (ElementKind::Bf16, Metric::Cosine, "bf16 cosine"),
@@ -43,6 +43,7 @@ const CASES: [(ElementKind, Metric, &str); 9] = [
     (ElementKind::Bits, Metric::Hamming, "bits hamming"),
     (ElementKind::Code8, Metric::Dot, "int8 code dot"),
     (ElementKind::Code4, Metric::Dot, "int4 code dot"),
+    (ElementKind::Code1, Metric::Dot, "binary code dot"),
 ];
 
 /// Measures all kinds on all instruction sets; `quick` is a smoke test.
@@ -60,7 +61,12 @@ pub fn run(quick: bool) -> Vec<Figure> {
                 let isa = table.isa();
                 let is_of_bytes = matches!(
                     kind,
-                    ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4
+                    ElementKind::I8
+                        | ElementKind::U8
+                        | ElementKind::Bits
+                        | ElementKind::Code8
+                        | ElementKind::Code4
+                        | ElementKind::Code1
                 );
                 if isa == Isa::Avx512Vnni && !is_of_bytes {
                     continue; // VNNI is arithmetic on bytes
@@ -104,7 +110,7 @@ impl Data {
                 ElementKind::F16 => pattern.extend(f16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::Bf16 => pattern.extend(bf16::from_f32(random.random::<f32>() - 0.5).to_le_bytes()),
                 ElementKind::I32 => pattern.extend(random.random_range(-1_000_000..=1_000_000_i32).to_le_bytes()),
-                ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code4 => {
+                ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code4 | ElementKind::Code1 => {
                     pattern.push(random.random())
                 }
                 ElementKind::Code8 => pattern.push(random.random_range(1..=255)),

@@ -10,11 +10,13 @@
 //! | [`peers`] | building, searching and memory of the graph | the indexes of other projects |
 //! | [`scale`] | the same on a million rows | hnswlib, and one that is quantised |
 //! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
+//! | [`disk`] | memory and searches of a server whose vectors are on disk | one that has them in memory |
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
 //! `make bench` runs all of it but `peers`, which is `make peers`, and `scale`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
 
+pub mod disk;
 pub mod engines;
 pub mod graph;
 pub mod ingest;

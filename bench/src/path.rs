@@ -4,8 +4,8 @@
 //! answer searches and is restarted from a snapshot; the others are killed right after the last acknowledgement and
 //! restarted from their logs. Everything that a server says is checked against the rows.
 
-mod load;
-mod search;
+pub(crate) mod load;
+pub(crate) mod search;
 pub(crate) mod server;
 
 use std::path::Path;
@@ -71,7 +71,7 @@ pub fn run(setup: &Setup<'_>) -> Vec<Figure> {
         let server = Server::start(setup.program, &data);
         measured.empty_start_s.push(server.started_s);
         let empty_bytes = server.resident_bytes();
-        let writes = load.prepare(&server);
+        let writes = load.prepare(&server, &[]);
         measured.bare_s.push(bare.write_large(load.bytes()));
         let import_started = Instant::now();
         measured.import_s.push(load.import(&server, &writes));

@@ -54,6 +54,12 @@ fn wal() {
 }
 
 #[test]
+fn disk() {
+    let names = ["resident, less a server with nothing", "vectors on disk, of all", "search over TCP", "recall@10"];
+    assert_measured("disk", &names);
+}
+
+#[test]
 fn ingest() {
     let names = [
         "f32, batches of 10000",

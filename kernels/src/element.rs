@@ -27,6 +27,8 @@ pub(crate) struct I32;
 pub(crate) struct Code8;
 /// [`crate::ElementKind::Code4`], which is no [`Element`]: two share a byte.
 pub(crate) struct Code4;
+/// [`crate::ElementKind::Code1`], which is no [`Element`]: eight share a byte.
+pub(crate) struct Code1;
 
 impl Element for F32 {
     const BYTES: usize = 4;

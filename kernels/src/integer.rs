@@ -146,7 +146,7 @@ pub(crate) struct SquareOfA;
 /// b²
 struct SquareOfB;
 /// Bits of a ⊕ b.
-struct DifferingBits;
+pub(crate) struct DifferingBits;
 
 impl<E: IntegerElement> Term<E> for SquaredDifference {
     #[inline(always)]

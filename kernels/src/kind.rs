@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`] and [`ElementKind::Code4`]). Up to here every kernel of
+/// Most elements a vector may have (most bytes, for [`ElementKind::Bits`] and where codes share a byte). Up to here every kernel of
 /// bytes is exact: the largest sum, 255² × 65,536 = 4,261,478,400, fits a `u32`, and every signed sum
 /// is at most 128² × 65,536 = 2³⁰.
 pub const MAX_DIMENSION: usize = 65_536;
@@ -33,12 +33,25 @@ pub enum ElementKind {
     /// Quantised codes, two to a byte, offset binary: a half holds value + 8, with the value in -8..=7. Of `n` elements byte `i`
     /// holds element `i` in its lower half and element ⌈n/2⌉ + `i` in its upper half, which is 8 (the value 0) where there is none.
     Code4,
+    /// Signs, eight to a byte: a set bit is +1, else −1. Of `n` elements bit `p` of byte `j` is that of element `p` × ⌈n/8⌉ + `j`, and −1
+    /// where there is none.
+    Code1,
 }
 
 impl ElementKind {
     /// All kinds, in the order of the tables.
-    pub const ALL: [ElementKind; 9] =
-        [Self::F32, Self::F16, Self::Bf16, Self::I8, Self::U8, Self::I32, Self::Bits, Self::Code8, Self::Code4];
+    pub const ALL: [ElementKind; 10] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::I8,
+        Self::U8,
+        Self::I32,
+        Self::Bits,
+        Self::Code8,
+        Self::Code4,
+        Self::Code1,
+    ];
 
     /// Bytes of one vector of `dimension` elements.
     ///
@@ -50,6 +63,7 @@ impl ElementKind {
             Self::F16 | Self::Bf16 => dimension * 2,
             Self::I8 | Self::U8 | Self::Code8 => dimension,
             Self::Code4 => dimension.div_ceil(2),
+            Self::Code1 => dimension.div_ceil(8),
             Self::Bits => {
                 assert!(dimension.is_multiple_of(8), "a bit vector of {dimension} bits has no whole bytes");
                 dimension / 8
@@ -64,12 +78,13 @@ impl ElementKind {
     pub fn query_bytes(self, dimension: usize) -> usize {
         match self {
             Self::Code4 => 2 * self.bytes(dimension),
+            Self::Code1 => 8 * self.bytes(dimension),
             _ => self.bytes(dimension),
         }
     }
 
     /// A row as a query ([`crate::Distance::rows`]), in place of what `query` held: the same bytes, but of `Code4` the values times
-    /// 16 as i8, first those of the lower halves, then those of the upper ones.
+    /// 16 as i8, first those of the lower halves, then those of the upper ones, and of `Code1` the values as i8, plane by plane.
     pub fn row_as_query(self, row: &[u8], query: &mut Vec<u8>) {
         query.clear();
         match self {
@@ -77,6 +92,10 @@ impl ElementKind {
                 // (c − 8) × 16, modulo 2⁸.
                 query.extend(row.iter().map(|byte| (byte << 4) ^ 0x80));
                 query.extend(row.iter().map(|byte| (byte & 0xf0) ^ 0x80));
+            }
+            Self::Code1 => {
+                let sign = |byte: u8, place: usize| if byte >> place & 1 == 1 { 1 } else { -1i8 };
+                query.extend((0..8).flat_map(|place| row.iter().map(move |&byte| sign(byte, place).cast_unsigned())));
             }
             _ => query.extend_from_slice(row),
         }

@@ -32,6 +32,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod bulk;
 #[cfg(target_arch = "x86_64")]
+mod code1;
 mod code4;
 #[cfg(target_arch = "x86_64")]
 mod float;

@@ -6,7 +6,8 @@
 
 use std::marker::PhantomData;
 
-use crate::element::{Code4, Element, F16};
+use crate::code1;
+use crate::element::{Code1, Code4, Element, F16};
 use crate::kind::MAX_DIMENSION;
 use crate::rows::Rows;
 
@@ -73,6 +74,25 @@ impl Formula for Dot<Code4> {
 
     fn of_query(query: &[u8], row: &[u8]) -> f32 {
         (0.0 - sixteenths(query, row).map(|(x, y)| x * y).sum::<f64>()) as f32
+    }
+}
+
+impl Formula for Dot<Code1> {
+    fn distance(a: &[u8], b: &[u8]) -> f32 {
+        check_lengths(a, b, 1);
+        code1::distance_of(a.iter().zip(b).map(|(x, y)| (x ^ y).count_ones()).sum(), a.len())
+    }
+
+    fn of_query(query: &[u8], row: &[u8]) -> f32 {
+        check_query(query, row, 1, code1::PLANES);
+        let planes = query.chunks_exact(row.len()).enumerate();
+        let products = planes.flat_map(|(plane, values)| {
+            values.iter().zip(row).map(move |(&value, &byte)| {
+                let value = f64::from(value.cast_signed());
+                if byte >> plane & 1 == 1 { value } else { -value }
+            })
+        });
+        (0.0 - products.sum::<f64>()) as f32
     }
 }
 

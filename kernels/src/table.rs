@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::element::{Bf16, Code4, Code8, F16, F32, I8, I32, U8};
+use crate::element::{Bf16, Code1, Code4, Code8, F16, F32, I8, I32, U8};
 use crate::kind::{ElementKind, Isa, Metric, UnknownIsa};
 use crate::rows::Rows;
 use crate::scalar;
@@ -12,14 +12,14 @@ use crate::x86::vector_tables;
 
 /// The distance of one element kind under one metric, in two forms that agree bit for bit.
 ///
-/// Both panic if the slices differ in length (a query of Code4 has twice the length of a row) or hold no whole number of elements, or
+/// Both panic if the slices differ in length (a query of Code4 has twice, one of Code1 eight times the length of a row) or hold no whole number of elements, or
 /// more than [`crate::MAX_DIMENSION`].
 #[derive(Clone, Copy, Debug)]
 pub struct Distance {
     /// The distance of two vectors.
     pub pair: fn(&[u8], &[u8]) -> f32,
     /// The distances of one query to many rows: `out[i]` is that to row `ids[i]`. The query is a vector as the rows are, but of
-    /// Code4 it is finer: [`ElementKind::row_as_query`]. Rows are prefetched some way ahead. Panics if an id is not below the number of rows, or if `out` and `ids` differ in length.
+    /// Code4 and Code1 it is finer: [`ElementKind::row_as_query`]. Rows are prefetched some way ahead. Panics if an id is not below the number of rows, or if `out` and `ids` differ in length.
     pub rows: fn(&[u8], Rows<'_>, &[u32], &mut [f32]),
 }
 
@@ -28,9 +28,9 @@ pub struct Distance {
 pub struct Kernels {
     pub(crate) isa: Isa,
     /// By `ElementKind`, then `Metric`.
-    pub(crate) distances: [[Option<Distance>; 4]; 9],
+    pub(crate) distances: [[Option<Distance>; 4]; 10],
     /// In the same order.
-    pub(crate) tiles: [[Option<Tile>; 4]; 9],
+    pub(crate) tiles: [[Option<Tile>; 4]; 10],
     pub(crate) f32: Passes,
     pub(crate) f16: Passes,
     pub(crate) bf16: Passes,
@@ -63,7 +63,7 @@ impl Kernels {
     }
 
     /// The distance for a kind and a metric. `None` if there is no such pair: hamming is for bits and bits are
-    /// for hamming; codes have dot and l2 (under cosine they are made from normalised vectors).
+    /// for hamming; codes have dot and, but for signs, l2 (under cosine they are made from normalised vectors).
     pub fn distance(&self, kind: ElementKind, metric: Metric) -> Option<Distance> {
         self.distances[kind as usize][metric as usize]
     }
@@ -98,7 +98,12 @@ impl Kernels {
             ElementKind::F16 => &self.f16,
             ElementKind::Bf16 => &self.bf16,
             ElementKind::I32 => &self.i32,
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => {
+            ElementKind::I8
+            | ElementKind::U8
+            | ElementKind::Bits
+            | ElementKind::Code8
+            | ElementKind::Code4
+            | ElementKind::Code1 => {
                 panic!("{kind:?} is not read as f32")
             }
         }
@@ -121,7 +126,8 @@ impl Kernels {
             | ElementKind::I32
             | ElementKind::Bits
             | ElementKind::Code8
-            | ElementKind::Code4 => true,
+            | ElementKind::Code4
+            | ElementKind::Code1 => true,
         }
     }
 
@@ -159,7 +165,12 @@ impl Kernels {
                 scalar::to_f32(vector, values, |element| f32::from_bits(u32::from(u16::from_le_bytes(element)) << 16))
             }
             ElementKind::I32 => scalar::to_f32(vector, values, |element| i32::from_le_bytes(element) as f32),
-            ElementKind::I8 | ElementKind::U8 | ElementKind::Bits | ElementKind::Code8 | ElementKind::Code4 => {
+            ElementKind::I8
+            | ElementKind::U8
+            | ElementKind::Bits
+            | ElementKind::Code8
+            | ElementKind::Code4
+            | ElementKind::Code1 => {
                 panic!("{kind:?} is not read as f32")
             }
         }
@@ -252,6 +263,7 @@ macro_rules! distances {
                 distances!(@ $shell $code4_dot),
                 None,
             ],
+            [None, None, distances!(@ $shell $integer::Dot<Code1>), None],
         ]
     };
     (@ $shell:ident $kernel:ty) => {

@@ -86,6 +86,8 @@ pub(crate) trait Vector {
     unsafe fn lower_halves(a: Self::Bytes) -> Self::Bytes;
     /// The upper four bits of each byte, moved down.
     unsafe fn upper_halves(a: Self::Bytes) -> Self::Bytes;
+    /// Bit `place` of each byte, moved down.
+    unsafe fn bit(a: Self::Bytes, place: usize) -> Self::Bytes;
     /// a − b of bytes, modulo 2⁸
     unsafe fn sub_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// a ⊕ b

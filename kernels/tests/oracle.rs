@@ -110,6 +110,8 @@ fn byte_sums_are_exact_at_the_largest_dimension() {
         (ElementKind::Code4, Metric::L2, bytes(0, 255), 2.0 * 15.0 * 15.0 * n),
         (ElementKind::Code4, Metric::Dot, bytes(0, 0), -2.0 * 64.0 * n),
         (ElementKind::Code4, Metric::Dot, bytes(0xf0, 0), (56.0 - 64.0) * n),
+        (ElementKind::Code1, Metric::Dot, bytes(0, 255), 8.0 * n),
+        (ElementKind::Code1, Metric::Dot, bytes(0x0f, 0x1f), -6.0 * n),
         (ElementKind::I8, Metric::Cosine, bytes(low, high), 2.0),
         (ElementKind::U8, Metric::Cosine, bytes(255, 255), 0.0),
         (ElementKind::Bits, Metric::Hamming, bytes(0, 255), 8.0 * n),
@@ -239,23 +241,27 @@ fn rows_gives_the_bits_that_pair_gives() {
     });
 }
 
-/// A query of 4-bit codes may hold any bytes, not only those that a row gives.
+/// A query of 4-bit and 1-bit codes may hold any bytes, not only those that a row gives.
 #[test]
 fn queries_of_codes_are_finer_than_rows() {
     check(200, (1usize..700, 1usize..20, any::<u64>()), |(bytes, count, data)| {
         let mut source = Source::new(data);
-        let query = source.vector(ElementKind::U8, 2 * bytes, Numbers::Extreme, 0);
         let memory: Vec<u8> = source.vector(ElementKind::U8, bytes * count, Numbers::Usual, 0);
         let (rows, ids) = (Rows::from_slice(&memory, bytes), (0..count as u32).collect::<Vec<_>>());
-        for metric in [Metric::Dot, Metric::L2] {
+        for (kind, ratio, metric) in [
+            (ElementKind::Code4, 2, Metric::Dot),
+            (ElementKind::Code4, 2, Metric::L2),
+            (ElementKind::Code1, 8, Metric::Dot),
+        ] {
+            let query = source.vector(ElementKind::U8, ratio * bytes, Numbers::Extreme, 0);
             let distances = |kernels: &Kernels| {
                 let mut out = vec![f32::NAN; count];
-                (kernels.distance(ElementKind::Code4, metric).unwrap().rows)(&query, rows, &ids, &mut out);
+                (kernels.distance(kind, metric).unwrap().rows)(&query, rows, &ids, &mut out);
                 out
             };
             let want = distances(scalar());
             for kernels in vector_tables() {
-                prop_assert_eq!(&distances(kernels), &want, "{} {:?}", kernels.isa(), metric);
+                prop_assert_eq!(&distances(kernels), &want, "{} {:?} {:?}", kernels.isa(), kind, metric);
             }
         }
         Ok(())
@@ -300,6 +306,7 @@ fn the_tables_hold_what_they_should() {
             for metric in Metric::ALL {
                 let want = match kind {
                     ElementKind::Bits => metric == Metric::Hamming,
+                    ElementKind::Code1 => metric == Metric::Dot,
                     ElementKind::Code8 | ElementKind::Code4 => matches!(metric, Metric::Dot | Metric::L2),
                     _ => metric != Metric::Hamming,
                 };

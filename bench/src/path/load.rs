@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{AsArray, FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, Float32Type, Schema, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, Field, Float32Type, Metadata, Schema, SchemaRef, UInt64Type};
 use net::client::{Ack, CollectionOptions, Hit, Id, Ids, PreparedWrite, Queries, SearchRequest};
 
 use super::server::Server;
@@ -28,7 +28,7 @@ pub struct Load {
 impl Load {
     /// Makes the batches.
     pub fn new(vectors: Vectors) -> Load {
-        let schema = schema(vectors.dimension());
+        let schema = schema(vectors.dimension(), &[]);
         let starts = (0..vectors.len()).step_by(BATCH_ROWS);
         let batches = starts.map(|first| batch(&schema, &vectors, first)).collect();
         Load { vectors, batches }
@@ -49,9 +49,10 @@ impl Load {
         &self.vectors
     }
 
-    /// Makes the collection, and of each batch the bytes that go over the wire.
-    pub fn prepare(&self, server: &Server) -> Vec<PreparedWrite> {
-        let schema = self.batches[0].schema();
+    /// Makes the collection, whose vectors have this metadata besides their role and metric, and of each batch the bytes that go over
+    /// the wire.
+    pub fn prepare(&self, server: &Server, metadata: &[(&'static str, &'static str)]) -> Vec<PreparedWrite> {
+        let schema = schema(self.vectors.dimension(), metadata);
         let collection = server.client().create_collection(COLLECTION, &schema, CollectionOptions::default());
         let collection = collection.expect("a collection");
         self.batches.iter().map(|batch| collection.prepare(batch).expect("a good batch")).collect()
@@ -115,10 +116,12 @@ fn is_found(id: u64, hits: &[Hit]) -> bool {
     hits.iter().any(is_itself) || hits.len() == K && hits[K - 1].distance <= SELF_DISTANCE
 }
 
-fn schema(dimension: usize) -> SchemaRef {
+fn schema(dimension: usize, metadata: &[(&'static str, &'static str)]) -> SchemaRef {
     let item = Arc::new(Field::new("item", DataType::Float32, false));
     let vector = Field::new("vector", DataType::FixedSizeList(item, dimension as i32), false);
-    let vector = vector.with_metadata([("broadhead.role", "vector"), ("broadhead.metric", "cosine")]);
+    let own = [("broadhead.role", "vector"), ("broadhead.metric", "cosine")];
+    let all: Metadata = own.iter().chain(metadata).copied().collect();
+    let vector = vector.with_metadata(all);
     Arc::new(Schema::new(vec![Field::new("id", DataType::UInt64, false), vector]))
 }
 

@@ -111,7 +111,7 @@ fn rates(server: &Server, load: &Load, queries: &Vectors, quick: bool, bars: &[f
 }
 
 /// Asks all queries, so many a request and so many requests in flight; gives what was found.
-fn ask_all(collection: &Collection, queries: &Vectors, request_queries: usize, in_flight: usize) -> Vec<Vec<Hit>> {
+pub fn ask_all(collection: &Collection, queries: &Vectors, request_queries: usize, in_flight: usize) -> Vec<Vec<Hit>> {
     let mut found = Vec::new();
     let mut pending = VecDeque::new();
     let mut take = |pending: &mut VecDeque<Pending<SearchReply>>, left| {
@@ -128,13 +128,14 @@ fn ask_all(collection: &Collection, queries: &Vectors, request_queries: usize, i
     found
 }
 
-fn send(collection: &Collection, queries: &[f32]) -> Pending<SearchReply> {
+/// Sends queries, packed, as one request.
+pub fn send(collection: &Collection, queries: &[f32]) -> Pending<SearchReply> {
     let request = SearchRequest { queries: Queries::F32(queries), k: K, ef: Some(RECALL_EF), ..Default::default() };
     collection.search(&request).expect("a connection")
 }
 
 /// Share of the results that are as near as the exact ones.
-fn recall(found: &[Vec<Hit>], bars: &[f32]) -> f64 {
+pub fn recall(found: &[Vec<Hit>], bars: &[f32]) -> f64 {
     assert_eq!(found.len(), bars.len(), "an answer for each query");
     let hits = found.iter().zip(bars).flat_map(|(hits, bar)| {
         // A bar is a negated inner product of unit vectors, a hit's distance 1 less that product.

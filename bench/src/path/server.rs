@@ -64,6 +64,11 @@ impl Server {
         self.client.collection(load::COLLECTION).expect("the collection is there")
     }
 
+    /// Number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Bytes of memory that are its own or mapped and present.
     pub fn resident_bytes(&self) -> u64 {
         resident_bytes(self.child.id())

@@ -4,6 +4,7 @@
 //! int8:  code = clamp(round(x / scale), -127, 127) + 128    stored as u8, so that VNNI takes rows unsigned
 //!        scale = (largest |x| of a sample) / 127
 //! int4:  code = clamp(round(x / scale), -8, 7) + 8          two to a byte
+//! binary: code = x > 0                                      eight to a byte; it needs no scale
 //!        scale = that with the least squared error on a sample: it cuts off the largest x
 //! ```
 //!
@@ -34,6 +35,8 @@ const INT4_ERROR_MAX: f64 = 0.15;
 /// The same of 8-bit codes, where next to nothing is left out: if elements are equally distributed and twice as large as those of the
 /// sample, it is 0.12.
 const INT8_ERROR_MAX: f64 = 0.02;
+/// Least cosine of a vector and the signs of its elements.
+const BINARY_COSINE_MIN: f64 = 0.6;
 /// Rows that codes must not resemble before they are given up,
 const MISFITS_MIN: u64 = 8;
 /// and that must be one in so many of those that were checked.
@@ -196,10 +199,13 @@ impl CodeEncoder {
         let scale = f64::from(self.scale.get().expect("a trained scale"));
         let factor = self.inverse_length(vector, norm_squared) / scale;
         let half = code.len();
+        if self.codes == Codes::Binary {
+            return self.has_direction(vector);
+        }
         let value = |at: usize| match self.codes {
             Codes::Int4 if at < half => f64::from(code[at] & 0x0f) - 8.0,
             Codes::Int4 => f64::from(code[at - half] >> 4) - 8.0,
-            Codes::Int8 | Codes::None => f64::from(code[at]) - f64::from(INT8_ZERO),
+            _ => f64::from(code[at]) - f64::from(INT8_ZERO),
         };
         let (mut squares, mut errors) = (0.0, 0.0);
         self.for_each_part(vector, |first, elements| {
@@ -256,9 +262,7 @@ impl CodeEncoder {
         }
         let scale = match self.codes {
             Codes::Int4 => self.int4_scale(sample.iter().step_by(rows.div_ceil(limits::TRAIN_INT4_ROWS_MAX))),
-            Codes::Int8 | Codes::None => {
-                sample.iter().map(|vector| self.largest(vector)).fold(0.0, f64::max) / INT8_MAX
-            }
+            _ => sample.iter().map(|vector| self.largest(vector)).fold(0.0, f64::max) / INT8_MAX,
         };
         // Nothing but zeros has no scale of its own; any will do.
         let scale = if scale > 0.0 { scale as f32 } else { 1.0 };
@@ -314,6 +318,10 @@ impl CodeEncoder {
     /// # Panics
     /// If the scale is not trained, or a length is not that of the column.
     pub fn encode(&self, vector: &[u8], norm_squared: f32, code: &mut [u8]) -> u32 {
+        if self.codes == Codes::Binary {
+            self.encode_signs(vector, code);
+            return 0;
+        }
         let scale = self.scale.get().expect("a trained scale");
         let inverse_length = self.inverse_length(vector, norm_squared);
         let inverse_scale = inverse_length / f64::from(scale);
@@ -328,11 +336,41 @@ impl CodeEncoder {
     fn encode_scaled(&self, kind: ElementKind, vector: &[u8], inverse_scale: f32, code: &mut [u8]) -> u32 {
         match self.codes {
             Codes::Int4 => self.kernels.encode_code4(kind, vector, inverse_scale, code),
-            Codes::Int8 | Codes::None => self.kernels.encode_code8(kind, vector, inverse_scale, code),
+            _ => self.kernels.encode_code8(kind, vector, inverse_scale, code),
         }
     }
 
-    /// Makes the code of a query, in place of what `code` held: 8 bits an element, also to rows of 4 bits (`kernels` says how). Under cosine
+    /// Signs, as [`ElementKind::Code1`] has them.
+    fn encode_signs(&self, vector: &[u8], code: &mut [u8]) {
+        code.fill(0);
+        self.for_each_part(vector, |first, elements| {
+            // A run of elements in one plane.
+            let mut at = 0;
+            while at < elements.len() {
+                let (plane, byte) = ((first + at) / code.len(), (first + at) % code.len());
+                let run = (code.len() - byte).min(elements.len() - at);
+                for (byte, &x) in code[byte..byte + run].iter_mut().zip(&elements[at..at + run]) {
+                    *byte |= u8::from(x > 0.0) << plane;
+                }
+                at += run;
+            }
+        });
+    }
+
+    /// Whether the signs of a vector's elements say where it points: the cosine between them and it. Of normally distributed elements
+    /// it is 0.8, of one element that is not zero among `n` 1/√n.
+    fn has_direction(&self, vector: &[u8]) -> bool {
+        let (mut sum, mut squares) = (0.0, 0.0);
+        self.for_each_part(vector, |_, elements| {
+            for &x in elements {
+                sum += f64::from(x.abs());
+                squares += f64::from(x) * f64::from(x);
+            }
+        });
+        sum >= BINARY_COSINE_MIN * (squares * self.dimension as f64).sqrt()
+    }
+
+    /// Makes the code of a query, in place of what `code` held: 8 bits an element, also to rows of fewer (`kernels` says how). Under cosine
     /// and dot a query's length changes no order, so its code takes the whole range, whatever the scale.
     ///
     /// # Panics
@@ -352,7 +390,7 @@ impl CodeEncoder {
                 self.kernels.encode_code8(self.kind, query, inverse_scale, values);
             }
         }
-        if rows == ElementKind::Code4 {
+        if matches!(rows, ElementKind::Code4 | ElementKind::Code1) {
             code.iter_mut().for_each(|byte| *byte ^= INT8_ZERO);
         }
     }
@@ -559,6 +597,48 @@ mod tests {
             assert!(encoder.train(&[bytes(&[extreme, -extreme]).as_slice()]));
             assert_eq!(encode(&encoder, &[0.0, extreme]).1, 0, "{extreme}");
         }
+    }
+
+    #[test]
+    fn binary_codes_are_signs_in_eight_planes() {
+        let encoder = encoder_of(Codes::Binary, ElementKind::F32, Metric::Cosine, 19);
+        encoder.train(&[bytes(&[1.0; 19]).as_slice()]);
+        // Three bytes: elements 0 to 2 are in bit 0, 3 to 5 in bit 1, …, 18 in bit 6.
+        let mut vector = [-1.0; 19];
+        assert_eq!(encode(&encoder, &vector), (vec![0; 3], 0));
+        for (element, code) in [(0, [1, 0, 0]), (2, [0, 0, 1]), (3, [2, 0, 0]), (17, [0, 0, 32]), (18, [64, 0, 0])] {
+            vector[element] = 1e-30;
+            assert_eq!(encode(&encoder, &vector).0, code, "{element}");
+            vector[element] = 0.0;
+            assert_eq!(encode(&encoder, &vector).0, [0; 3], "{element}");
+            vector[element] = -1.0;
+        }
+        let mut query = Vec::new();
+        vector[18] = 0.5;
+        encoder.encode_query(&bytes(&vector), &mut query);
+        let expected: Vec<i8> = [-127; 18].into_iter().chain([64, 0, 0, 0, 0, 0]).collect();
+        assert_eq!(query.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>(), expected);
+        // More than a part of what is read as f32 at a time.
+        let encoder = encoder_of(Codes::Binary, ElementKind::F32, Metric::Cosine, 384);
+        let vector: Vec<f32> = (0..384).map(|element| if element % 5 == 0 { 1.0 } else { -2.0 }).collect();
+        let code = encode(&encoder, &vector).0;
+        let is_set = |element: usize| code[element % 48] >> (element / 48) & 1 == 1;
+        assert!((0..384).all(|element| is_set(element) == (element % 5 == 0)));
+    }
+
+    #[test]
+    fn binary_codes_of_vectors_with_few_large_elements_do_not_resemble_them() {
+        let encoder = encoder_of(Codes::Binary, ElementKind::F32, Metric::Cosine, 64);
+        let resembles = |vector: &[f32]| {
+            let vector = bytes(vector);
+            encoder.resembles(&vector, encoder.norm_squared(&vector), &encode_bytes(&encoder, &vector).0)
+        };
+        let mut random = crate::batch::samples::Random(8);
+        let mut vector: Vec<f32> = (0..64).map(|_| random.unit()).collect();
+        assert!(resembles(&vector));
+        assert!(resembles(&vector.iter().map(|x| x * 1e-30).collect::<Vec<_>>()), "the length does not matter");
+        vector[7] = 100.0;
+        assert!(!resembles(&vector));
     }
 
     #[test]

@@ -255,6 +255,6 @@ fn is_zero(kind: ElementKind, bytes: &[u8]) -> bool {
             bytes.as_chunks::<2>().0.iter().all(|element| u16::from_le_bytes(*element) << 1 == 0)
         }
         ElementKind::I8 | ElementKind::U8 | ElementKind::I32 | ElementKind::Bits => bytes.iter().all(|&byte| byte == 0),
-        ElementKind::Code8 | ElementKind::Code4 => unreachable!("codes are no column type"),
+        ElementKind::Code8 | ElementKind::Code4 | ElementKind::Code1 => unreachable!("codes are no column type"),
     }
 }

@@ -17,7 +17,7 @@ pub const METRIC_KEY: &str = "broadhead.metric";
 /// bf16: its bits are in a list of u16, and only this tells that they are no integers.
 pub const ELEMENT_KEY: &str = "broadhead.element";
 
-/// Metadata key of an Arrow field: the codes that a vector column is traversed on, `int4`, `int8` or `none`.
+/// Metadata key of an Arrow field: the codes that a vector column is traversed on, `int8`, `int4`, `binary` or `none`.
 pub const CODES_KEY: &str = "broadhead.codes";
 
 /// Metadata key of an Arrow field: how many candidates by codes are ranked again by full vectors for each result wanted.
@@ -155,6 +155,8 @@ pub enum Codes {
     Int8,
     /// Half a byte an element.
     Int4,
+    /// A bit an element: its sign. Under cosine alone, since a vector's length is lost.
+    Binary,
 }
 
 impl Codes {
@@ -164,6 +166,7 @@ impl Codes {
             Codes::None => None,
             Codes::Int8 => Some(ElementKind::Code8),
             Codes::Int4 => Some(ElementKind::Code4),
+            Codes::Binary => Some(ElementKind::Code1),
         }
     }
 
@@ -174,6 +177,7 @@ impl Codes {
             Codes::None => 1,
             Codes::Int8 => 2,
             Codes::Int4 => 4,
+            Codes::Binary => 10,
         }
     }
 
@@ -204,12 +208,13 @@ impl Codes {
             Codes::None => "none",
             Codes::Int8 => "int8",
             Codes::Int4 => "int4",
+            Codes::Binary => "binary",
         }
     }
 
     /// Codes of a name, as in the metadata of a field.
     pub fn from_name(name: &str) -> Option<Codes> {
-        [Codes::None, Codes::Int8, Codes::Int4].into_iter().find(|codes| codes.name() == name)
+        [Codes::None, Codes::Int8, Codes::Int4, Codes::Binary].into_iter().find(|codes| codes.name() == name)
     }
 }
 
@@ -248,6 +253,12 @@ impl VectorColumn {
     /// Candidates by codes that are ranked again by their full vectors for `k` results.
     pub fn rerank_depth(&self, k: usize) -> usize {
         self.codes.rerank_depth(self.rerank, k)
+    }
+
+    /// Fewest candidates of a graph search for `k` results. Signs order neighbours so roughly that those which are to be ranked again
+    /// have to be found first.
+    pub fn ef_min(&self, k: usize) -> usize {
+        if self.codes == Codes::Binary { self.rerank_depth(k) } else { k }
     }
 
     /// Bytes of the code of one vector; 0 where there are no codes.
@@ -358,9 +369,12 @@ fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {
         Some(name) => match Codes::from_name(name) {
             Some(codes) if codes == Codes::None || Codes::can_be_of(kind) => codes,
             Some(_) => return fail("codes are made of f32, f16, bf16 and i32; others are traversed as they are"),
-            None => return fail("broadhead.codes is none of int4, int8, none"),
+            None => return fail("broadhead.codes is none of int8, int4, binary, none"),
         },
     };
+    if codes == Codes::Binary && metric != Metric::Cosine {
+        return fail("binary codes say nothing of a vector's length: their metric is cosine");
+    }
     let rerank = match field.metadata().get(RERANK_KEY) {
         None => codes.default_rerank(),
         Some(_) if codes == Codes::None => return fail("without codes there is nothing to rank again"),
@@ -461,7 +475,7 @@ fn element_name(kind: ElementKind) -> &'static str {
         ElementKind::U8 => "u8",
         ElementKind::I32 => "i32",
         ElementKind::Bits => "bits",
-        ElementKind::Code8 | ElementKind::Code4 => unreachable!("codes are no column type"),
+        ElementKind::Code8 | ElementKind::Code4 | ElementKind::Code1 => unreachable!("codes are no column type"),
     }
 }
 

@@ -11,8 +11,8 @@
 //! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
 //!
 //! `broadhead.codes` of a vector says what its graph is traversed on: `int4` (half a byte an element, the default of f32, f16, bf16 and
-//! i32 from 256 elements on), `int8` (theirs below that) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
-//! and all that other types have). `broadhead.rerank` (1 to 100; 4 for int4, 2 for int8) is how many candidates by codes are ranked
+//! i32 from 256 elements on), `int8` (theirs below that), `binary` (a bit an element, under cosine) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
+//! and all that other types have). `broadhead.rerank` (1 to 100; 2 for int8, 4 for int4, 10 for binary) is how many candidates by codes are ranked
 //! again by full vectors for each result. `broadhead.vectors` is `memory` (default) or `disk`: then the full vectors of indexed rows are
 //! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.

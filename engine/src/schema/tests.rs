@@ -150,6 +150,8 @@ fn refuses_by_name() {
         (vec![id(), field("v", list(DataType::Float32, 384), &[(PLACE_KEY, "tape")])], "v"),
         (vec![id(), field("v", list(DataType::Float32, 4), &[(PLACE_KEY, "disk")])], "v"),
         (vec![id(), field("v", list(DataType::Float32, 4), &[(RERANK_KEY, "2")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 384), &[(CODES_KEY, "binary"), (METRIC_KEY, "l2")])], "v"),
+        (vec![id(), field("v", list(DataType::Float32, 384), &[(CODES_KEY, "binary"), (METRIC_KEY, "dot")])], "v"),
         (vec![id(), field("v", list(DataType::Float32, 384), &[(RERANK_KEY, "0")])], "v"),
         (vec![id(), field("v", list(DataType::Float32, 384), &[(RERANK_KEY, "101")])], "v"),
         (vec![id(), field("v", list(DataType::Float32, 384), &[(RERANK_KEY, "many")])], "v"),

@@ -71,8 +71,9 @@ pub(super) fn nearest(
     let space = index.space();
     space.encode_query(vector, &mut scratch.code);
     let accept = |row: u32| collection.region.visible(view, row);
-    probes::query_begin(collection.spec.id, request.ef);
-    index.graph().search(space, &scratch.code, request.ef, accept, &mut scratch.graph, &mut scratch.found);
+    let ef = if space.uses_codes() { request.ef.max(space.vector().ef_min(request.k)) } else { request.ef };
+    probes::query_begin(collection.spec.id, ef);
+    index.graph().search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
     probes::query_traversed(collection.spec.id, scratch.found.len());
     let depth = space.rerank_depth(request.k).min(scratch.found.len());
     scratch.rows.clear();

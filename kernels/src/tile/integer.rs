@@ -16,7 +16,8 @@ use super::measure::{RowTerms, TileKernel, norms};
 use super::panel::{LaidByte, Lane, byte_steps, lay_bits, lay_bytes};
 use super::product::{ByteProducts, DifferingBits};
 use super::{Panel, Terms};
-use crate::element::{Code4, Code8};
+use crate::code1;
+use crate::element::{Code1, Code4, Code8};
 use crate::integer::{self, Offset, SquareOfA};
 use crate::scalar;
 
@@ -287,5 +288,40 @@ impl<V: Lanes> TileKernel<V> for integer::Hamming {
     unsafe fn distance(sums: *const u8, (): (), _: &Panel, _: usize) -> V::Floats {
         // SAFETY: as the caller promises.
         unsafe { V::from_signed(V::load_bytes(sums)) }
+    }
+}
+
+impl<V: Lanes> TileKernel<V> for integer::Dot<Code1> {
+    type Product = DifferingBits;
+    /// The distance of rows that are the same.
+    type Row = V::Bytes;
+
+    const ELEMENT_BYTES: usize = 1;
+
+    fn steps(row_bytes: usize) -> usize {
+        row_bytes.div_ceil(4)
+    }
+
+    #[inline(always)]
+    unsafe fn lay(row: &[u8], lane: Lane<'_>) -> RowTerms {
+        lay_bits(row, lane);
+        // Whole for rows of any length that there are.
+        let same = code1::distance_of(0, row.len()) as i32;
+        RowTerms { as_row: same.cast_unsigned(), ..RowTerms::default() }
+    }
+
+    #[inline(always)]
+    unsafe fn row(a: &Panel, row: usize) -> V::Bytes {
+        // SAFETY: as the caller promises.
+        unsafe { row_term::<V>(a, row) }
+    }
+
+    #[inline(always)]
+    unsafe fn distance(sums: *const u8, row: V::Bytes, _: &Panel, _: usize) -> V::Floats {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let sums = V::load_bytes(sums);
+            V::from_signed(V::add_sums(row, V::add_sums(sums, sums)))
+        }
     }
 }

@@ -14,6 +14,7 @@ macro_rules! tiles {
             [None, None, None, tiles!(@ $shell $integer::Hamming)],
             [tiles!(@ $shell $integer::L2<Code8>), None, tiles!(@ $shell $integer::Dot<Code8>), None],
             [tiles!(@ $shell $integer::L2<Code4>), None, tiles!(@ $shell $integer::Dot<Code4>), None],
+            [None, None, tiles!(@ $shell $integer::Dot<Code1>), None],
         ]
     };
     (@ $shell:ident $kernel:ty) => {

@@ -270,6 +270,12 @@ impl Vector for Avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn bit(a: __m256i, place: usize) -> __m256i {
+        _mm256_and_si256(_mm256_srl_epi16(a, _mm_cvtsi32_si128(place as i32)), _mm256_set1_epi8(1))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn sub_bytes(a: __m256i, b: __m256i) -> __m256i {
         _mm256_sub_epi8(a, b)
     }

@@ -243,6 +243,12 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn bit(a: __m512i, place: usize) -> __m512i {
+        _mm512_and_si512(_mm512_srl_epi16(a, _mm_cvtsi32_si128(place as i32)), _mm512_set1_epi8(1))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn sub_bytes(a: __m512i, b: __m512i) -> __m512i {
         _mm512_sub_epi8(a, b)
     }

@@ -33,7 +33,7 @@ pub(crate) fn vector_tables() -> Vec<&'static Kernels> {
 macro_rules! shells {
     ($module:ident, $isa:expr, $vector:ty, $features:literal) => {
         mod $module {
-            use crate::element::{Bf16, Code4, Code8, F16, F32, I8, I32, U8};
+            use crate::element::{Bf16, Code1, Code4, Code8, F16, F32, I8, I32, U8};
             use crate::kernel::Kernel;
             use crate::kind::Isa;
             use crate::rows::Rows;

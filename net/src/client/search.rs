@@ -170,7 +170,7 @@ fn encode_queries<'a>(queries: Queries<'a>, vector: &VectorColumn) -> Result<Cow
         ElementKind::U8 => values.iter().map(|value| value.round() as u8).collect(),
         ElementKind::I32 => values.iter().flat_map(|value| (value.round() as i32).to_le_bytes()).collect(),
         ElementKind::Bits => return Err(invalid("queries for a column of bits are given as bytes")),
-        ElementKind::Code8 | ElementKind::Code4 => unreachable!("codes are no column type"),
+        ElementKind::Code8 | ElementKind::Code4 | ElementKind::Code1 => unreachable!("codes are no column type"),
     }))
 }
 

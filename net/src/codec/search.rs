@@ -192,7 +192,7 @@ pub fn kind_code(kind: ElementKind) -> u8 {
         ElementKind::Bits => 4,
         ElementKind::Bf16 => 5,
         ElementKind::I32 => 6,
-        ElementKind::Code8 | ElementKind::Code4 => unreachable!("codes stay inside the engine"),
+        ElementKind::Code8 | ElementKind::Code4 | ElementKind::Code1 => unreachable!("codes stay inside the engine"),
     }
 }
 

@@ -54,6 +54,8 @@ pub enum Codes {
     Int4,
     /// One byte an element.
     Int8,
+    /// A bit an element, its sign; under cosine alone.
+    Binary,
     /// The vectors themselves.
     None,
 }
@@ -64,6 +66,7 @@ impl Codes {
         match self {
             Codes::Int4 => "int4",
             Codes::Int8 => "int8",
+            Codes::Binary => "binary",
             Codes::None => "none",
         }
     }
@@ -120,8 +123,8 @@ pub struct Coding {
     /// where they are i8, u8 or bits]
     #[arg(long, value_enum)]
     pub codes: Option<Codes>,
-    /// Candidates by codes that are ranked again by their full vectors for each result, for a new collection [default: 4 with int4
-    /// codes, 2 with int8]
+    /// Candidates by codes that are ranked again by their full vectors for each result, for a new collection [default: 2 with int8
+    /// codes, 4 with int4, 10 with binary]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub rerank: Option<u8>,
     /// Where the full vectors of indexed rows are kept, for a new collection [default: memory]
