@@ -291,3 +291,38 @@ macro_rules! multiply {
 multiply!(multiply_1, 1: "tmm0" "tmm3" to_0 0);
 multiply!(multiply_2, 2: "tmm0" "tmm3" to_0 0, "tmm1" "tmm4" to_1 1);
 multiply!(multiply_3, 3: "tmm0" "tmm3" to_0 0, "tmm1" "tmm4" to_1 1, "tmm2" "tmm5" to_2 2);
+
+#[cfg(test)]
+mod tests {
+    use super::{TILE_ROWS, TILE_STEPS, lay_strip};
+    use crate::tile::{Line, Panel};
+
+    /// Needs no AMX.
+    #[test]
+    fn a_strip_has_every_step_of_every_row_once() {
+        if !std::arch::is_x86_feature_detected!("avx512f") {
+            return;
+        }
+        for (steps, slice) in [(1, 0..1), (16, 0..16), (37, 0..37), (150, 0..128), (150, 128..150)] {
+            let mut panel = Panel::new();
+            panel.reset(&(0..50).collect::<Vec<u32>>(), steps * 4, steps);
+            for (place, lane) in panel.lines.iter_mut().flat_map(|line| &mut line.0).enumerate() {
+                *lane = place as u32 + 1;
+            }
+            for rows in [0..50, 5..50, 16..32, 31..33, 49..50] {
+                let mut strip = vec![Line([7; 16]); 3];
+                // SAFETY: the CPU has been asked.
+                unsafe { lay_strip(&panel, rows.clone(), slice.clone(), &mut strip) };
+                let row_tiles = rows.len().div_ceil(TILE_ROWS);
+                let tiles: Vec<&[Line; TILE_ROWS]> = strip.as_chunks().0.iter().collect();
+                assert_eq!(tiles.len(), row_tiles * slice.len().div_ceil(TILE_STEPS));
+                for (place, row) in rows.clone().enumerate() {
+                    let lines = tiles.iter().skip(place / TILE_ROWS).step_by(row_tiles);
+                    let laid = lines.flat_map(|tile| tile[place % TILE_ROWS].0).filter(|four| *four != 0);
+                    let want = panel.row(row).skip(slice.start).take(slice.len()).map(|four| four ^ 0x8080_8080);
+                    assert!(laid.eq(want), "row {row} of {rows:?}, steps {slice:?} of {steps}");
+                }
+            }
+        }
+    }
+}

@@ -21,14 +21,16 @@ use crate::{code4, float, integer, wide};
 
 /// The tables that this CPU can run up to an instruction set, in rising order. Each asks for what those before it ask for, too.
 pub(crate) fn vector_tables(limit: Isa) -> Vec<&'static Kernels> {
-    let tables: [(&'static Kernels, fn() -> bool); 5] = [
+    type Table = (&'static Kernels, fn() -> bool);
+
+    let tables: [Table; 5] = [
         (&AVX2, || has!("avx2") && has!("fma") && has!("f16c") && has!("popcnt")),
         (&AVX512, || has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq")),
         (&AVX512_VNNI, || has!("avx512vnni")),
         (&AVX512_POPCNT, || has!("avx512vpopcntdq")),
         (&AMX, || amx_detection::is_usable(&AMX)),
     ];
-    let runs = |(table, is_there): &(&Kernels, fn() -> bool)| table.isa <= limit && is_there();
+    let runs = |(table, is_there): &Table| table.isa <= limit && is_there();
     tables.into_iter().take_while(runs).map(|(table, _)| table).collect()
 }
 
