@@ -59,17 +59,8 @@ pub fn run(quick: bool) -> Vec<Figure> {
             let mut scalar_ns = 0.0;
             for table in &tables {
                 let isa = table.isa();
-                let is_of_bytes = matches!(
-                    kind,
-                    ElementKind::I8
-                        | ElementKind::U8
-                        | ElementKind::Bits
-                        | ElementKind::Code8
-                        | ElementKind::Code4
-                        | ElementKind::Code1
-                );
-                if isa == Isa::Avx512Vnni && !is_of_bytes {
-                    continue; // VNNI is arithmetic on bytes
+                if !is_of_its_own(isa, kind, false) {
+                    continue;
                 }
                 let ns = measure(&data, distance(table), scalar);
                 let figure = Figure::new(format!("{name}, {form}, {isa}"), ns, "ns");
@@ -84,6 +75,18 @@ pub fn run(quick: bool) -> Vec<Figure> {
     }
     figures.extend(tiles::run(quick));
     figures
+}
+
+/// Whether the kernels of a kind of element, tiles or single distances, are others than those of the instruction set before.
+fn is_of_its_own(isa: Isa, kind: ElementKind, is_tile: bool) -> bool {
+    let is_of_bytes = matches!(kind, ElementKind::I8 | ElementKind::U8 | ElementKind::Code8 | ElementKind::Code4);
+    let is_of_bits = matches!(kind, ElementKind::Bits | ElementKind::Code1);
+    match isa {
+        Isa::Scalar | Isa::Avx2 | Isa::Avx512 => true,
+        Isa::Avx512Vnni => is_of_bytes || is_of_bits,
+        Isa::Avx512Popcnt => is_of_bits,
+        Isa::Amx => is_tile && is_of_bytes,
+    }
 }
 
 /// Nanoseconds a row with the first distance, whose results are checked against the second.

@@ -131,9 +131,16 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// AVX-512 with VNNI and VPOPCNTDQ.
+    Avx512Popcnt,
+    /// AMX-INT8 besides.
+    Amx,
 }
 
 impl Isa {
+    /// All instruction sets, in rising order.
+    pub const ALL: [Isa; 6] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Avx512Popcnt, Self::Amx];
+
     /// The lower-case name, as `BROADHEAD_ISA` takes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,6 +148,8 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Avx512Popcnt => "avx512popcnt",
+            Self::Amx => "amx",
         }
     }
 }
@@ -157,7 +166,7 @@ pub struct UnknownIsa(pub String);
 
 impl fmt::Display for UnknownIsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown instruction set {:?}: known are scalar, avx2, avx512 and avx512vnni", self.0)
+        write!(f, "unknown instruction set {:?}: known are {}", self.0, Isa::ALL.map(Isa::name).join(", "))
     }
 }
 
@@ -167,9 +176,6 @@ impl FromStr for Isa {
     type Err = UnknownIsa;
 
     fn from_str(name: &str) -> Result<Self, UnknownIsa> {
-        [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vnni]
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| UnknownIsa(name.to_owned()))
+        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| UnknownIsa(name.to_owned()))
     }
 }

@@ -24,7 +24,7 @@ pub struct Distance {
 }
 
 /// The kernels of one instruction set. There is one per [`Isa`] that this CPU has, for the life of the process.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     pub(crate) isa: Isa,
     /// By `ElementKind`, then `Metric`.
@@ -40,7 +40,7 @@ pub struct Kernels {
 }
 
 /// Passes over one vector whose elements are read as f32.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Passes {
     pub all_finite: fn(&[u8]) -> bool,
     pub norm_squared: fn(&[u8]) -> f32,
@@ -57,8 +57,13 @@ impl Kernels {
 
     /// Every table that this CPU can run, the scalar one first, the best last.
     pub fn available() -> Vec<&'static Kernels> {
+        Kernels::up_to(Isa::Amx)
+    }
+
+    /// The same up to an instruction set. Whether the CPU has what is above is not asked.
+    fn up_to(limit: Isa) -> Vec<&'static Kernels> {
         let mut tables = vec![&SCALAR];
-        tables.extend(vector_tables());
+        tables.extend(vector_tables(limit));
         tables
     }
 
@@ -177,15 +182,11 @@ impl Kernels {
     }
 }
 
-/// The best kernels for this CPU, found at the first call. `BROADHEAD_ISA` (`scalar`, `avx2`, `avx512` or
-/// `avx512vnni`) lowers the choice; it never raises it, and a name that is unknown changes nothing
-/// ([`requested_isa`] tells of it).
+/// The best kernels for this CPU, found at the first call. `BROADHEAD_ISA` (the name of an [`Isa`]) lowers the choice; it never
+/// raises it, and a name that is unknown changes nothing ([`requested_isa`] tells of it).
 pub fn detect() -> &'static Kernels {
     static CHOSEN: OnceLock<&'static Kernels> = OnceLock::new();
-    CHOSEN.get_or_init(|| {
-        let limit = requested_isa().ok().flatten().unwrap_or(Isa::Avx512Vnni);
-        choose(Kernels::available(), limit)
-    })
+    CHOSEN.get_or_init(|| best(requested_isa().ok().flatten().unwrap_or(Isa::Amx)))
 }
 
 /// The instruction set that `BROADHEAD_ISA` names, if it is set.
@@ -199,13 +200,13 @@ pub fn requested_isa() -> Result<Option<Isa>, UnknownIsa> {
     }
 }
 
-fn choose(available: Vec<&'static Kernels>, limit: Isa) -> &'static Kernels {
-    let best = available.into_iter().filter(|kernels| kernels.isa <= limit).max_by_key(|kernels| kernels.isa);
-    best.expect("the scalar kernels are always there")
+/// The best kernels up to an instruction set.
+fn best(limit: Isa) -> &'static Kernels {
+    Kernels::up_to(limit).pop().expect("the scalar kernels are always there")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn vector_tables() -> Vec<&'static Kernels> {
+fn vector_tables(_: Isa) -> Vec<&'static Kernels> {
     Vec::new()
 }
 
@@ -300,20 +301,21 @@ static SCALAR: Kernels = Kernels {
 
 #[cfg(test)]
 mod tests {
-    use super::{Isa, Kernels, choose, detect};
+    use super::{Isa, Kernels, best, detect};
 
     #[test]
     fn the_limit_lowers_the_choice_and_never_raises_it() {
-        let best = Kernels::available().iter().map(|kernels| kernels.isa()).max().unwrap();
-        for limit in [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni] {
-            assert_eq!(choose(Kernels::available(), limit).isa(), limit.min(best));
+        let highest = Kernels::available().iter().map(|kernels| kernels.isa()).max().unwrap();
+        for limit in Isa::ALL {
+            assert_eq!(best(limit).isa(), limit.min(highest));
         }
-        assert!(detect().isa() <= best);
+        assert!(detect().isa() <= highest);
     }
 
     #[test]
     fn names_are_read_back() {
-        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni] {
+        assert!(Isa::ALL.is_sorted());
+        for isa in Isa::ALL {
             assert_eq!(isa.to_string().parse(), Ok(isa));
         }
         assert_eq!("AVX2".parse::<Isa>().unwrap_err().0, "AVX2");

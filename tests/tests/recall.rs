@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use net::client::{Ack, Client, Collection, CollectionOptions};
+use net::client::{Ack, Client, Collection, CollectionOptions, Queries, SearchRequest};
 use net::server::ServerOptions;
 use serde_json::Value;
 use tests::packages;

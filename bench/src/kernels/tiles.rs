@@ -10,10 +10,10 @@
 
 use std::hint::black_box;
 
-use kernels::{Distance, ElementKind, Isa, Kernels, Metric, Nearest, Panel, Tile};
+use kernels::{Distance, ElementKind, Kernels, Metric, Nearest, Panel, Tile};
 use simsimd::SpatialSimilarity;
 
-use super::{DIMENSION, Data, check};
+use super::{DIMENSION, Data, check, is_of_its_own};
 use crate::report::Figure;
 
 const ROWS: usize = 1_000;
@@ -40,8 +40,8 @@ pub(super) fn run(quick: bool) -> Vec<Figure> {
     for (kind, metric, name) in CASES {
         let data = Data::new(kind, 0, 0);
         for table in &Kernels::available()[1..] {
-            if table.isa() == Isa::Avx512Vnni && matches!(kind, ElementKind::F32) {
-                continue; // VNNI is arithmetic on bytes
+            if !is_of_its_own(table.isa(), kind, true) {
+                continue;
             }
             figures.extend(tiles(&data, table, (kind, metric, name), rounds));
         }

@@ -13,8 +13,8 @@
 //!
 //! Layers: `panel.rs` lays rows out, `product.rs` is the multiplication, `measure.rs` with `integer.rs` and `float.rs` makes
 //! distances of sums, `select.rs` finds the smallest, `drive.rs` puts them together, `within.rs` for a panel and itself, and
-//! `oracle.rs` does it all by the formulas. All but the last are generic over the registers of `lanes.rs`. A unit that multiplies
-//! whole tiles (AMX) would take the place of `product::tile`: the layout of the columns is already the one that it reads.
+//! `oracle.rs` does it all by the formulas. All but the last are generic over the registers of `lanes.rs`. Where the CPU multiplies
+//! whole tiles of bytes, `x86/amx.rs` takes the place of `product.rs`: the layout of the columns is the one that it reads.
 
 use std::any::TypeId;
 use std::ops::Range;

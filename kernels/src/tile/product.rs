@@ -19,6 +19,9 @@ use crate::vector::Vector;
 /// Most steps that are summed in one go: so many lines of three groups are 18 KB, and stay in the first cache.
 const STEPS_MAX: usize = 96;
 
+/// Makes a byte of a row two's complement, which is offset binary in a panel.
+pub(crate) const QUADS_FLIP: u8 = 0x80;
+
 /// What is summed over the four bytes of a row and of a column.
 ///
 /// # Safety
@@ -31,6 +34,8 @@ pub(crate) trait Product<V: Lanes> {
 
     /// XORed to every byte of a row that is no column.
     const FLIP: u8;
+    /// Whether unsigned bytes of columns are multiplied by signed ones of rows, four at a time.
+    const IS_OF_BYTE_QUADS: bool = false;
 
     unsafe fn zero() -> Self::Sums;
     unsafe fn load(from: *const u8) -> Self::Register;
@@ -154,7 +159,8 @@ impl<V: Lanes> Product<V> for FloatDifferences {
 impl<V: Lanes> Product<V> for ByteProducts {
     integers!();
 
-    const FLIP: u8 = if V::BYTE_QUADS { 0x80 } else { 0 };
+    const FLIP: u8 = if V::BYTE_QUADS { QUADS_FLIP } else { 0 };
+    const IS_OF_BYTE_QUADS: bool = V::BYTE_QUADS;
 
     #[inline(always)]
     unsafe fn step(sums: V::Bytes, columns: V::Bytes, row: V::Bytes) -> V::Bytes {

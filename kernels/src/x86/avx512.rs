@@ -1,13 +1,22 @@
-//! AVX-512 (F, BW, VL, DQ), with or without VNNI: 64-byte registers, masked tails.
+//! AVX-512 (F, BW, VL, DQ), with or without what came later: 64-byte registers, masked tails.
 
 use std::arch::x86_64::*;
 
 use crate::vector::Vector;
 
-/// Marks what [`Vector`] needs here. `VNNI` says whether its instructions may be used.
-pub(crate) struct Avx512<const VNNI: bool>;
+/// Marks what [`Vector`] needs here. `LEVEL` says which instructions may be used besides, those of the lower levels included.
+pub(crate) struct Avx512<const LEVEL: u8>;
 
-impl<const VNNI: bool> Vector for Avx512<VNNI> {
+/// No others.
+pub(crate) const PLAIN: u8 = 0;
+/// Products of bytes.
+pub(crate) const VNNI: u8 = 1;
+/// VPOPCNTDQ: bits are counted.
+pub(crate) const POPCNT: u8 = 2;
+/// AMX: products of tiles.
+pub(crate) const AMX: u8 = 3;
+
+impl<const LEVEL: u8> Vector for Avx512<LEVEL> {
     type Floats = __m512;
     type Doubles = __m512d;
     type Bytes = __m512i;
@@ -269,8 +278,8 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn add_products(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        if VNNI {
-            // SAFETY: `VNNI` is true only in the tables for CPUs that have it.
+        if LEVEL >= VNNI {
+            // SAFETY: the level is that of tables for CPUs that have it.
             return unsafe { _mm512_dpbusd_epi32(sums, a, b) };
         }
         let zero = _mm512_setzero_si512();
@@ -289,18 +298,22 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         let zero = _mm512_setzero_si512();
         let low = _mm512_unpacklo_epi8(a, zero);
         let high = _mm512_unpackhi_epi8(a, zero);
-        if VNNI {
-            // SAFETY: `VNNI` is true only in the tables for CPUs that have it.
+        if LEVEL >= VNNI {
+            // SAFETY: the level is that of tables for CPUs that have it.
             return unsafe { _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sums, low, low), high, high) };
         }
         let sums = _mm512_add_epi32(sums, _mm512_madd_epi16(low, low));
         _mm512_add_epi32(sums, _mm512_madd_epi16(high, high))
     }
 
-    // By nibbles, as in `avx2`; VPOPCNTDQ came later than VNNI.
+    // By nibbles, as in `avx2`, where there is no instruction for it.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn add_ones(sums: __m512i, a: __m512i) -> __m512i {
+        if LEVEL >= POPCNT {
+            // SAFETY: the level is that of tables for CPUs that have it.
+            return _mm512_add_epi32(sums, unsafe { _mm512_popcnt_epi32(a) });
+        }
         let table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
         let nibble = _mm512_set1_epi8(0x0f);
         let low = _mm512_shuffle_epi8(table, _mm512_and_si512(a, nibble));

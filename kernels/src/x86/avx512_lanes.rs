@@ -1,17 +1,19 @@
-//! The 32-bit lanes of AVX-512, with or without VNNI.
+//! The 32-bit lanes of AVX-512, with or without what came later.
 
 use std::arch::x86_64::*;
 
-use super::avx512::Avx512;
+use super::amx;
+use super::avx512::{AMX, Avx512, PLAIN, POPCNT, VNNI};
 use crate::tile::lanes::Lanes;
 use crate::tile::product::{self, Block, Product};
 use crate::tile::{Nearest, Panel, select};
 
-impl<const VNNI: bool> Lanes for Avx512<VNNI> {
+impl<const LEVEL: u8> Lanes for Avx512<LEVEL> {
     type Sixteen = __m512;
 
-    const BYTE_QUADS: bool = VNNI;
-    const HALVING_STEPS_MIN: usize = 160;
+    const BYTE_QUADS: bool = LEVEL >= VNNI;
+    // A step of AMX takes an eighth of the time, by what the CPU is said to do in a cycle.
+    const HALVING_STEPS_MIN: usize = if LEVEL == AMX { 1_280 } else { 160 };
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -43,13 +45,17 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn add_ones_by_lane(sums: __m512i, a: __m512i) -> __m512i {
+        if LEVEL >= POPCNT {
+            // SAFETY: the level is that of tables for CPUs that have it.
+            return _mm512_add_epi32(sums, unsafe { _mm512_popcnt_epi32(a) });
+        }
         let table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
         let nibble = _mm512_set1_epi8(0x0f);
         let low = _mm512_shuffle_epi8(table, _mm512_and_si512(a, nibble));
         let high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16::<4>(a), nibble));
         let ones = _mm512_add_epi8(low, high);
-        if VNNI {
-            // SAFETY: `VNNI` is true only in the tables for CPUs that have it.
+        if LEVEL >= VNNI {
+            // SAFETY: the level is that of tables for CPUs that have it.
             return unsafe { _mm512_dpbusd_epi32(sums, ones, _mm512_set1_epi8(1)) };
         }
         let pairs = _mm512_maddubs_epi16(ones, _mm512_set1_epi8(1));
@@ -176,8 +182,15 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
 
     #[inline(always)]
     unsafe fn block<P: Product<Self>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
-        // SAFETY: as the caller promises; `VNNI` is true only in the tables for CPUs that have it.
-        unsafe { if VNNI { block_vnni::<VNNI, P>(a, b, block) } else { block_plain::<VNNI, P>(a, b, block) } }
+        // SAFETY: as the caller promises; the level is that of tables for CPUs that have it.
+        unsafe {
+            match LEVEL {
+                PLAIN => block_plain::<LEVEL, P>(a, b, block),
+                VNNI => block_vnni::<LEVEL, P>(a, b, block),
+                AMX if P::IS_OF_BYTE_QUADS => amx::block(a, b, block),
+                _ => block_popcnt::<LEVEL, P>(a, b, block),
+            }
+        }
     }
 
     #[inline(never)]
@@ -195,18 +208,20 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     }
 }
 
-// 24 registers of sums, 3 of columns, 1 of a row: of 32. Twice, because without VNNI no instruction of it may be made of others.
+// 24 registers of sums, 3 of columns, 1 of a row: of 32. Once a level, because no instruction of a lower one may be made of others.
 
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn block_vnni<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
-    // SAFETY: as the caller promises.
-    unsafe { product::block::<Avx512<VNNI>, P, 12, 2, 2, 1>(a, b, block) }
+/// Makes a function for a level.
+macro_rules! block {
+    ($name:ident, $features:literal) => {
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const LEVEL: u8, P: Product<Avx512<LEVEL>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
+            // SAFETY: as the caller promises.
+            unsafe { product::block::<Avx512<LEVEL>, P, 12, 2, 2, 1>(a, b, block) }
+        }
+    };
 }
 
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn block_plain<const VNNI: bool, P: Product<Avx512<VNNI>>>(a: &Panel, b: &Panel, block: &mut Block<'_>) {
-    // SAFETY: as the caller promises.
-    unsafe { product::block::<Avx512<VNNI>, P, 12, 2, 2, 1>(a, b, block) }
-}
+block!(block_plain, "avx512f,avx512bw,avx512vl,avx512dq");
+block!(block_vnni, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+block!(block_popcnt, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq");
