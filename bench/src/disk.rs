@@ -1,6 +1,6 @@
 //! What it costs to keep full vectors on disk: memory of a row and searches over TCP, beside a server that has them in memory.
 //!
-//! Two servers get the same rows and are asked in turns. What is asked of the second comes from the page cache in one measurement; in
+//! Two servers get the same rows, made as those of the section `scale`, and are asked in turns. What is asked of the second comes from the page cache in one measurement; in
 //! the other its file is dropped from there before every request, so that each vector is read from the device.
 
 use std::fs::File;
@@ -16,8 +16,10 @@ use crate::path::load::Load;
 use crate::path::search::{ask_all, recall, send};
 use crate::path::server::Server;
 use crate::report::{Figure, Goal, median};
+use crate::scale::synthetic::Source;
 
-const ROWS: usize = 62_436;
+/// So many that the newest chunk of a shard, which stays in memory, is a small part.
+const ROWS: usize = 125_000;
 const QUICK_ROWS: usize = 10_000;
 const QUICK_QUERIES: usize = 200;
 const ROUNDS: usize = 5;
@@ -31,7 +33,7 @@ const ROW_BYTES_MAX: f64 = 600.0;
 /// Measures both; `program` calls [`crate::path::serve`] when it gets `--serve DIR`.
 pub fn run(quick: bool, program: &Path, scratch: &Path, base: &Path, queries: &Path) -> Vec<Figure> {
     let (rows, queries_max) = if quick { (QUICK_ROWS, QUICK_QUERIES) } else { (ROWS, usize::MAX) };
-    let load = Load::new(Vectors::read(base, rows).cycled(rows));
+    let load = Load::new(Source::new(Vectors::read(base, rows)).rows(rows));
     let queries = Vectors::read(queries, queries_max);
     let truth = Truth::new(load.vectors(), &queries, &[K]);
     let scratch = TempDir::new_in(scratch).expect("a scratch directory");
