@@ -18,10 +18,12 @@
 //! # How memory is used again
 //! A chunk whose rows are all dead is *retired* once nothing leads new readers to it, and *recycled* when the readers from before
 //! have gone (`pins`): then later rows fill it. So rows that are written round and round need no more memory than there are rows.
+//! Where rows die in no order, the last ones of a sparse chunk are copied to its end (`compact`), and the chunk dies too.
 
 mod ahead;
 mod chunks;
 mod column;
+mod compact;
 mod free;
 mod pins;
 mod prefault;
@@ -44,6 +46,7 @@ use crossbeam_utils::CachePadded;
 pub use chunks::{CHUNK_ROWS, Run};
 pub(crate) use column::check_vector;
 pub use column::{CodeTally, Ids, RowEncoder, check_vectors};
+pub use compact::LivingChunk;
 pub use pins::Pin;
 pub use prefault::Prefaulter;
 pub use restore::ChunkImage;
@@ -214,6 +217,11 @@ impl Region {
     pub fn is_live(&self, row: u32) -> bool {
         let (shard, slot) = self.locate(row);
         self.ended.word(shard, slot as usize).load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether the row of an ordinal is still in a slot, and neither deleted nor replaced.
+    pub fn lives_at(&self, shard: usize, slot: u32, ordinal: u64) -> bool {
+        self.chunks.ordinal(shard, slot) == Some(ordinal) && self.is_live(self.row(shard, slot))
     }
 
     /// Whether there is a published row of this id, dead or not.
