@@ -50,7 +50,7 @@ fn a_row_that_is_moved_is_the_same_and_in_every_view_once() {
         let write = Operation::Write { collection: COLLECTION, fingerprint: schema.fingerprint(), batch: &batch };
         let staged = partition.stage(write, None).unwrap();
         partition.publish(staged, 1);
-        collection.vectors.iter().for_each(|index| index.coded.train(5_000));
+        collection.vectors.iter().for_each(|index| _ = index.coded.train(5_000));
         let before = region.view();
         let from = slots(&partition, 100, 900);
         partition.move_rows(COLLECTION, &from, false).unwrap();
