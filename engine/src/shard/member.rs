@@ -149,6 +149,12 @@ impl Member {
         }
     }
 
+    /// Rows of records up to this one are in a snapshot: a start does not need these. Rows that are moved again and again would hold
+    /// on to the oldest of them for ever, as the record of a chunk is that of any row in it.
+    pub(super) fn forget_records(&mut self, lsn: Lsn) {
+        self.log_places.iter_mut().for_each(|place| place.1 = place.1.max(lsn + 1));
+    }
+
     /// First record with a row that lives, as far as whole chunks are looked at; None where the log has none.
     pub(super) fn log_needed_from(&mut self) -> Option<Lsn> {
         while self.log_places.front().is_some_and(|&(number, _)| self.writer.is_spent(number)) {

@@ -293,10 +293,11 @@ impl Partition {
         self.is_snapshotted = true;
     }
 
-    /// The snapshot that was begun is written, or has failed.
-    pub fn end_snapshot(&mut self, is_written: bool) {
+    /// The snapshot that was begun is written, and holds what the log has up to an LSN; or it has failed.
+    pub fn end_snapshot(&mut self, written: Option<Lsn>) {
         self.is_snapshotted = false;
-        if is_written {
+        if let Some(lsn) = written {
+            self.members.values_mut().for_each(|member| member.forget_records(lsn));
             self.has_snapshot();
         }
     }

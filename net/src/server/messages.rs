@@ -85,7 +85,7 @@ impl Reactor {
             Message::SnapshotEnd(lsn) => {
                 self.context.indexing.borrow_mut().pause(false);
                 self.context.index_wake();
-                self.shard.partition.borrow_mut().end_snapshot(lsn.is_some());
+                self.shard.partition.borrow_mut().end_snapshot(lsn);
                 if let Some((lsn, wal)) = lsn.zip(self.shard.wal_mut()) {
                     wal.release_before(lsn + 1);
                 }
