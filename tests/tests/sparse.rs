@@ -69,7 +69,7 @@ fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
         collection.write(&batch, Ack::Durable).expect("a good batch")
     };
     let order: Vec<u64> = (0..PACKAGES as u64).collect();
-    order.chunks(500).for_each(|ids| drop(write(ids.to_vec()).wait().expect("it is written")));
+    order.chunks(500).for_each(|ids| _ = write(ids.to_vec()).wait().expect("it is written"));
     wait_indexed(&collection);
     let fresh = recall(&collection);
     let mut in_flight = VecDeque::<Pending<WriteReport>>::new();
@@ -79,7 +79,7 @@ fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
         }
         in_flight.push_back(write(vec![random.below(PACKAGES as u64)]));
     }
-    in_flight.into_iter().for_each(|pending| drop(pending.wait().expect("it is written")));
+    in_flight.into_iter().for_each(|pending| _ = pending.wait().expect("it is written"));
     let deleted = client.describe("c").expect("it is there").deleted;
     wait_compact(&client, PACKAGES as u64);
     wait_indexed(&collection);
@@ -92,7 +92,7 @@ fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
     let gone = collection.delete(&Ids::U64(half.clone()), Ack::Durable).expect("good ids").wait().expect("it is done");
     assert_eq!(gone.deleted, half.len() as u64);
     wait_compact(&client, (PACKAGES - half.len()) as u64);
-    half.chunks(500).for_each(|ids| drop(write(ids.to_vec()).wait().expect("it is written")));
+    half.chunks(500).for_each(|ids| _ = write(ids.to_vec()).wait().expect("it is written"));
     wait_compact(&client, PACKAGES as u64);
     wait_indexed(&collection);
     let again = recall(&collection);
