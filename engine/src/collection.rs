@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Result};
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
+use crate::paging::Paging;
 use crate::quant::CodeScale;
 use crate::region::{Region, View};
 use crate::schema::Schema;
@@ -114,6 +115,8 @@ pub struct Collection {
     pub region: Arc<Region>,
     /// One per vector column, in the order of `schema.vectors()`.
     pub vectors: Vec<VectorIndex>,
+    /// Scans of its rows, which come before moves of them.
+    pub paging: Paging,
 }
 
 impl Collection {
@@ -137,7 +140,7 @@ impl Collection {
                 Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors }))
+        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default() }))
     }
 
     /// Makes an empty graph for every vector column that has none yet.

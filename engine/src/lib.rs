@@ -8,7 +8,7 @@
 //! | [`quant`], [`space`] | int8 codes; distances of rows |
 //! | [`hnsw`] | neighbours over row ids |
 //! | [`mesh`] | rings and doorbells between threads |
-//! | [`collection`], [`search`] | rows and graph together; queries |
+//! | [`collection`], [`paging`], [`search`] | rows and graph together; scans of rows; queries |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
 //! | [`uring`], [`buffers`], [`heap`] | the kernel's ring, and memory that it may use; memory given back |
@@ -29,6 +29,7 @@ pub mod ids;
 pub mod limits;
 pub mod manifest;
 pub mod mesh;
+pub mod paging;
 pub mod placement;
 pub mod probes;
 pub mod quant;

@@ -76,6 +76,34 @@ pub const INDEX_BATCHES_IN_FLIGHT: usize = 4;
 pub const BULK_ROWS_MIN: u64 = 8_192;
 /// Rows of one bulk round, of all shards: it takes up to 1.5 KB a row while it goes on.
 pub const BULK_ROWS_MAX: u64 = 131_072;
+/// Sparse chunks are emptied when one in so many of a shard's living rows has a dead one beside it in a chunk that lives,
+const COMPACT_BEGIN_PART: u64 = 8;
+/// until it is one in so many.
+const COMPACT_END_PART: u64 = 16;
+/// Beside dead rows that are so many times the living, rows are moved even while somebody pages through them.
+pub const COMPACT_URGENT_PART: u64 = 2;
+/// Dead rows from which on rows are moved beside other work, if there are also fewer living ones.
+pub const COMPACT_PRESSING_ROWS_MIN: u64 = 16_384;
+/// Rows are moved beside other work for one part in so many of a shard's time, at most.
+pub const COMPACT_TIME_SHARE: u32 = 10;
+/// Rows that wait for a graph, of a shard, above which no more are moved in idle time.
+pub const COMPACT_WAITING_ROWS_MAX: u64 = 1_024;
+/// Rows, and bytes of rows, that are moved in one step of idle time: a request that comes meanwhile waits for it.
+pub const COMPACT_IDLE_ROWS_MAX: u64 = 128;
+/// See above.
+pub const COMPACT_IDLE_BYTES_MAX: u64 = 256 << 10;
+/// Rows, and bytes of rows, that are moved in one step beside other work.
+pub const COMPACT_PRESSING_ROWS_MAX: u64 = 1_024;
+/// See above.
+pub const COMPACT_PRESSING_BYTES_MAX: u64 = 2 << 20;
+/// How long a scan may take from one page to the next, in seconds, so that no row is moved meanwhile.
+pub const PAGE_SECONDS_MAX: u64 = 5;
+
+/// Garbage is too much when it is more than one in so many of what lives; less where something is done about it already.
+pub const fn compact_part(is_on: bool) -> u64 {
+    if is_on { COMPACT_END_PART } else { COMPACT_BEGIN_PART }
+}
+
 /// Slots of one mesh ring.
 pub const MESH_RING_SLOTS: usize = 1_024;
 /// Messages taken from one peer in one turn.

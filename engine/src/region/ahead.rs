@@ -49,6 +49,11 @@ impl Ahead {
             && codes.iter().zip(&self.codes).all(|(codes, before)| coding(codes, runs[0].slot) == *before)
     }
 
+    /// Whether a batch is on its way that would go behind the `filled` rows.
+    pub fn is_under_way(&self, filled: u64) -> bool {
+        self.number.is_some() && self.first == filled
+    }
+
     fn begin(&mut self, number: u64, runs: &[Run], codes: &[Option<CodeWriter>]) {
         (self.number, self.first) = (Some(number), runs[0].ordinal);
         self.sources.clear();
@@ -84,7 +89,7 @@ impl RegionWriter {
         }
         let Some((rows, _)) = arriving.vectors(&self.region.schema, 0) else { return };
         let is_begun = self.ahead.number == Some(arriving.number);
-        let is_other_under_way = self.ahead.number.is_some() && !is_begun && self.ahead.first == self.filled;
+        let is_other_under_way = !is_begun && self.ahead.is_under_way(self.filled);
         if is_other_under_way || (!is_begun && arriving.arrived > BEGIN_BYTES_MAX) {
             return;
         }

@@ -18,6 +18,7 @@
 //! # How memory is used again
 //! A chunk whose rows are all dead is *retired* once nothing leads new readers to it, and *recycled* when the readers from before
 //! have gone (`pins`): then later rows fill it. So rows that are written round and round need no more memory than there are rows.
+//! Where rows die in no order, the last ones of a sparse chunk are copied to its end (`compact`), and the chunk dies too.
 //!
 //! Vectors of a column that is kept on disk leave memory by whole chunks, once all rows of a chunk are indexed
 //! ([`RegionWriter::move_out`]). They can be read as before, at the same addresses, but then a reader may have to wait for the disk.
@@ -26,6 +27,7 @@ mod ahead;
 mod background;
 mod chunks;
 mod column;
+mod compact;
 mod file;
 mod free;
 mod pins;
@@ -52,6 +54,7 @@ pub use background::Background;
 pub use chunks::{CHUNK_ROWS, Run};
 pub(crate) use column::check_vector;
 pub use column::{CodeTally, Ids, RowEncoder, check_vectors};
+pub use compact::LivingChunk;
 pub use pins::Pin;
 pub use restore::ChunkImage;
 pub use span::SealedRows;
@@ -263,6 +266,11 @@ impl Region {
     pub fn is_live(&self, row: u32) -> bool {
         let (shard, slot) = self.locate(row);
         self.ended.word(shard, slot as usize).load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether the row of an ordinal is still in a slot, and neither deleted nor replaced.
+    pub fn lives_at(&self, shard: usize, slot: u32, ordinal: u64) -> bool {
+        self.chunks.ordinal(shard, slot) == Some(ordinal) && self.is_live(self.row(shard, slot))
     }
 
     /// Whether there is a published row of this id, dead or not.

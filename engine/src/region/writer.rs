@@ -50,7 +50,7 @@ pub struct RegionWriter {
     /// Where the texts of each column went on when a batch began.
     marks: Vec<Option<Place>>,
     /// Bytes of batches copied into columns since they were last asked for.
-    copied_bytes: u64,
+    pub(super) copied_bytes: u64,
 }
 
 impl RegionWriter {
@@ -281,22 +281,29 @@ impl RegionWriter {
     /// # Panics
     /// If an older row is not older, or is replaced or deleted already.
     pub fn replace(&mut self, replaced: &[(u32, u64)]) {
+        self.lifetimes += self.end_rows(replaced);
+        self.replaced += replaced.len() as u64;
+        if self.replaced >= RECENT_REPLACED {
+            (self.lifetimes, self.replaced) = (self.lifetimes / 2, self.replaced / 2);
+        }
+    }
+
+    /// Ends rows, by their slots, each for the one of an ordinal. Returns how many came between the two, in all.
+    pub(super) fn end_rows(&mut self, ended: &[(u32, u64)]) -> u64 {
+        let mut lifetimes = 0;
         // Most of the older rows lie together, as they came.
-        for rows in replaced.chunk_by(|a, b| a.0 >> CHUNK_BITS == b.0 >> CHUNK_BITS) {
+        for rows in ended.chunk_by(|a, b| a.0 >> CHUNK_BITS == b.0 >> CHUNK_BITS) {
             let chunk = rows[0].0 >> CHUNK_BITS;
             let first = self.region.chunks.number(self.shard, chunk).expect("a chunk in use") << CHUNK_BITS;
             for &(slot, by) in rows {
                 let old = first | u64::from(slot % CHUNK_ROWS);
                 assert!(old < by && by < self.filled, "ordinal {by} cannot replace ordinal {old}");
                 self.end_row(slot, by + 1);
-                self.lifetimes += by - old;
+                lifetimes += by - old;
             }
             self.count_dead(chunk, rows.len() as i32);
         }
-        self.replaced += replaced.len() as u64;
-        if self.replaced >= RECENT_REPLACED {
-            (self.lifetimes, self.replaced) = (self.lifetimes / 2, self.replaced / 2);
-        }
+        lifetimes
     }
 
     /// Deletes a row: gone from every view, those taken before too.

@@ -85,6 +85,10 @@ counters! {
     rows_indexed: "counter",
     /// Chunks of dead rows taken out of use, to be filled again.
     chunks_reclaimed: "counter",
+    /// Rows moved out of chunks of which few lived.
+    rows_moved: "counter",
+    /// Chunks that were emptied in this way.
+    chunks_compacted: "counter",
     /// Reverse edges taken from other shards.
     edges_received: "counter",
     /// Bytes of the log's segments on disk.

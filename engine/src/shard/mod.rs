@@ -12,6 +12,7 @@
 
 pub mod executor;
 pub mod indexing;
+mod member;
 pub mod message;
 pub mod metrics;
 pub mod partition;
@@ -27,9 +28,10 @@ use crate::error::{Error, Result};
 use crate::probes;
 use crate::wal::{Lsn, Payload, Storage, Wal};
 
+pub use member::Member;
 pub use message::Message;
 pub use metrics::ShardMetrics;
-pub use partition::{Member, Operation, Outcome, Partition, Staged};
+pub use partition::{Operation, Outcome, Partition, Staged};
 pub use pressure::Pressure;
 
 /// When a write is answered.

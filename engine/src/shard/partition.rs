@@ -4,18 +4,18 @@
 //! published length, where nobody sees them; it either takes all of the operation or leaves no trace. `publish` makes it
 //! visible, once its record is durable. What is staged and never published (the log failed) is never seen.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::Member;
 use crate::batch::{Arriving, BatchView};
 use crate::collection::{Collection, VectorIndex};
 use crate::error::{Error, Result};
-use crate::ids::{IdList, IdMap, IdsView};
+use crate::ids::{IdList, IdsView};
 use crate::placement;
-use crate::region::{Background, CHUNK_ROWS, RegionWriter, Run};
+use crate::region::Background;
 use crate::schema::IdRef;
 use crate::wal::Lsn;
 
@@ -89,41 +89,6 @@ pub struct Outcome {
     pub deleted: u32,
 }
 
-/// A shard's part of one collection.
-pub struct Member {
-    /// The collection.
-    pub collection: Arc<Collection>,
-    /// This shard's writer of its columns.
-    pub writer: RegionWriter,
-    /// Id to newest row.
-    pub ids: IdMap,
-    runs: Vec<Run>,
-    /// Rows that the batch being published replaces, by slot, and the ordinals of those that do.
-    replaced: Vec<(u32, u64)>,
-    /// Chunk numbers of rows that the log holds, ascending, and the record that began each.
-    log_places: VecDeque<(u64, Lsn)>,
-}
-
-impl Member {
-    /// This shard's part of `collection`, empty.
-    pub fn new(collection: Arc<Collection>, shard: usize) -> Member {
-        let mut writer = RegionWriter::new(collection.region.clone(), shard);
-        for (vector, index) in collection.vectors.iter().enumerate() {
-            if let Some(encoder) = index.coded.encoder() {
-                writer.set_encoder(vector, Arc::new(encoder.clone()));
-            }
-        }
-        Member {
-            collection,
-            writer,
-            ids: IdMap::default(),
-            runs: Vec::new(),
-            replaced: Vec::new(),
-            log_places: VecDeque::new(),
-        }
-    }
-}
-
 /// A shard's part of every collection.
 pub struct Partition {
     shard: usize,
@@ -132,10 +97,13 @@ pub struct Partition {
     reclaimable: Vec<u32>,
     /// There is a snapshot, which holds rows that the log does not.
     has_snapshot: bool,
+    /// One is being written, of rows up to where the log stood: none may be moved away from it.
+    is_snapshotted: bool,
     /// First record since the newest snapshot that deleted something, and the first since one was begun.
     first_delete: Option<Lsn>,
     next_delete: Option<Lsn>,
     filled_bytes: u64,
+    rows_moved: u64,
     /// Brings memory.
     prefaulter: Background,
     /// Writes vectors to files.
@@ -150,9 +118,11 @@ impl Partition {
             members: HashMap::new(),
             reclaimable: Vec::new(),
             has_snapshot: false,
+            is_snapshotted: false,
             first_delete: None,
             next_delete: None,
             filled_bytes: 0,
+            rows_moved: 0,
             prefaulter: Background::new("prefault"),
             mover: Background::new("move-out"),
         }
@@ -189,6 +159,11 @@ impl Partition {
     /// Bytes of batches copied into columns since the start.
     pub fn filled_bytes(&self) -> u64 {
         self.filled_bytes
+    }
+
+    /// Rows moved to other slots since the start.
+    pub fn rows_moved(&self) -> u64 {
+        self.rows_moved
     }
 
     /// All parts.
@@ -251,7 +226,40 @@ impl Partition {
     /// Takes the operation staged last back: its record was not accepted.
     pub fn unstage(&mut self, staged: Staged) {
         if let (Change::Write(ordinals), Ok(member)) = (staged.change, self.member_mut(staged.collection)) {
-            member.writer.unfill(ordinals.start);
+            member.unfill(ordinals.start);
+        }
+    }
+
+    /// Whether rows of a collection may be moved now: no snapshot is being written, and none are on their way.
+    pub fn may_move(&self, collection: u32) -> bool {
+        !self.is_snapshotted && self.members.get(&collection).is_some_and(|member| !member.is_moving())
+    }
+
+    /// Moves rows of one chunk, by their slots, to new slots. They keep their ids and everything else, and nothing is logged: where a
+    /// row lies is not durable. Those that are replaced or deleted by an operation that was staged before stay gone. Nothing is moved
+    /// while a scan is under way, unless it is urgent.
+    ///
+    /// # Errors
+    /// For want of room; then all is as it was.
+    ///
+    /// # Panics
+    /// If rows must not be moved now.
+    pub fn move_rows(&mut self, collection: u32, slots: &[u32], is_urgent: bool) -> Result<()> {
+        assert!(self.may_move(collection), "rows of collection {collection} must not be moved now");
+        self.member_mut(collection)?.copy(slots, is_urgent)?;
+        self.publish_moved(collection);
+        Ok(())
+    }
+
+    /// Publishes rows that were moved, if their turn has come.
+    fn publish_moved(&mut self, collection: u32) {
+        let is_called_off = self.is_snapshotted;
+        let Ok(member) = self.member_mut(collection) else { return };
+        let moved = member.publish_moved(is_called_off);
+        let has_dead = member.writer.has_dead();
+        self.rows_moved += moved;
+        if has_dead && !self.reclaimable.contains(&collection) {
+            self.reclaimable.push(collection);
         }
     }
 
@@ -265,9 +273,7 @@ impl Partition {
             Change::Write(ordinals) => member.publish(ordinals, lsn),
             Change::Delete(ids) => member.delete(ids.view()),
         };
-        if member.writer.has_dead() && !self.reclaimable.contains(&staged.collection) {
-            self.reclaimable.push(staged.collection);
-        }
+        self.publish_moved(staged.collection);
         if outcome.deleted > 0 {
             self.first_delete.get_or_insert(lsn);
             self.next_delete.get_or_insert(lsn);
@@ -288,6 +294,16 @@ impl Partition {
         // It counts from now on: it may be valid, and hold rows that are deleted meanwhile, before this shard is told so.
         self.has_snapshot = true;
         self.next_delete = None;
+        self.is_snapshotted = true;
+    }
+
+    /// The snapshot that was begun is written, and holds what the log has up to an LSN; or it has failed.
+    pub fn end_snapshot(&mut self, written: Option<Lsn>) {
+        self.is_snapshotted = false;
+        if let Some(lsn) = written {
+            self.members.values_mut().for_each(|member| member.forget_records(lsn));
+            self.has_snapshot();
+        }
     }
 
     /// The snapshot that was begun is there, or one was loaded.
@@ -311,62 +327,6 @@ impl Partition {
     /// Collections in which chunks have died since the last call.
     pub fn take_reclaimable(&mut self) -> Vec<u32> {
         self.reclaimable.drain(..).collect()
-    }
-}
-
-impl Member {
-    fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {
-        let Member { writer, ids, runs, replaced, log_places, .. } = self;
-        writer.runs(ordinals.clone(), runs);
-        replaced.clear();
-        let stored = writer.ids();
-        for run in runs.iter() {
-            for (slot, ordinal) in run.slots().zip(run.ordinal..) {
-                replaced.extend(ids.insert(slot, |slot| stored.get(slot)).map(|old| (old, ordinal)));
-            }
-        }
-        // Before the new rows are published: a reader whose view ends below one still sees the older row.
-        writer.replace(replaced);
-        writer.publish(ordinals.end);
-        let chunk = u64::from(CHUNK_ROWS);
-        let known = log_places.back().map_or(0, |&(number, _)| number + 1);
-        log_places
-            .extend((known.max(ordinals.start / chunk)..ordinals.end.div_ceil(chunk)).map(|number| (number, lsn)));
-        Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced: replaced.len() as u32, deleted: 0 }
-    }
-
-    /// First record with a row that lives, as far as whole chunks are looked at; None where the log has none.
-    fn log_needed_from(&mut self) -> Option<Lsn> {
-        while let Some(&(number, lsn)) = self.log_places.front() {
-            if !self.writer.is_spent(number) {
-                return Some(lsn);
-            }
-            self.log_places.pop_front();
-        }
-        None
-    }
-
-    fn delete(&mut self, list: IdsView<'_>) -> Outcome {
-        let Member { writer, ids, .. } = self;
-        let mut deleted = 0;
-        for id in list.iter() {
-            let stored = writer.ids();
-            if let Some(slot) = ids.remove(id, |slot| stored.get(slot)) {
-                writer.delete(slot);
-                deleted += 1;
-            }
-        }
-        Outcome { deleted, ..Outcome::default() }
-    }
-
-    /// Takes in the ids of loaded rows. False where two that live have the same.
-    pub fn index_ids(&mut self) -> bool {
-        let Member { collection, writer, ids, runs, .. } = self;
-        writer.runs(0..writer.filled(), runs);
-        let is_live = |slot: &u32| collection.region.is_live(collection.region.row(writer.shard(), *slot));
-        let mut live = runs.iter().flat_map(Run::slots).filter(is_live);
-        let stored = writer.ids();
-        live.all(|slot| ids.insert(slot, |slot| stored.get(slot)).is_none())
     }
 }
 

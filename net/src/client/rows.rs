@@ -46,7 +46,9 @@ impl Collection {
 
     /// All rows, a batch at a time, shard by shard. No names: all columns.
     ///
-    /// Rows that are written or deleted meanwhile may or may not be seen; rows that are not touched are seen exactly once.
+    /// Rows that are written or deleted meanwhile may or may not be seen; rows that are not touched are seen exactly once, as long as
+    /// batches are asked for no more than 5 s apart. Later, and while more than twice as many rows are dead as live, one may be
+    /// seen a second time.
     ///
     /// # Errors
     /// `Engine` for unknown columns.

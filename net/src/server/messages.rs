@@ -85,9 +85,7 @@ impl Reactor {
             Message::SnapshotEnd(lsn) => {
                 self.context.indexing.borrow_mut().pause(false);
                 self.context.index_wake();
-                if lsn.is_some() {
-                    self.shard.partition.borrow_mut().has_snapshot();
-                }
+                self.shard.partition.borrow_mut().end_snapshot(lsn);
                 if let Some((lsn, wal)) = lsn.zip(self.shard.wal_mut()) {
                     wal.release_before(lsn + 1);
                 }
@@ -115,6 +113,7 @@ impl Reactor {
         self.accepting &= !std::mem::take(&mut self.accept_failed);
         self.arena.trim();
         self.shard.partition.borrow_mut().tidy();
+        self.context.indexing.borrow_mut().look_for_sparse();
         // Readers that held dead rows up may have gone.
         self.context.index_wake();
         if let Some(wal) = self.shard.wal_mut().filter(|wal| wal.is_full()) {

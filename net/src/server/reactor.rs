@@ -434,6 +434,7 @@ impl Reactor {
         metrics.rows_written.set(totals.rows);
         metrics.rows_replaced.set(totals.replaced);
         metrics.rows_deleted.set(totals.deleted);
+        metrics.rows_moved.set(self.shard.partition.borrow().rows_moved());
         let Some(wal) = self.shard.wal() else { return Ok(moved) };
         metrics.wal_bytes.set(wal.size_bytes());
         metrics.wal_live_bytes.set(wal.live_bytes());

@@ -129,6 +129,7 @@ fn run_scan_rows(
     rows_max: u32,
 ) -> Outcome {
     let region = &collection.region;
+    collection.paging.begin_page();
     let view = region.view();
     // Text is guessed; what turns out longer is cut below.
     let column_bytes =

@@ -13,6 +13,7 @@ use engine::mesh::Port;
 use engine::probes;
 use engine::recovery::{self, LogTail, Opened};
 use engine::shard::executor::{self, Class, Executor, INDEX_SHARE, INDEX_SHARE_REPLAYING};
+use engine::shard::indexing::Pace;
 use engine::shard::{Message, Shard};
 use engine::uring::Ring;
 use engine::wal::{DiskConfig, DiskStorage, LogBuffers};
@@ -36,6 +37,9 @@ const FLOOD_WINDOW: Duration = Duration::from_millis(100);
 const FLOOD_IDLE_PART: u32 = 2;
 /// How long a shard with nothing else to do looks for the end of a write before it sleeps.
 const POLL_MAX: Duration = Duration::from_micros(100);
+/// How often it is looked whether there are rows to be moved, and whether they may be now.
+const COMPACT_LOOK: Duration = Duration::from_secs(1);
+const COMPACT_WAIT: Duration = Duration::from_millis(5);
 /// How long a stopping shard waits for what it began.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -180,6 +184,7 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     let mut executor = Executor::default();
     executor::spawn(Class::Index, run_indexing(context.clone()));
     executor::spawn(Class::Idle, sampler::run(context.clone()));
+    executor::spawn(Class::Idle, run_compaction(context.clone()));
     let mut stopping_since = None;
     let mut flood = Flood::new();
     loop {
@@ -265,6 +270,20 @@ fn poll(context: &Context, most: Duration) -> bool {
             return false;
         }
         std::thread::yield_now();
+    }
+}
+
+/// Moves rows out of sparse chunks, for as long as the server runs.
+async fn run_compaction(context: Rc<Context>) {
+    while !context.is_stopping() {
+        if context.indexing.borrow_mut().compact(Pace::Idle) {
+            context.index_wake();
+            executor::yield_now().await;
+        } else if context.indexing.borrow().has_sparse() {
+            executor::sleep(COMPACT_WAIT).await;
+        } else {
+            executor::sleep(COMPACT_LOOK).await;
+        }
     }
 }
 

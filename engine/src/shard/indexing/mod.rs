@@ -4,6 +4,7 @@
 //! to their owners. Only when every owner has said that they are in does the watermark `indexed` move over the batch: until
 //! then the exact scan still finds its rows. A few batches may wait for owners while the next one is being built.
 
+mod compact;
 mod reclaim;
 mod round;
 
@@ -13,6 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::compact::Compaction;
+pub use self::compact::Pace;
 use self::reclaim::Reclaim;
 use self::round::{BULK_CALM_MIN, BulkWhen, Round};
 use super::message::{BulkMessage, EdgeBatch};
@@ -94,6 +97,9 @@ pub struct Indexing {
     jobs: Vec<Job>,
     inbox: VecDeque<(usize, EdgeBatch, Box<[Edge]>)>,
     reclaims: Vec<Reclaim>,
+    compactions: Vec<Compaction>,
+    /// When rows are moved next beside other work.
+    compact_due: Instant,
     paused: bool,
     /// Rows that are likely to be replaced soon wait.
     holds_back: bool,
@@ -113,6 +119,8 @@ impl Indexing {
             jobs: Vec::new(),
             inbox: VecDeque::new(),
             reclaims: Vec::new(),
+            compactions: Vec::new(),
+            compact_due: Instant::now(),
             paused: false,
             holds_back: false,
             bulk: BulkWhen { rows_min: limits::BULK_ROWS_MIN, calm_min: BULK_CALM_MIN },
@@ -156,6 +164,7 @@ impl Indexing {
     pub fn remove(&mut self, collection: u32) {
         self.jobs.retain(|job| job.collection.spec.id != collection);
         self.reclaims.retain(|reclaim| reclaim.collection != collection);
+        self.compactions.retain(|compaction| compaction.collection != collection);
         self.inbox.retain(|(_, batch, _)| batch.collection != collection);
     }
 
@@ -223,6 +232,9 @@ impl Indexing {
         }
         // What edges came before a sweep are applied by now.
         self.reclaim(&mut send);
+        if self.compact(Pace::Pressing) {
+            return true;
+        }
         for _ in 0..self.jobs.len() {
             self.turn = (self.turn + 1) % self.jobs.len();
             if self.step_job(self.turn, &mut send) {

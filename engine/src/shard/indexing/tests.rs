@@ -9,7 +9,7 @@ use crate::batch::samples::{self, Random};
 use crate::collection::{CollectionOptions, CollectionSpec};
 use crate::schema::IdRef;
 use crate::search::{Scratch, SearchRequest, search};
-use crate::shard::partition::Member;
+use crate::shard::Member;
 
 const DIMENSION: usize = 16;
 /// Live rows of all shards.
@@ -200,13 +200,12 @@ const FLOOD_IDS: u64 = 5_000;
 const FLOOD_BATCH_ROWS: usize = 250;
 
 impl Simulation {
-    /// Writes the shard's next ids.
-    fn write(&mut self, at: usize, ids: &mut std::iter::Cycle<std::vec::IntoIter<u64>>) {
+    /// Writes ids of a shard.
+    fn write(&mut self, at: usize, ids: &[u64]) {
         let schema = self.collection.spec.schema.clone();
-        let ids: Vec<u64> = ids.by_ref().take(FLOOD_BATCH_ROWS).collect();
         let random = RefCell::new(&mut self.random);
         let value = || (random.borrow_mut().below(2_000) as f32 - 999.5) / 1_000.0;
-        let batch = samples::narrow_batch(&schema, &ids, |_, _| value());
+        let batch = samples::narrow_batch(&schema, ids, |_, _| value());
         let batch = BatchView::from_arrow(&schema, &batch).unwrap().encode(0).unwrap();
         let mut partition = self.shards[at].partition.borrow_mut();
         let operation =
@@ -214,6 +213,29 @@ impl Simulation {
         let staged = partition.stage(operation, None).unwrap();
         partition.publish(staged, 1);
     }
+
+    /// Deletes the rows that there are at first.
+    fn clear(&mut self) {
+        for shard in &self.shards {
+            let mut partition = shard.partition.borrow_mut();
+            let member = partition.member_mut(1).unwrap();
+            (0..(ROWS / self.shards.len()) as u32).for_each(|slot| member.writer.delete(slot));
+        }
+    }
+
+    fn chunks(&self) -> usize {
+        let chunks = |shard: &Shard| shard.partition.borrow().member(1).unwrap().writer.chunks();
+        self.shards.iter().map(chunks).sum()
+    }
+
+    fn metric(&self, value: fn(&ShardMetrics) -> u64) -> u64 {
+        self.shards.iter().map(|shard| value(&shard.indexing.metrics)).sum()
+    }
+}
+
+/// Those of the first ids whose home is one of two shards.
+fn ids_of(shard: usize, ids: u64) -> Vec<u64> {
+    (0..ids).filter(|id| crate::placement::home(IdRef::U64(*id), 2) == shard).collect()
 }
 
 /// Rows are written round and round while they are indexed: chunks come back although the graph had nodes in them, whatever the
@@ -223,17 +245,12 @@ fn dead_chunks_leave_the_graph_and_are_used_again() {
     for (seed, writes_one_in) in [(1, 20), (2, 60)] {
         println!("seed {seed}");
         let mut simulation = Simulation::new(2, 0, seed);
-        for shard in &simulation.shards {
-            let mut partition = shard.partition.borrow_mut();
-            let member = partition.member_mut(1).unwrap();
-            (0..(ROWS / 2) as u32).for_each(|slot| member.writer.delete(slot));
-        }
-        let ids =
-            |shard| (0..FLOOD_IDS).filter(|id| crate::placement::home(IdRef::U64(*id), 2) == shard).collect::<Vec<_>>();
-        let mut ids = [0, 1].map(|shard| ids(shard).into_iter().cycle());
+        simulation.clear();
+        let mut ids = [0, 1].map(|shard| ids_of(shard, FLOOD_IDS).into_iter().cycle());
         for round in 0..250 {
             for (at, ids) in ids.iter_mut().enumerate() {
-                simulation.write(at, ids);
+                let ids: Vec<u64> = ids.by_ref().take(FLOOD_BATCH_ROWS).collect();
+                simulation.write(at, &ids);
             }
             for _ in 0..writes_one_in {
                 let at = simulation.random.below(2) as usize;
@@ -244,7 +261,7 @@ fn dead_chunks_leave_the_graph_and_are_used_again() {
         simulation.run();
         let collection = simulation.collection.clone();
         assert_eq!(collection.live_rows(), FLOOD_IDS);
-        let reclaimed: u64 = simulation.shards.iter().map(|shard| shard.indexing.metrics.chunks_reclaimed.get()).sum();
+        let reclaimed = simulation.metric(|metrics| metrics.chunks_reclaimed.get());
         let chunks = collection.region.rows() / u64::from(crate::region::CHUNK_ROWS);
         let nodes = collection.vectors[0].graph().nodes();
         println!("{reclaimed} chunks reclaimed, {chunks} in use, {nodes} nodes");
@@ -253,4 +270,65 @@ fn dead_chunks_leave_the_graph_and_are_used_again() {
         let missed = simulation.missed(256);
         assert!(missed.is_empty(), "{missed:?}");
     }
+}
+
+/// Ids of two shards that are replaced in no order, each some times over, and rows of a batch.
+const SPARSE_IDS: u64 = 12_000;
+const SPARSE_TURNOVERS: u64 = 5;
+const SPARSE_BATCH_ROWS: u64 = 100;
+/// Turns of shards from one batch to the next.
+const TURNS_OF_A_BATCH: usize = 20;
+/// Batches from one look for sparse chunks to the next.
+const SPARSE_LOOK_BATCHES: u64 = 20;
+
+/// Rows are replaced in no order while they are indexed: chunks are emptied beside that where most of their rows are dead, and the rest
+/// in idle time; every row is found in the end.
+#[test]
+fn sparse_chunks_are_emptied_and_used_again() {
+    let mut simulation = Simulation::new(2, 0, 1);
+    simulation.clear();
+    let ids = [0, 1].map(|shard| ids_of(shard, SPARSE_IDS));
+    ids.iter().enumerate().for_each(|(at, ids)| simulation.write(at, ids));
+    let mut chunks_max = 0;
+    for round in 0..SPARSE_TURNOVERS * SPARSE_IDS / 2 / SPARSE_BATCH_ROWS {
+        for (at, ids) in ids.iter().enumerate() {
+            let mut chosen: Vec<u64> =
+                (0..SPARSE_BATCH_ROWS).map(|_| ids[simulation.random.below(ids.len() as u64) as usize]).collect();
+            chosen.sort_unstable();
+            chosen.dedup();
+            simulation.write(at, &chosen);
+        }
+        for _ in 0..TURNS_OF_A_BATCH {
+            let at = simulation.random.below(2) as usize;
+            let indexing = &mut simulation.shards[at].indexing;
+            // As if much time went by from one turn to the next.
+            indexing.compact_due = Instant::now();
+            if round % SPARSE_LOOK_BATCHES == 0 {
+                indexing.look_for_sparse();
+            }
+            simulation.turn(at);
+        }
+        chunks_max = chunks_max.max(simulation.chunks());
+    }
+    let moved_beside = simulation.metric(|metrics| metrics.chunks_compacted.get());
+    let chunks_before = simulation.chunks();
+    for _ in 0..10 {
+        simulation.shards.iter_mut().for_each(|shard| shard.indexing.look_for_sparse());
+        while (0..2).fold(false, |moved, at| moved | simulation.shards[at].indexing.compact(Pace::Idle)) {
+            simulation.run();
+        }
+        (0..2_000).for_each(|turn| simulation.turn(turn % 2));
+    }
+    let collection = simulation.collection.clone();
+    let (chunks, compacted) = (simulation.chunks(), simulation.metric(|metrics| metrics.chunks_compacted.get()));
+    println!(
+        "at most {chunks_max} chunks, {chunks_before} at the end of the load, {chunks} after a rest; \
+         {moved_beside} emptied beside the load, {compacted} in all"
+    );
+    assert_eq!(collection.live_rows(), SPARSE_IDS);
+    assert!(chunks_max < 22, "{chunks_max} chunks under load");
+    // Two a shard hold what lives, and one has the root of the graph.
+    assert!(chunks <= 6, "{chunks} chunks in use for {SPARSE_IDS} rows");
+    let missed = simulation.missed(256);
+    assert!(missed.is_empty(), "{missed:?}");
 }

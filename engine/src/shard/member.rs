@@ -1,0 +1,197 @@
+//! A shard's part of one collection: its rows, which of them is the newest of an id, and where the log holds them.
+//!
+//! Rows can be moved to other slots, so that sparse chunks come free (`indexing/compact.rs`). A move is no operation: nothing of it is
+//! logged, as where a row lies is not durable, and the record that a row needs stays the one that it was written by.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Outcome;
+use crate::collection::Collection;
+use crate::error::Result;
+use crate::ids::{IdMap, IdsView};
+use crate::region::{CHUNK_ROWS, RegionWriter, Run};
+use crate::wal::Lsn;
+
+/// A shard's part of one collection.
+pub struct Member {
+    /// The collection.
+    pub collection: Arc<Collection>,
+    /// This shard's writer of its columns.
+    pub writer: RegionWriter,
+    /// Id to newest row.
+    pub ids: IdMap,
+    runs: Vec<Run>,
+    /// Rows that the batch being published replaces, by slot, and the ordinals of those that do.
+    replaced: Vec<(u32, u64)>,
+    /// Chunk numbers of rows that the log holds, ascending, and the first record with a row of each. Where rows were moved to, that
+    /// may be older than those of the chunks before.
+    log_places: VecDeque<(u64, Lsn)>,
+    moving: Option<Move>,
+}
+
+/// Rows that were copied to new slots, behind everything that was staged before. They are published when that is: at once, if there
+/// is nothing.
+struct Move {
+    /// Ordinals of the copies.
+    ordinals: Range<u64>,
+    /// Slot and ordinal of each row that was copied; all of one chunk.
+    from: Vec<(u32, u64)>,
+    /// Scans that are under way may see rows twice.
+    is_urgent: bool,
+}
+
+impl Member {
+    /// This shard's part of `collection`, empty.
+    pub fn new(collection: Arc<Collection>, shard: usize) -> Member {
+        let mut writer = RegionWriter::new(collection.region.clone(), shard);
+        for (vector, index) in collection.vectors.iter().enumerate() {
+            if let Some(encoder) = index.coded.encoder() {
+                writer.set_encoder(vector, Arc::new(encoder.clone()));
+            }
+        }
+        Member {
+            collection,
+            writer,
+            ids: IdMap::default(),
+            runs: Vec::new(),
+            replaced: Vec::new(),
+            log_places: VecDeque::new(),
+            moving: None,
+        }
+    }
+
+    pub(super) fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {
+        let Member { writer, ids, runs, replaced, .. } = self;
+        writer.runs(ordinals.clone(), runs);
+        replaced.clear();
+        let stored = writer.ids();
+        for run in runs.iter() {
+            for (slot, ordinal) in run.slots().zip(run.ordinal..) {
+                replaced.extend(ids.insert(slot, |slot| stored.get(slot)).map(|old| (old, ordinal)));
+            }
+        }
+        // Before the new rows are published: a reader whose view ends below one still sees the older row.
+        writer.replace(replaced);
+        writer.publish(ordinals.end);
+        let outcome =
+            Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced: replaced.len() as u32, deleted: 0 };
+        self.note_record(ordinals, lsn);
+        outcome
+    }
+
+    /// Whether rows that were moved wait for what was staged before them.
+    pub(super) fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    /// Copies rows of one chunk, by their slots, to new slots; [`Member::publish_moved`] comes next.
+    pub(super) fn copy(&mut self, slots: &[u32], is_urgent: bool) -> Result<()> {
+        assert!(!slots.is_empty() && !self.is_moving());
+        let ordinals = self.writer.copy_rows(slots)?;
+        let from = slots.iter().map(|&slot| (slot, self.writer.ordinal(slot))).collect();
+        self.moving = Some(Move { ordinals, from, is_urgent });
+        Ok(())
+    }
+
+    /// Takes rows back from an ordinal on that were filled in and not published.
+    pub(super) fn unfill(&mut self, ordinal: u64) {
+        self.moving.take_if(|moving| moving.ordinals.start >= ordinal);
+        self.writer.unfill(ordinal);
+    }
+
+    /// Publishes rows that were moved, unless something that was staged before them is not published yet. Where the move is called off,
+    /// the copies are dead when they are published, and so are those of rows that have died meanwhile. Returns how many live.
+    pub(super) fn publish_moved(&mut self, is_called_off: bool) -> u64 {
+        let published = self.collection.region.published(self.writer.shard());
+        let Some(moved) = self.moving.take_if(|moving| moving.ordinals.start == published) else { return 0 };
+        let collection = self.collection.clone();
+        collection
+            .paging
+            .publish_moved(|is_read| self.take_over(&moved, is_called_off || (is_read && !moved.is_urgent)));
+        // The record of a row that was moved is the one that it was written by. Those of a snapshot have none in the log.
+        let number = moved.from[0].1 / u64::from(CHUNK_ROWS);
+        if let Ok(place) = self.log_places.binary_search_by_key(&number, |place| place.0) {
+            self.note_record(moved.ordinals, self.log_places[place].1);
+        }
+        self.replaced.len() as u64
+    }
+
+    fn take_over(&mut self, moved: &Move, is_called_off: bool) {
+        let Member { collection, writer, ids, runs, replaced, .. } = self;
+        writer.runs(moved.ordinals.clone(), runs);
+        replaced.clear();
+        let copies = runs.iter().flat_map(Run::slots).zip(moved.ordinals.clone());
+        for ((slot, ordinal), &(old_slot, old_ordinal)) in copies.zip(&moved.from) {
+            if is_called_off || !collection.region.lives_at(writer.shard(), old_slot, old_ordinal) {
+                writer.delete(slot);
+                continue;
+            }
+            let stored = writer.ids();
+            let before = ids.insert(slot, |slot| stored.get(slot));
+            assert_eq!(before, Some(old_slot), "a row that lives is the newest of its id");
+            replaced.push((old_slot, ordinal));
+        }
+        // Before the copies are published: a reader whose view ends below one still sees the row that it was made of.
+        writer.take_over(replaced);
+        writer.publish(moved.ordinals.end);
+    }
+
+    /// Notes that rows of these ordinals are in a record of the log, or behind it.
+    fn note_record(&mut self, ordinals: Range<u64>, lsn: Lsn) {
+        let chunk = u64::from(CHUNK_ROWS);
+        for number in ordinals.start / chunk..ordinals.end.div_ceil(chunk) {
+            match self.log_places.binary_search_by_key(&number, |place| place.0) {
+                Ok(place) => self.log_places[place].1 = self.log_places[place].1.min(lsn),
+                Err(place) => self.log_places.insert(place, (number, lsn)),
+            }
+        }
+    }
+
+    /// Rows of records up to this one are in a snapshot: a start does not need these. Rows that are moved again and again would hold
+    /// on to the oldest of them for ever, as the record of a chunk is that of any row in it.
+    pub(super) fn forget_records(&mut self, lsn: Lsn) {
+        self.log_places.iter_mut().for_each(|place| place.1 = place.1.max(lsn + 1));
+    }
+
+    /// First record with a row that lives, as far as whole chunks are looked at; None where the log has none.
+    pub(super) fn log_needed_from(&mut self) -> Option<Lsn> {
+        while self.log_places.front().is_some_and(|&(number, _)| self.writer.is_spent(number)) {
+            self.log_places.pop_front();
+        }
+        let mut needed = self.log_places.front()?.1;
+        for &(number, lsn) in &self.log_places {
+            if lsn < needed && !self.writer.is_spent(number) {
+                needed = lsn;
+            }
+        }
+        Some(needed)
+    }
+
+    pub(super) fn delete(&mut self, list: IdsView<'_>) -> Outcome {
+        let Member { writer, ids, .. } = self;
+        let mut deleted = 0;
+        for id in list.iter() {
+            let stored = writer.ids();
+            if let Some(slot) = ids.remove(id, |slot| stored.get(slot)) {
+                writer.delete(slot);
+                deleted += 1;
+            }
+        }
+        Outcome { deleted, ..Outcome::default() }
+    }
+
+    /// Takes in the ids of loaded rows. False where two that live have the same.
+    pub fn index_ids(&mut self) -> bool {
+        let Member { collection, writer, ids, runs, .. } = self;
+        writer.runs(0..writer.filled(), runs);
+        let is_live = |slot: &u32| collection.region.is_live(collection.region.row(writer.shard(), *slot));
+        let mut live = runs.iter().flat_map(Run::slots).filter(is_live);
+        let stored = writer.ids();
+        live.all(|slot| ids.insert(slot, |slot| stored.get(slot)).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests;
