@@ -30,10 +30,22 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`]; the message names `what`.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_for(what, PATIENCE, condition);
+}
+
+/// As [`wait_until`], for what a server does in idle time, a part a second.
+///
+/// # Panics
+/// When it does not hold within six times [`PATIENCE`].
+pub fn wait_longer(what: &str, condition: impl FnMut() -> bool) {
+    wait_for(what, 6 * PATIENCE, condition);
+}
+
+fn wait_for(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        assert!(start.elapsed() < patience, "waited {patience:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,5 +1,6 @@
 //! The real data of `tests/data`: Debian packages, and queries with their true neighbours.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,17 @@ pub fn schema() -> Schema {
         Field::new("installed_kib", DataType::Int64, true),
         Field::new("embedding", DataType::FixedSizeList(item(), DIMENSION as i32), false),
     ])
+}
+
+/// The same, whose embeddings have this metadata.
+pub fn schema_with(metadata: &[(&str, &str)]) -> Schema {
+    let schema = schema();
+    let with = |field: &Arc<Field>| {
+        let field = field.as_ref().clone();
+        let pairs = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        if field.name() == "embedding" { field.with_metadata(pairs.collect::<HashMap<_, _>>()) } else { field }
+    };
+    Schema::new(schema.fields().iter().map(with).collect::<Vec<_>>())
 }
 
 fn item() -> Arc<Field> {

@@ -1,9 +1,7 @@
 //! What a user chooses of codes and of how many candidates are ranked again is what a search does.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use arrow::datatypes::Schema;
 use net::client::{Ack, Client, Collection, CollectionOptions};
 use tests::packages;
 use tests::recall::recall;
@@ -14,14 +12,7 @@ const EF: usize = 128;
 
 /// A collection of the packages with these words beside its embeddings, all indexed.
 fn filled(client: &Client, name: &str, metadata: &[(&str, &str)]) -> Collection {
-    let pairs = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
-    let metadata: HashMap<String, String> = pairs.collect();
-    let schema = packages::schema();
-    let fields = schema.fields().iter().map(|field| {
-        let field = field.as_ref().clone();
-        if field.name() == "embedding" { field.with_metadata(metadata.clone()) } else { field }
-    });
-    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let schema = packages::schema_with(metadata);
     let collection = client.create_collection(name, &schema, CollectionOptions::default()).expect("a good schema");
     let rows = packages::packages(ROWS);
     for first in (0..ROWS).step_by(2_000) {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tests::packages;
 use tests::recall::{K, recall_from};
 use tests::server::{Server, options};
-use tests::wait_until;
+use tests::{wait_longer, wait_until};
 
 const ROWS: usize = 10_000;
 
@@ -38,7 +38,7 @@ fn estimate(client: &Client, name: &str) -> (Option<f64>, u64) {
 /// Asks until there are so many samples, and long enough after for all that is kept to be looked at or not.
 fn sampled(client: &Client, collection: &Collection, ef: usize, batch: usize, samples: u64) -> (f64, f64) {
     let (mut recall, mut first) = (0.0, 0);
-    wait_until("queries are sampled", || {
+    wait_longer("queries are sampled", || {
         recall = recall_from(collection, ef, batch, first);
         // The pauses come after other queries each time.
         first += 37;
@@ -133,7 +133,7 @@ fn writes_beside_the_queries_do_not_spoil_the_estimate() {
     let collection = fill(&client, "rows", 3_000, CollectionOptions::default());
     let rows = packages::packages(3_000);
     let mut round = 0;
-    wait_until("queries are sampled", || {
+    wait_longer("queries are sampled", || {
         recall_from(&collection, 2_000, 50, 0);
         let some = rows.slice(round % 30 * 100, 100);
         collection.write(&some, Ack::Durable).expect("a good batch").wait().expect("it is written");

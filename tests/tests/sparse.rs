@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use arrow::array::UInt64Array;
 use arrow::compute::take_record_batch;
-use net::client::{Ack, Client, Collection, CollectionOptions, Ids, Pending, Queries, SearchRequest, WriteReport};
+use net::client::{Ack, Client, Collection, CollectionOptions, Ids, Pending, WriteReport};
 use tests::random::Random;
+use tests::recall::{K, recall};
 use tests::rows::{self, Content, batch, check_rows, create};
 use tests::server::{Process, Server};
-use tests::{packages, wait_until};
+use tests::{packages, wait_longer};
 
 /// Rows of which a shard frees the room at once.
 const CHUNK_ROWS: u64 = 4_096;
 const SHARDS: usize = 2;
-const K: usize = 10;
 const EF: usize = 64;
 
 /// Sum of a counter over all shards.
@@ -24,24 +24,14 @@ fn counter(client: &Client, name: &str) -> u64 {
     stats["shards"].as_array().expect("a list").iter().map(|shard| shard[name].as_u64().expect("a number")).sum()
 }
 
-/// Waits until dead rows take no more than three tenths of the living, beside the chunk of the graph's root, which stays.
+/// Waits until dead rows take no more than three tenths of the living, beside the chunk of the graph's root, which stays, and the newest
+/// chunk of each shard.
 fn wait_compact(client: &Client, rows: u64) {
-    wait_until("the room of dead rows is free", || {
+    wait_longer("the room of dead rows is free", || {
         let info = client.describe("c").expect("it is there");
         assert_eq!(info.rows, rows);
-        info.deleted <= rows * 3 / 10 + CHUNK_ROWS
+        info.deleted <= rows * 3 / 10 + CHUNK_ROWS * (1 + SHARDS as u64)
     });
-}
-
-fn recall(collection: &Collection) -> f64 {
-    let truth = packages::truth();
-    let bytes = packages::bytes_of(&truth.queries.concat());
-    let request = SearchRequest { queries: Queries::Bytes(&bytes), k: K, ef: Some(EF), ..Default::default() };
-    let reply = collection.search(&request).expect("a good request").wait().expect("an answer");
-    let near = reply.hits.iter().zip(&truth.cosines);
-    let hits =
-        near.map(|(found, cosines)| found.iter().filter(|hit| 1.0 - hit.distance >= cosines[K - 1] - 1e-4).count());
-    hits.sum::<usize>() as f64 / (truth.queries.len() * K) as f64
 }
 
 fn wait_indexed(collection: &Collection) {
@@ -51,9 +41,10 @@ fn wait_indexed(collection: &Collection) {
 const PACKAGES: usize = 10_000;
 const IN_FLIGHT: usize = 64;
 /// Times that a row is replaced, on average.
-const TURNOVERS: usize = 3;
-/// What recall may lose.
-const LOSS_MAX: f64 = 0.01;
+const TURNOVERS: usize = 4;
+/// What recall may lose. That of a fresh collection is between 0.980 and 0.994, as the shards happen to take its rows in, and so is
+/// that of a worn one.
+const LOSS_MAX: f64 = 0.02;
 
 #[test]
 fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
@@ -71,7 +62,7 @@ fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
     let order: Vec<u64> = (0..PACKAGES as u64).collect();
     order.chunks(500).for_each(|ids| _ = write(ids.to_vec()).wait().expect("it is written"));
     wait_indexed(&collection);
-    let fresh = recall(&collection);
+    let fresh = recall(&collection, EF);
     let mut in_flight = VecDeque::<Pending<WriteReport>>::new();
     for _ in 0..TURNOVERS * PACKAGES {
         if in_flight.len() == IN_FLIGHT {
@@ -83,7 +74,7 @@ fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
     let deleted = client.describe("c").expect("it is there").deleted;
     wait_compact(&client, PACKAGES as u64);
     wait_indexed(&collection);
-    let (worn, moved) = (recall(&collection), counter(&client, "rows_moved"));
+    let (worn, moved) = (recall(&collection, EF), counter(&client, "rows_moved"));
     println!("{deleted} dead rows under load; {moved} rows moved; recall@{K} {worn:.4} (fresh {fresh:.4})");
     assert!(moved > 0 && counter(&client, "chunks_compacted") > 0);
     assert!(worn >= fresh - LOSS_MAX, "recall {worn} after {TURNOVERS} turnovers, {fresh} before");
@@ -95,11 +86,14 @@ fn rows_replaced_one_by_one_at_random_leave_recall_and_room_as_they_were() {
     half.chunks(500).for_each(|ids| _ = write(ids.to_vec()).wait().expect("it is written"));
     wait_compact(&client, PACKAGES as u64);
     wait_indexed(&collection);
-    let again = recall(&collection);
+    let again = recall(&collection, EF);
     println!("{} rows deleted and written again: recall@{K} {again:.4}", half.len());
     assert!(again >= fresh - LOSS_MAX, "recall {again} after half of the rows came again, {fresh} before");
     let found = collection.get(&Ids::U64(order), &["id", "embedding"]).expect("good ids");
-    assert_eq!(found, rows.project(&[0, 4]).expect("two columns"), "every row is there as it was written");
+    assert!(
+        found.columns() == [rows.column(0).clone(), rows.column(4).clone()],
+        "every row is there as it was written"
+    );
     server.stop();
 }
 
@@ -156,7 +150,7 @@ fn a_kill_while_rows_are_moved_loses_nothing() {
             let (random, version, model) = (&mut random, &mut version, &mut model);
             let delay = Duration::from_millis(random.below(60));
             let writer = scope.spawn(move || trickle(&collection, random, version, model));
-            wait_until("rows are being moved", || counter(&client, "rows_moved") > before);
+            wait_longer("rows are being moved", || counter(&client, "rows_moved") > before);
             std::thread::sleep(delay);
             println!("round {round}: killed after {} moves", counter(&client, "rows_moved") - before);
             process.kill();

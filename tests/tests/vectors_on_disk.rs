@@ -11,27 +11,15 @@ use serde_json::Value;
 use tests::packages;
 use tests::recall::{K, recall, recall_from};
 use tests::server::{Process, Server};
-use tests::wait_until;
+use tests::wait_longer;
 
 const ROWS: usize = 10_000;
 const EF: usize = 64;
 const CHUNK_ROWS: usize = 4_096;
 const VECTOR_BYTES: usize = 2 * packages::DIMENSION;
 
-/// Schema of the packages whose embeddings say this besides.
-fn schema_with(metadata: &[(&str, &str)]) -> Schema {
-    let pairs = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
-    let metadata: HashMap<String, String> = pairs.collect();
-    let schema = packages::schema();
-    let fields = schema.fields().iter().map(|field| {
-        let field = field.as_ref().clone();
-        if field.name() == "embedding" { field.with_metadata(metadata.clone()) } else { field }
-    });
-    Schema::new(fields.collect::<Vec<_>>())
-}
-
 fn on_disk() -> Schema {
-    schema_with(&[("broadhead.vectors", "disk")])
+    packages::schema_with(&[("broadhead.vectors", "disk")])
 }
 
 fn write(collection: &Collection, rows: &RecordBatch) {
@@ -56,7 +44,7 @@ fn bytes_on_disk(client: &Client, name: &str) -> u64 {
 /// Waits until so many chunks are on disk.
 fn wait_moved(client: &Client, name: &str, chunks: usize) {
     let bytes = (chunks * CHUNK_ROWS * VECTOR_BYTES) as u64;
-    wait_until("the vectors are on disk", || bytes_on_disk(client, name) == bytes);
+    wait_longer("the vectors are on disk", || bytes_on_disk(client, name) == bytes);
 }
 
 /// Ids and distances of all queries.
@@ -126,7 +114,7 @@ fn chunks_of_dead_rows_come_back_to_memory_and_leave_it_again() {
         write(&collection, &RecordBatch::try_new(rows.schema(), mixed).expect("columns of the schema"));
         write(&collection, &rows);
     }
-    wait_until("dead rows have gone", || {
+    wait_longer("dead rows have gone", || {
         bytes_on_disk(&client, "c") <= (3 * CHUNK_ROWS * VECTOR_BYTES) as u64 && bytes_on_disk(&client, "c") > 0
     });
     let worn = recall(&collection, EF);

@@ -234,7 +234,8 @@ impl Model {
         let number = self.snapshot.as_ref().map_or(1, |entry| entry.number + 1);
         let directory = self.directory.path().join(number.to_string());
         let lsn = point.lsn;
-        self.snapshot = Some(snapshot::write(&directory, number, &[self.collection.clone()], &[point]).unwrap().0);
+        self.snapshot =
+            Some(snapshot::write(&directory, number, std::slice::from_ref(&self.collection), &[point]).unwrap().0);
         self.partition.end_snapshot(Some(lsn));
     }
 
