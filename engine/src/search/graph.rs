@@ -70,17 +70,28 @@ pub(super) fn nearest(
     let vector = request.query(query);
     let space = index.space();
     space.encode_query(vector, &mut scratch.code);
-    let accept = |row: u32| collection.region.visible(view, row);
+    let region = &collection.region;
     let ef = if space.uses_codes() { request.ef.max(space.vector().ef_min(request.k)) } else { request.ef };
+    let depth = space.rerank_depth(request.k);
     probes::query_begin(collection.spec.id, ef);
-    index.graph().search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
+    // Where no row is dead, next to all that are found are visible, and only those that are wanted are looked at.
+    let is_clean = (0..region.shards()).all(|shard| region.dead_rows(shard) == 0);
+    for looks_at_all in [!is_clean, true] {
+        let accept = |row: u32| !looks_at_all || region.visible(view, row);
+        index.graph().search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
+        let rows = scratch.found.iter().map(|&(_, row)| row);
+        scratch.rows.clear();
+        scratch.rows.extend(rows.filter(|&row| looks_at_all || region.visible(view, row)).take(depth));
+        // Else rows that have come or gone meanwhile were in the way.
+        if looks_at_all || scratch.rows.len() == depth.min(scratch.found.len()) {
+            break;
+        }
+    }
     probes::query_traversed(collection.spec.id, scratch.found.len());
-    let depth = space.rerank_depth(request.k).min(scratch.found.len());
-    scratch.rows.clear();
-    scratch.rows.extend(scratch.found[..depth].iter().map(|&(_, row)| row));
+    let depth = scratch.rows.len();
     scratch.unread.clear();
     if space.vector().on_disk {
-        let is_on_disk = |row: &mut u32| collection.region.on_disk(request.vector, *row).is_some();
+        let is_on_disk = |row: &mut u32| region.on_disk(request.vector, *row).is_some();
         scratch.unread.extend(scratch.rows.extract_if(.., is_on_disk));
     }
     scratch.distances.resize(scratch.rows.len(), 0.0);
