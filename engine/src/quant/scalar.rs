@@ -196,12 +196,12 @@ impl CodeEncoder {
     /// Whether a code is like its vector, of which `norm_squared` is Σx²: the squares of what differs are a small part of its own.
     /// Where they are not, the vector is much longer or shorter than those that the scale was trained on, or of another make.
     pub fn resembles(&self, vector: &[u8], norm_squared: f32, code: &[u8]) -> bool {
-        let scale = f64::from(self.scale.get().expect("a trained scale"));
-        let factor = self.inverse_length(vector, norm_squared) / scale;
-        let half = code.len();
         if self.codes == Codes::Binary {
             return self.has_direction(vector);
         }
+        let scale = f64::from(self.scale.get().expect("a trained scale"));
+        let factor = self.inverse_length(vector, norm_squared) / scale;
+        let half = code.len();
         let value = |at: usize| match self.codes {
             Codes::Int4 if at < half => f64::from(code[at] & 0x0f) - 8.0,
             Codes::Int4 => f64::from(code[at - half] >> 4) - 8.0,
