@@ -101,7 +101,7 @@ impl Span {
         let offset = (shard * self.reservation.shard_bytes() + start) as u64;
         let moved = disk.file.write(rows, offset).and_then(|()| {
             // SAFETY: the file has just been given these bytes, and is written at this place again only when the chunk is moved
-            // out another time. The rows are sealed; `unseal` brings memory back before anybody can write.
+            // out another time. The rows are sealed; `move_in` brings memory back before `unseal` lets anybody write.
             unsafe { self.reservation.map_file(shard, start, rows.len(), &disk.file.mapped, offset) }
         });
         disk.has_failed.store(moved.is_err(), Ordering::Relaxed);

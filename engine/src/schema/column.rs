@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use kernels::{ElementKind, Metric};
 
 use crate::error::{Error, Result};
-use crate::limits::{DIMENSION_MAX, NAME_BYTES_MAX, RERANK_MAX};
+use crate::limits::{DIMENSION_MAX, EF_MAX, NAME_BYTES_MAX, RERANK_MAX};
 
 /// Metadata key of an Arrow field: `id` or `vector`.
 pub const ROLE_KEY: &str = "broadhead.role";
@@ -258,7 +258,7 @@ impl VectorColumn {
     /// Fewest candidates of a graph search for `k` results. Signs order neighbours so roughly that those which are to be ranked again
     /// have to be found first.
     pub fn ef_min(&self, k: usize) -> usize {
-        if self.codes == Codes::Binary { self.rerank_depth(k) } else { k }
+        if self.codes == Codes::Binary { self.rerank_depth(k).min(EF_MAX) } else { k }
     }
 
     /// Bytes of the code of one vector; 0 where there are no codes.

@@ -109,6 +109,10 @@ fn a_column_says_how_its_vectors_are_kept() {
     assert_eq!((chosen.vectors()[0].rerank_depth(10), chosen.vectors()[0].on_disk), (80, true));
     assert_eq!(chosen.fingerprint(), plain.fingerprint(), "batches do not depend on it");
     assert_ne!(chosen, plain);
+    assert_eq!(chosen.vectors()[0].ef_min(10), 10);
+    let signs = of(&[(CODES_KEY, "binary"), (RERANK_KEY, "100")]);
+    assert_eq!(signs.vectors()[0].ef_min(10), 1_010);
+    assert_eq!(signs.vectors()[0].ef_min(crate::limits::K_MAX), crate::limits::EF_MAX, "no search holds more");
     let again = Schema::from_arrow(chosen.arrow()).expect("what it says of itself");
     assert_eq!(again, chosen);
 }
