@@ -246,8 +246,11 @@ impl Region {
     pub fn visible(&self, view: &View, row: u32) -> bool {
         let (shard, slot) = self.locate(row);
         let len = view.len(shard);
-        self.chunks.ordinal(shard, slot).is_some_and(|ordinal| ordinal < len)
-            && is_live(self.ended.word(shard, slot as usize).load(Ordering::Relaxed), len)
+        let Some(ordinal) = self.chunks.ordinal(shard, slot) else { return false };
+        ordinal < len
+            && is_live(self.ended.word(shard, slot as usize).load(Ordering::Acquire), len)
+            // A chunk of rows that were dead already may have been filled anew between the two.
+            && self.chunks.ordinal(shard, slot) == Some(ordinal)
     }
 
     /// Appends those of a range of rows, all of one chunk, that are visible in the view.
@@ -257,8 +260,13 @@ impl Region {
         debug_assert!(rows.len() <= (CHUNK_ROWS - slot % CHUNK_ROWS) as usize, "rows of one chunk");
         let len = view.len(shard);
         let in_view = len.saturating_sub(first).min(rows.len() as u64) as u32;
-        let ended = |row: u32| self.ended.word(shard, (slot + (row - rows.start)) as usize).load(Ordering::Relaxed);
+        let ended = |row: u32| self.ended.word(shard, (slot + (row - rows.start)) as usize).load(Ordering::Acquire);
+        let before = visible.len();
         visible.extend((rows.start..rows.start + in_view).filter(|&row| is_live(ended(row), len)));
+        // As in `visible`: none of the rows that were there when the view was taken is alive in it.
+        if self.chunks.ordinal(shard, slot) != Some(first) {
+            visible.truncate(before);
+        }
     }
 
     /// Whether a row is neither deleted nor replaced, by any row filled so far.

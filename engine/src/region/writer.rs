@@ -574,8 +574,9 @@ impl RegionWriter {
                 nulls.set(self.shard, slot as usize, rows.len(), |row| !source.is_valid(rows.start + row));
             }
         }
+        // Release: who sees that a row has not ended sees that the slot's chunk has a new number too.
         for slot in slot..slot + rows.len() as u32 {
-            region.ended.word(self.shard, slot as usize).store(0, Ordering::Relaxed);
+            region.ended.word(self.shard, slot as usize).store(0, Ordering::Release);
         }
         Ok(())
     }
