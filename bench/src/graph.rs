@@ -10,8 +10,8 @@ mod setup;
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use engine::hnsw::{Bulk, BulkPart, BulkRows, BulkStep, Edge, EdgeOutbox, Graph, GraphParams, Indexer, SearchScratch};
@@ -116,8 +116,9 @@ pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Outcome 
 pub type Measure = fn(&Vectors, &Vectors, &Truth) -> Figures;
 
 /// Our ways to make a graph, by name.
-pub const OURS: [(&str, Measure); 2] = [
+pub const OURS: [(&str, Measure); 3] = [
     ("broadhead, bulk", |base, queries, truth| measure(base, queries, truth, Build::Bulk)),
+    ("broadhead, bulk, linked anew", |base, queries, truth| measure(base, queries, truth, Build::Refined)),
     ("broadhead, streaming", |base, queries, truth| measure(base, queries, truth, Build::Streaming)),
 ];
 
@@ -187,6 +188,8 @@ pub enum Build {
     Streaming,
     /// All at once, as a server does where many rows wait.
     Bulk,
+    /// All at once, and then linked anew, as a server does when it has nothing else to do.
+    Refined,
 }
 
 /// What the two shards send each other.
@@ -199,11 +202,12 @@ enum Sent {
 fn build(graph: &Arc<Graph>, space: &CodeSpace, rows: usize, build: Build) {
     // Shards with rows left, and batches that are not applied.
     let in_flight = AtomicUsize::new(SHARDS);
+    let all_are_in = Barrier::new(SHARDS);
     let (to_second, from_first) = ring::<Sent>(RING_BATCHES);
     let (to_first, from_second) = ring::<Sent>(RING_BATCHES);
     std::thread::scope(|scope| {
         for (shard, sender, receiver) in [(0, to_second, from_second), (1, to_first, from_first)] {
-            let in_flight = &in_flight;
+            let (in_flight, all_are_in) = (&in_flight, &all_are_in);
             scope.spawn(move || {
                 let mut builder = Builder {
                     indexer: Indexer::new(graph.clone(), shard),
@@ -216,8 +220,13 @@ fn build(graph: &Arc<Graph>, space: &CodeSpace, rows: usize, build: Build) {
                     in_flight,
                 };
                 builder.insert(rows, build);
-                if build == Build::Bulk {
+                if build != Build::Streaming {
                     builder.bulk(rows);
+                }
+                if build == Build::Refined {
+                    in_flight.fetch_add(1, Ordering::SeqCst);
+                    all_are_in.wait();
+                    builder.refine(rows);
                 }
                 builder.indexer.set_indexed(setup::rows_of_shard(rows, shard).count() as u64);
             });
@@ -281,6 +290,18 @@ impl Builder<'_> {
                 }
             }
             self.exchange(0);
+        }
+    }
+
+    /// Links the shard's rows anew.
+    fn refine(&mut self, rows: usize) {
+        let mut mine = setup::rows_of_shard(rows, self.indexer.shard()).peekable();
+        let mut refining = true;
+        while self.in_flight.load(Ordering::SeqCst) > 0 {
+            mine.by_ref().take(BATCH_ROWS).for_each(|row| self.indexer.refine(self.space, row, &mut self.outbox));
+            let is_done = refining && mine.peek().is_none();
+            refining &= !is_done;
+            self.exchange(usize::from(is_done));
         }
     }
 

@@ -96,6 +96,12 @@ impl VectorIndex {
         if codes { &self.coded } else { &self.plain }
     }
 
+    /// Nodes of the graph that came since all were last linked anew.
+    pub fn unrefined_rows(&self) -> u64 {
+        let graph = self.graph();
+        (0..graph.shards()).map(|shard| u64::from(graph.unrefined(shard))).sum()
+    }
+
     /// Puts the graph in its place.
     pub fn set_graph(&self, graph: Arc<Graph>) {
         assert!(self.graph.set(graph).is_ok(), "a graph is set once");

@@ -76,6 +76,14 @@ pub const INDEX_BATCHES_IN_FLIGHT: usize = 4;
 pub const BULK_ROWS_MIN: u64 = 8_192;
 /// Rows of one bulk round, of all shards: it takes up to 1.5 KB a row while it goes on.
 pub const BULK_ROWS_MAX: u64 = 131_072;
+/// All rows of a graph are linked anew in idle time when one in so many has come since that was done last.
+pub const REFINE_PART: u64 = 2;
+/// Rows that are linked anew in one step: about half a millisecond.
+pub const REFINE_ROWS_MAX: u64 = 4;
+/// Rows that are linked anew between two exchanges of reverse edges. Each keeps idle work waiting for a few milliseconds.
+pub const REFINE_BATCH_ROWS: u64 = 256;
+/// Slots that are looked at in one step.
+pub const REFINE_SLOTS_MAX: u32 = 256;
 /// Sparse chunks are emptied when one in so many of a shard's living rows has a dead one beside it in a chunk that lives,
 const COMPACT_BEGIN_PART: u64 = 8;
 /// until it is one in so many.

@@ -26,12 +26,17 @@ fn fill(client: &Client, name: &str, rows: usize, options: CollectionOptions) ->
     collection
 }
 
-/// Estimate and number of samples of a collection, as STATS tells.
+/// What STATS tells of the vector column of a collection.
+fn stats(client: &Client, name: &str) -> Value {
+    let mut stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+    let collections = stats["collections"].as_array_mut().expect("a list");
+    let collection = collections.iter_mut().find(|collection| collection["name"] == name).expect("it is there");
+    collection["vectors"][0].take()
+}
+
+/// Estimate and number of samples of a collection.
 fn estimate(client: &Client, name: &str) -> (Option<f64>, u64) {
-    let stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
-    let collections = stats["collections"].as_array().expect("a list");
-    let collection = collections.iter().find(|collection| collection["name"] == name).expect("it is there");
-    let vector = &collection["vectors"][0];
+    let vector = stats(client, name);
     (vector["recall"].as_f64(), vector["recall_samples"].as_u64().expect("a number"))
 }
 
@@ -143,5 +148,30 @@ fn writes_beside_the_queries_do_not_spoil_the_estimate() {
     });
     let (estimated, samples) = estimate(&client, "rows");
     assert!(estimated.expect("there are samples") > 0.99, "{estimated:?} after {samples}");
+    server.stop();
+}
+
+/// Idle time links all rows anew, and a restart knows that it was done.
+#[test]
+fn rows_are_linked_anew_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let collection = fill(&client, "rows", ROWS, CollectionOptions { m: 16, ..Default::default() });
+    let before = recall_from(&collection, 16, 25, 0);
+    let unrefined = |client: &Client| stats(client, "rows")["unrefined_rows"].as_u64().expect("a number");
+    wait_longer("all rows are linked anew", || unrefined(&client) == 0);
+    // A snapshot waits for all edges.
+    client.snapshot_all().expect("it is written");
+    let after = recall_from(&collection, 16, 25, 0);
+    println!("recall {before}, then {after}");
+    assert!(after > 0.9 && after > before - 0.005, "recall {before}, then {after}");
+    server.stop();
+
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    assert_eq!(unrefined(&client), 0, "a restart forgot that");
+    let collection = client.collection("rows").expect("it is there");
+    assert_eq!(recall_from(&collection, 16, 25, 0), after);
     server.stop();
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file   = header block*                    one block per 4,096 slots, the last one may be shorter
-//! header = magic[8] version:u32 shard:u32 shards:u32 row_bits:u32 m:u32 slots:u32 seed:u64 entry:u64 indexed:u64 zero[4] crc:u32
+//! header = magic[8] version:u32 shard:u32 shards:u32 row_bits:u32 m:u32 slots:u32 seed:u64 entry:u64 indexed:u64 unrefined:u32 crc:u32
 //! block  = first_slot:u32 slots:u32 body_bytes:u32 crc:u32 node*
 //! node   = 0                                a slot that is not in the graph
 //!        | level+1:u8 kept:u8 list*         one list per layer, from layer 0 up
@@ -10,7 +10,7 @@
 //! ```
 //! A CRC-32C covers its header, and for a block its body too. `entry` is (level + 1) << 32 | row; `kept` is the number of
 //! links at the head of layer 0 that pruning keeps, with 0x80 added when the first is the link up. `indexed` is what
-//! [`Graph::indexed`] says.
+//! [`Graph::indexed`] says, `unrefined` what [`Graph::unrefined`] does.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -82,6 +82,7 @@ impl Graph {
         header[32..40].copy_from_slice(&self.params().seed.to_le_bytes());
         header[40..48].copy_from_slice(&entry.to_le_bytes());
         header[48..56].copy_from_slice(&self.indexed(shard).to_le_bytes());
+        header[56..60].copy_from_slice(&self.unrefined(shard).to_le_bytes());
         let crc = checksum(&[&header[..60]]);
         header[60..].copy_from_slice(&crc.to_le_bytes());
         header
@@ -177,6 +178,7 @@ impl GraphLoader {
         }
         source.end()?;
         self.graph.set_indexed(shard, indexed);
+        self.graph.set_unrefined(shard, number(&header, 56));
         Ok(())
     }
 

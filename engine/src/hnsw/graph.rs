@@ -55,6 +55,8 @@ struct Counters {
     used: AtomicU32,
     /// Nodes.
     nodes: AtomicU32,
+    /// Nodes that came since all were linked anew.
+    unrefined: AtomicU32,
     /// Blocks taken from the pool.
     blocks: AtomicU32,
     /// An indexer exists.
@@ -133,7 +135,22 @@ impl Graph {
 
     /// Nodes of all shards. Rows that were skipped are none.
     pub fn nodes(&self) -> u64 {
-        self.counters.iter().map(|counters| u64::from(counters.nodes.load(Ordering::Relaxed))).sum()
+        (0..self.shards).map(|shard| u64::from(self.nodes_of(shard))).sum()
+    }
+
+    /// Nodes of a shard.
+    pub fn nodes_of(&self, shard: usize) -> u32 {
+        self.counters[shard].nodes.load(Ordering::Relaxed)
+    }
+
+    /// Nodes of a shard that came since all were linked anew; those that have gone since are counted too.
+    pub fn unrefined(&self, shard: usize) -> u32 {
+        self.counters[shard].unrefined.load(Ordering::Relaxed)
+    }
+
+    /// Sets what `unrefined` returns. Owner only.
+    pub(super) fn set_unrefined(&self, shard: usize, nodes: u32) {
+        self.counters[shard].unrefined.store(nodes, Ordering::Relaxed);
     }
 
     /// True when the row is in the graph.
@@ -292,8 +309,9 @@ impl Graph {
     /// Says that a row is in the graph: its vector and links are written. Owner only.
     pub(super) fn publish(&self, row: u32, level: usize) {
         if !self.contains(row) {
-            let nodes = &self.counters[self.owner(row)].nodes;
-            nodes.store(nodes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let shard = self.owner(row);
+            self.counters[shard].nodes.store(self.nodes_of(shard) + 1, Ordering::Relaxed);
+            self.set_unrefined(shard, self.unrefined(shard).saturating_add(1));
         }
         self.states[row as usize].store(level as u8 + 1, Ordering::Release);
     }
@@ -341,8 +359,8 @@ impl Graph {
             }
             self.set_kept(row, 0, false);
             self.states[row as usize].store(ABSENT, Ordering::Release);
-            let nodes = &self.counters[self.owner(row)].nodes;
-            nodes.store(nodes.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+            let shard = self.owner(row);
+            self.counters[shard].nodes.store(self.nodes_of(shard) - 1, Ordering::Relaxed);
         }
     }
 

@@ -15,7 +15,7 @@ const PRUNE_TO_PERCENT: usize = 80;
 pub struct Indexer {
     pub(super) graph: Arc<Graph>,
     pub(super) shard: usize,
-    scratch: SearchScratch,
+    pub(super) scratch: SearchScratch,
     /// Newest own node: a second start for searches, as nodes of other shards may not know their way here yet.
     newest: Option<u32>,
     pub(super) lists: Lists,
@@ -25,12 +25,12 @@ pub struct Indexer {
 pub(super) struct Lists {
     /// Part of a full list that remains after pruning.
     prune_to_percent: usize,
-    found: Vec<(f32, u32)>,
-    selected: Vec<u32>,
-    shadowed: Vec<u32>,
+    pub(super) found: Vec<(f32, u32)>,
+    pub(super) selected: Vec<u32>,
+    pub(super) shadowed: Vec<u32>,
     pub(super) candidates: Vec<(f32, u32)>,
     pub(super) rows: Vec<u32>,
-    query: Vec<u8>,
+    pub(super) query: Vec<u8>,
     distances: Vec<f32>,
     sorted: Vec<Edge>,
     /// Anchors handed on from one own node to another.
@@ -164,7 +164,7 @@ impl Indexer {
     }
 
     /// Links one own node to the new nodes of `group`, all of one target and layer.
-    fn link<S: Space + ?Sized>(&mut self, space: &S, group: &[Edge], outbox: &mut EdgeOutbox) {
+    pub(super) fn link<S: Space + ?Sized>(&mut self, space: &S, group: &[Edge], outbox: &mut EdgeOutbox) {
         let graph = self.graph.clone();
         let (target, layer) = (group[0].target, usize::from(group[0].layer));
         assert_eq!(graph.owner(target), self.shard, "row {target:#x} belongs to another shard");

@@ -26,6 +26,7 @@
 //! | `pool`, `visited` | candidates and seen rows of one search |
 //! | `indexer` | insert, reverse edges, pruning |
 //! | `bulk` | many rows at once |
+//! | `refine` | linking nodes anew in idle time |
 //! | `select` | the diversity heuristic |
 //! | `sweep` | taking nodes out |
 //! | `edges` | reverse edges in transit |
@@ -41,6 +42,7 @@ mod indexer;
 mod levels;
 mod links;
 mod pool;
+mod refine;
 mod repair;
 mod search;
 mod select;

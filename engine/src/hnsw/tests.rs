@@ -182,6 +182,29 @@ fn build_bulk(graph: &Arc<Graph>, points: &Points, slots: std::ops::Range<usize>
     indexers.iter_mut().for_each(|indexer| indexer.set_indexed(slots.end as u64));
 }
 
+/// Links all nodes anew, shards in a random order; what one says to another is on the way for a random time.
+fn refine(graph: &Arc<Graph>, points: &Points, lateness: u64, seed: u64) {
+    let shards = graph.shards();
+    let mut indexers: Vec<_> = (0..shards).map(|shard| Indexer::new(graph.clone(), shard)).collect();
+    let mut random = Random(seed);
+    let mut outbox = EdgeOutbox::new(shards);
+    let mut left = rows(graph);
+    while !left.is_empty() || !outbox.is_empty() {
+        if !left.is_empty() {
+            let row = left.swap_remove(random.below(left.len() as u64) as usize);
+            indexers[graph.owner(row)].refine(points, row, &mut outbox);
+        }
+        if random.below(lateness + 1) == 0 || left.is_empty() {
+            let receiver = random.below(shards as u64) as usize;
+            let edges = outbox.take(receiver);
+            indexers[receiver].apply(points, &edges, &mut outbox);
+        }
+    }
+    for (shard, indexer) in indexers.iter_mut().enumerate() {
+        indexer.set_refined(graph.unrefined(shard));
+    }
+}
+
 fn rows(graph: &Graph) -> Vec<u32> {
     let all = (0..graph.shards()).flat_map(|shard| (0..graph.used(shard)).map(move |slot| (shard, slot)));
     all.map(|(shard, slot)| graph.row(shard, slot)).filter(|&row| graph.contains(row)).collect()
@@ -265,15 +288,60 @@ fn a_bulk_build_leads_to_the_nearest() {
     build_bulk(&graph, &points, 0..500, 1);
     build_bulk(&graph, &points, 500..2_000, 2);
     check(&graph);
-    let all = rows(&graph);
+    let hits = hits_of_500(&graph, &points, 40);
+    assert!(hits >= 490, "{hits} of 500");
+}
+
+/// How many of the 10 nearest of 50 rows are found.
+fn hits_of_500(graph: &Graph, points: &Points, ef: usize) -> usize {
+    let all = rows(graph);
     let (mut scratch, mut found, mut hits) = (SearchScratch::new(), Vec::new(), 0);
     for slot in (0..2_000).step_by(40) {
         let query = points.row(graph.row(1, slot));
-        graph.search(&points, query, 40, |_| true, &mut scratch, &mut found);
-        let nearest = brute_force(&points, &all, query, 10);
+        graph.search(points, query, ef, |_| true, &mut scratch, &mut found);
+        let nearest = brute_force(points, &all, query, 10);
         hits += found[..10].iter().filter(|found| nearest.iter().any(|near| near.1 == found.1)).count();
     }
-    assert!(hits >= 490, "{hits} of 500");
+    hits
+}
+
+#[test]
+fn every_node_that_is_linked_anew_stays_reachable_whatever_the_data() {
+    for (case, shape) in SHAPES.into_iter().enumerate() {
+        for (shards, m, lateness) in [(1, 2, 0), (2, 4, 3), (3, 2, 100), (4, 8, 20)] {
+            let (slots, seed) = (900 / shards, 90 + case as u64);
+            println!("{shape:?}, {shards} shards, m {m}, lateness {lateness}, seed {seed}");
+            let points = Points::new(shape, shards, slots, seed);
+            let graph = build(&points, m, shards, slots / 2, lateness, seed);
+            refine(&graph, &points, lateness, seed);
+            check(&graph);
+            build_bulk(&graph, &points, slots / 2..slots, seed);
+            refine(&graph, &points, lateness, seed);
+            assert_eq!(graph.nodes(), (shards * slots) as u64);
+            check(&graph);
+        }
+    }
+}
+
+#[test]
+fn linking_anew_leads_to_more_of_the_nearest() {
+    let points = Points::new(Shape::Uniform, 2, 2_000, 77);
+    for is_bulk in [false, true] {
+        let graph = if is_bulk {
+            let graph = Graph::new(params(4), 2, ROW_BITS).unwrap();
+            build_bulk(&graph, &points, 0..2_000, 1);
+            graph
+        } else {
+            build(&points, 4, 2, 2_000, 0, 1)
+        };
+        let before = hits_of_500(&graph, &points, 10);
+        assert_eq!([0, 1].map(|shard| graph.unrefined(shard)), [2_000; 2]);
+        refine(&graph, &points, 0, 1);
+        assert_eq!([0, 1].map(|shard| graph.unrefined(shard)), [0; 2]);
+        let after = hits_of_500(&graph, &points, 10);
+        println!("in bulk: {is_bulk}, found before and after: {before}, {after} of 500");
+        assert!(after > before, "in bulk: {is_bulk}, {before} before and {after} after");
+    }
 }
 
 #[test]
@@ -427,9 +495,11 @@ fn a_loaded_graph_answers_as_the_saved_one() {
     for shape in SHAPES {
         let points = Points::new(shape, 2, 600, 21);
         let graph = build(&points, 6, 2, 600, 4, 21);
+        Indexer::new(graph.clone(), 1).set_refined(100);
         let loaded = load(&save(&graph), &[600, 600], &points, 6).unwrap();
         assert_eq!(loaded.entry(), graph.entry());
         assert_eq!(loaded.indexed(1), 600);
+        assert_eq!([0, 1].map(|shard| loaded.unrefined(shard)), [600, 500]);
         for row in rows(&graph) {
             assert_eq!(loaded.level(row), graph.level(row));
             for layer in 0..=graph.level(row).unwrap() {

@@ -83,6 +83,8 @@ counters! {
     queries_helped: "counter",
     /// Rows put into a graph.
     rows_indexed: "counter",
+    /// Rows of a graph that were linked anew in idle time.
+    rows_refined: "counter",
     /// Chunks of dead rows taken out of use, to be filled again.
     chunks_reclaimed: "counter",
     /// Rows moved out of chunks of which few lived.

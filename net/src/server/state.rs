@@ -158,6 +158,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "saturated_values": scale.saturated_values(),
                 "recall": index.recall.get().map(|recall| (recall * 1e4).round() / 1e4),
                 "recall_samples": index.recall.samples(),
+                "unrefined_rows": index.unrefined_rows(),
             })
         })
         .collect();

@@ -37,9 +37,9 @@ const FLOOD_WINDOW: Duration = Duration::from_millis(100);
 const FLOOD_IDLE_PART: u32 = 2;
 /// How long a shard with nothing else to do looks for the end of a write before it sleeps.
 const POLL_MAX: Duration = Duration::from_micros(100);
-/// How often it is looked whether there are rows to be moved, and whether they may be now.
-const COMPACT_LOOK: Duration = Duration::from_secs(1);
-const COMPACT_WAIT: Duration = Duration::from_millis(5);
+/// How often it is looked whether there is work for idle time, and whether it may be done now.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+const IDLE_WAIT: Duration = Duration::from_millis(5);
 /// How long a stopping shard waits for what it began.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -185,6 +185,7 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     executor::spawn(Class::Index, run_indexing(context.clone()));
     executor::spawn(Class::Idle, sampler::run(context.clone()));
     executor::spawn(Class::Idle, run_compaction(context.clone()));
+    executor::spawn(Class::Idle, run_refinement(context.clone()));
     let mut stopping_since = None;
     let mut flood = Flood::new();
     loop {
@@ -280,9 +281,26 @@ async fn run_compaction(context: Rc<Context>) {
             context.index_wake();
             executor::yield_now().await;
         } else if context.indexing.borrow().has_sparse() {
-            executor::sleep(COMPACT_WAIT).await;
+            executor::sleep(IDLE_WAIT).await;
         } else {
-            executor::sleep(COMPACT_LOOK).await;
+            executor::sleep(IDLE_LOOK).await;
+        }
+    }
+}
+
+/// Links rows of graphs anew, for as long as the server runs.
+async fn run_refinement(context: Rc<Context>) {
+    while !context.is_stopping() {
+        let worked = {
+            let mailbox = &context.mailbox;
+            context.indexing.borrow_mut().refine(|to, message| mailbox.send(to, message))
+        };
+        if worked {
+            executor::yield_now().await;
+        } else if context.indexing.borrow().has_unrefined() {
+            executor::sleep(IDLE_WAIT).await;
+        } else {
+            executor::sleep(IDLE_LOOK).await;
         }
     }
 }

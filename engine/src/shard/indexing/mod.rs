@@ -6,6 +6,7 @@
 
 mod compact;
 mod reclaim;
+mod refine;
 mod round;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use std::time::Instant;
 use self::compact::Compaction;
 pub use self::compact::Pace;
 use self::reclaim::Reclaim;
+use self::refine::Refinement;
 use self::round::{BULK_CALM_MIN, BulkWhen, Round};
 use super::message::{BulkMessage, EdgeBatch};
 use super::{Member, Message, Partition, ShardMetrics};
@@ -55,6 +57,8 @@ struct Job {
     sweep_next: u32,
     /// The sweep that takes own nodes out.
     own_sweep: Option<OwnSweep>,
+    /// The pass that links rows anew.
+    refinement: Option<Refinement>,
     batches: u64,
     /// The bulk round that goes on, the number of the last one that has ended, and what was said of those after it.
     round: Option<Round>,
@@ -76,7 +80,7 @@ struct OwnSweep {
 struct Sent {
     number: u64,
     answers_missing: usize,
-    /// Ordinals below this are in the graph once the batch is done.
+    /// Ordinals below this are in the graph once the batch is done; for edges that belong to no batch, that is as before.
     end: u64,
 }
 
@@ -151,6 +155,7 @@ impl Indexing {
             sweeps: VecDeque::new(),
             sweep_next: 0,
             own_sweep: None,
+            refinement: None,
             batches: 0,
             round: None,
             ended: 0,
@@ -260,7 +265,9 @@ impl Indexing {
 
     fn step_job(&mut self, which: usize, send: &mut impl FnMut(usize, Message)) -> bool {
         let job = &mut self.jobs[which];
-        if job.next == job.batch_end && job.step_sweep(self.shard, send) {
+        if job.next == job.batch_end
+            && ((job.may_send_left() && job.send_left(send)) || job.step_sweep(self.shard, send))
+        {
             return true;
         }
         if job.next == job.batch_end
@@ -397,6 +404,17 @@ impl Job {
         self.finish_batches();
     }
 
+    /// Sends edges that belong to no batch: of rows that were linked anew, or inserted for a round that was refused. False when
+    /// there are none.
+    fn send_left(&mut self, send: &mut impl FnMut(usize, Message)) -> bool {
+        if self.outbox.is_empty() {
+            return false;
+        }
+        let (number, answers_missing) = self.send_edges(false, send);
+        self.sent.push_back(Sent { number, answers_missing, end: self.next });
+        true
+    }
+
     /// Sends what waits in an outbox to its owners; returns the number that they will answer to, and how many they are.
     fn send_edges(&mut self, relayed: bool, send: &mut impl FnMut(usize, Message)) -> (u64, usize) {
         self.batches += 1;
@@ -417,14 +435,18 @@ impl Job {
     fn is_still(&self) -> bool {
         let is_swept = self.sweeps.is_empty() && self.own_sweep.is_none();
         let is_through = self.next == self.batch_end && self.round.is_none() && self.later.is_empty();
-        self.sent.is_empty() && self.relays.is_empty() && is_through && is_swept
+        let is_sent = self.outbox.is_empty() && self.sent.is_empty();
+        is_sent && self.relays.is_empty() && is_through && is_swept
     }
 
     fn finish_batches(&mut self) {
         while self.sent.front().is_some_and(|sent| sent.answers_missing == 0) {
             let sent = self.sent.pop_front().expect("checked");
-            self.indexer.set_indexed(sent.end);
-            probes::index_batch_end(self.indexer.shard(), self.collection.spec.id, self.vector, sent.end);
+            let (shard, graph) = (self.indexer.shard(), self.indexer.graph());
+            if sent.end > graph.indexed(shard) {
+                self.indexer.set_indexed(sent.end);
+                probes::index_batch_end(shard, self.collection.spec.id, self.vector, sent.end);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::{BulkMessage, EdgeBatch, Indexing, Job, Message, Sent};
+use super::{BulkMessage, EdgeBatch, Indexing, Job, Message};
 use crate::heap;
 use crate::hnsw::{Bulk, BulkPart, BulkRows, BulkStep};
 use crate::limits;
@@ -175,6 +175,12 @@ impl Job {
         }
     }
 
+    /// Whether edges of no batch are to be sent. A round gathers its first ones, unless there is a sweep that they have to go before,
+    /// and counts all that come later.
+    pub(super) fn may_send_left(&self) -> bool {
+        self.round.as_ref().is_none_or(|round| round.bulk.is_none() && !self.sweeps.is_empty())
+    }
+
     /// Forgets a round that is through, or was refused.
     fn end_round(&mut self, number: u64) {
         self.ended = number;
@@ -198,9 +204,7 @@ impl Job {
                 self.gather(shard, partition, send);
                 return true;
             }
-            if !self.outbox.is_empty() {
-                self.send_gathered(send);
-            }
+            self.send_left(send);
             return self.sent.is_empty() && self.begin_bulk(shard, shards, send);
         }
         let bulk = round.bulk.as_mut().expect("checked");
@@ -259,7 +263,8 @@ impl Job {
                 self.rows_indexed += 1;
                 round.unsent += 1;
                 if round.unsent >= BATCH_ROWS {
-                    self.send_gathered(send);
+                    round.unsent = 0;
+                    self.send_left(send);
                 }
                 return;
             }
@@ -267,14 +272,6 @@ impl Job {
                 round.rows.new.push(row);
             }
         }
-    }
-
-    /// Sends the edges of rows that were inserted while gathering. The watermark stays where it is.
-    fn send_gathered(&mut self, send: &mut impl FnMut(usize, Message)) {
-        self.round.as_mut().expect("there is one").unsent = 0;
-        let (number, answers_missing) = self.send_edges(false, send);
-        self.sent.push_back(Sent { number, answers_missing, end: self.next });
-        self.finish_batches();
     }
 
     /// Says which rows this shard has.

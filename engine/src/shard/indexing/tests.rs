@@ -137,6 +137,16 @@ impl Simulation {
         }
     }
 
+    /// Lets one shard link some rows anew, as when it has nothing else to do.
+    fn refine(&mut self, at: usize) -> bool {
+        let mut sent = Vec::new();
+        let refined = self.shards[at].indexing.refine(|to, message| sent.push((to, message)));
+        for (to, message) in sent {
+            self.shards[to].inbound.push_back((at, message));
+        }
+        refined
+    }
+
     /// Live rows that a search for their vector does not find, as (shard, slot).
     fn missed(&self, ef: usize) -> Vec<(usize, u32)> {
         let region = &self.collection.region;
@@ -156,6 +166,34 @@ impl Simulation {
             region.visible(&view, row) && search(&self.collection, request, &mut scratch).unwrap()[0][0].row != row
         });
         missed.collect()
+    }
+}
+
+#[test]
+fn every_row_is_found_after_it_was_linked_anew_whatever_the_order_of_the_shards() {
+    for (shards, seed) in [(1, 3), (2, 5), (4, 8)] {
+        let mut simulation = Simulation::new(shards, 300, seed);
+        simulation.run();
+        let refined = |simulation: &Simulation| {
+            simulation.shards.iter().map(|shard| shard.indexing.metrics.rows_refined.get()).sum::<u64>()
+        };
+        let mut turns = 0;
+        while simulation.shards.iter().any(|shard| shard.indexing.has_unrefined()) {
+            let at = simulation.random.below(shards as u64) as usize;
+            simulation.turn(at);
+            simulation.refine(at);
+            if simulation.random.below(200) == 0 {
+                simulation.pause();
+            }
+            turns += 1;
+            assert!(turns < 1_000_000, "linking anew does not end");
+        }
+        while !simulation.shards.iter().all(|shard| shard.indexing.is_still() && shard.inbound.is_empty()) {
+            (0..shards).for_each(|at| simulation.turn(at));
+        }
+        assert_eq!(refined(&simulation), (ROWS / shards * shards) as u64, "{shards} shards, seed {seed}");
+        assert_eq!(simulation.missed(64), [], "{shards} shards, seed {seed}");
+        (0..shards).for_each(|at| assert!(!simulation.refine(at), "once is enough"));
     }
 }
 
