@@ -38,17 +38,25 @@ type Runs = (String, Result<Vec<Figures>, String>);
 pub fn run(quick: bool, program: &Path, scratch: &Path, base: &Path, queries: &Path) -> Comparison {
     let (rows_max, queries_max) = if quick { (QUICK_ROWS, QUICK_QUERIES) } else { (usize::MAX, usize::MAX) };
     let (base, queries) = (Vectors::read(base, rows_max), Vectors::read(queries, queries_max));
-    compare(program, scratch, &base, &queries, &OTHERS)
+    compare(program, scratch, &base, &queries, &OTHERS, true)
 }
 
-/// Measures ours, hnswlib and `others`.
-pub fn compare(program: &Path, scratch: &Path, base: &Vectors, queries: &Vectors, others: &[&str]) -> Comparison {
+/// Measures ours, hnswlib and `others`; with `twice`, ours and hnswlib at the end once more.
+pub fn compare(
+    program: &Path,
+    scratch: &Path,
+    base: &Vectors,
+    queries: &Vectors,
+    others: &[&str],
+    twice: bool,
+) -> Comparison {
     eprintln!("exact answers to {} queries over {} rows …", queries.len(), base.len());
     let truth = Truth::new(base, queries, &SWEEPS.map(|(k, _)| k));
     let work = Work::new(scratch, base, queries, &truth);
     let ours = || OURS.map(|(name, _)| name);
-    let order: Vec<&str> =
-        ours().into_iter().chain([MEASURE]).chain(others.iter().copied()).chain(ours()).chain([MEASURE]).collect();
+    let own: Vec<&str> = ours().into_iter().chain([MEASURE]).collect();
+    let again = own.iter().copied().filter(|_| twice);
+    let order: Vec<&str> = own.iter().copied().chain(others.iter().copied()).chain(again).collect();
     let mut engines: Vec<Runs> = Vec::new();
     for name in order {
         let known = engines.iter().position(|(of, _)| of == name);

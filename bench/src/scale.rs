@@ -17,6 +17,8 @@ use crate::report::{Comparison, Figure};
 
 /// Sizes of a full run.
 pub const ROWS: [usize; 3] = [62_436, 250_000, 1_000_000];
+/// Most rows at which ours and hnswlib are measured twice: above, once takes long enough.
+const TWICE_ROWS_MAX: usize = 250_000;
 /// Sizes of a quick run, of which the second is more than it has real rows.
 const QUICK_ROWS: [usize; 2] = [3_000, 5_000];
 const QUICK_REAL_ROWS: usize = 4_000;
@@ -49,7 +51,7 @@ pub fn run(quick: bool, sizes: &[usize], program: &Path, scratch: &Path, base: &
         if rows > source.real().len() {
             figures.extend(Shape::measure(&base).figures(&format!("{rows} rows, real and made"), None));
         }
-        comparisons.push(peers::compare(program, scratch, &base, &queries, &OTHERS));
+        comparisons.push(peers::compare(program, scratch, &base, &queries, &OTHERS, rows <= TWICE_ROWS_MAX));
     }
     Outcome { figures, comparisons }
 }
