@@ -64,6 +64,14 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A filter that is none, or does not fit the columns.
+    #[error("invalid filter, at `{place}`: {problem}")]
+    InvalidFilter {
+        /// Column, or word of the filter, at fault.
+        place: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// A number above its limit.
     #[error("{what} is {value}, the limit is {limit}")]
     LimitExceeded {

@@ -7,8 +7,9 @@
 //! | [`wal`] | ordered durable records, group commit |
 //! | [`quant`], [`space`] | int8 codes; distances of rows |
 //! | [`hnsw`] | neighbours over row ids |
+//! | [`filter`] | JSON → rows of a chunk |
 //! | [`mesh`] | rings and doorbells between threads |
-//! | [`collection`], [`paging`], [`search`] | rows and graph together; scans of rows; queries |
+//! | [`collection`], [`selection`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of; scans of rows; queries |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
 //! | [`uring`], [`buffers`], [`heap`] | the kernel's ring, and memory that it may use; memory given back |
@@ -22,6 +23,7 @@ pub mod buffers;
 pub mod collection;
 pub mod control;
 pub mod error;
+pub mod filter;
 #[allow(unsafe_code)]
 pub mod heap;
 pub mod hnsw;
@@ -37,6 +39,7 @@ pub mod recovery;
 pub mod region;
 pub mod schema;
 pub mod search;
+pub mod selection;
 pub mod shard;
 pub mod snapshot;
 pub mod space;

@@ -60,6 +60,12 @@ pub const MOVED_CHUNKS_MAX: usize = 16;
 pub const RERANK_MAX: usize = 100;
 /// Candidates held while a node is inserted.
 pub const EF_CONSTRUCTION_MAX: usize = 2_000;
+/// Rows that are looked at for one page of a scan: about a millisecond with a filter of numbers.
+pub const SCAN_PAGE_ROWS_MAX: u64 = 256 << 10;
+/// Bytes of a filter.
+pub const FILTER_BYTES_MAX: usize = 256 << 10;
+/// Brackets of a filter that are open at a time.
+pub const FILTER_DEPTH_MAX: usize = 32;
 /// Rows below which a collection is scanned and has no graph.
 pub const GRAPH_ROWS_MIN: u64 = 1_024;
 /// Rows that the scale of codes is trained on, at most.

@@ -274,7 +274,7 @@ fn bad_ids_and_columns() {
     scene.refuse_for(77, "get from nowhere", Opcode::Get, &get_one, Status::UnknownCollection, &["77"]);
 
     let mut scan = Vec::new();
-    Scan { cursor: Cursor::default(), rows_max: 0, columns: unknown }.encode(&mut scan);
+    Scan { cursor: Cursor::default(), rows_max: 0, columns: unknown, filter: &[] }.encode(&mut scan);
     scene.refuse("scan column 9", Opcode::Scan, &scan, Status::UnknownColumn, &["9"]);
     scene.refuse_for(77, "scan nowhere", Opcode::Scan, &scan, Status::UnknownCollection, &["77"]);
     let mut wait = Vec::new();
@@ -297,6 +297,7 @@ fn search_of(vectors: &[u8]) -> Search<'_> {
         dimension: DIMENSION as u32,
         columns: Columns::NONE,
         vectors,
+        filter: &[],
     }
 }
 

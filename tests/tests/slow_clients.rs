@@ -115,6 +115,7 @@ fn search_frame(number: u32, k: u32) -> Vec<u8> {
         dimension: DIMENSION as u32,
         columns: Columns::All,
         vectors: &vectors,
+        filter: &[],
     };
     let mut body = Vec::new();
     search.encode(&mut body);
@@ -123,7 +124,7 @@ fn search_frame(number: u32, k: u32) -> Vec<u8> {
 
 fn scan_frame(number: u32) -> Vec<u8> {
     let mut body = Vec::new();
-    Scan { cursor: Cursor::default(), rows_max: 0, columns: Columns::All }.encode(&mut body);
+    Scan { cursor: Cursor::default(), rows_max: 0, columns: Columns::All, filter: &[] }.encode(&mut body);
     frame(Header::request(Opcode::Scan, 1, number), &body)
 }
 

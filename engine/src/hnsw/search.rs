@@ -13,6 +13,9 @@ pub struct SearchScratch {
     distances: Vec<f32>,
     /// Distances computed since the scratch was made.
     pub(super) computed: u64,
+    /// A search ends when it has computed so many; 0 for as many as it takes.
+    distances_max: u64,
+    was_cut_off: bool,
 }
 
 impl SearchScratch {
@@ -24,6 +27,16 @@ impl SearchScratch {
     /// Distances computed since the scratch was made.
     pub fn distances_computed(&self) -> u64 {
         self.computed
+    }
+
+    /// Ends searches that have computed this many distances, found or not.
+    pub fn set_distances_max(&mut self, distances_max: u64) {
+        self.distances_max = distances_max;
+    }
+
+    /// Whether the last search was ended so, and may have missed anything.
+    pub fn was_cut_off(&self) -> bool {
+        self.was_cut_off
     }
 
     /// Gathers the links of a node that were not seen yet, and marks them. Every other link was, as good as at random, so this has
@@ -128,7 +141,16 @@ impl Graph {
         accept: impl Fn(u32) -> bool,
         scratch: &mut SearchScratch,
     ) {
+        scratch.was_cut_off = false;
+        let end = match scratch.distances_max {
+            0 => u64::MAX,
+            most => scratch.computed.saturating_add(most),
+        };
         while let Some(row) = scratch.pool.next() {
+            if scratch.computed >= end {
+                scratch.was_cut_off = true;
+                break;
+            }
             scratch.gather_unseen(self, row, layer);
             if layer == 0
                 && let Some(next) = scratch.pool.peek()

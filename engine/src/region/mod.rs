@@ -68,7 +68,7 @@ use chunks::{CHUNK_BITS, Chunks};
 use file::VectorFile;
 use pins::Pins;
 use span::{AtomicSpan, Span};
-use storage::{Storage, Values, text_of};
+use storage::{Storage, Values, text_bytes_of, text_of};
 
 /// Fewest rows of a shard, as a power of two: one chunk.
 const ROW_BITS_MIN: u32 = CHUNK_BITS;
@@ -239,6 +239,33 @@ impl Region {
     /// was alive. Of the others, what a view sees may be read while the view is held; a chunk of dead rows may go at any moment.
     pub fn runs(&self, shard: usize, ordinals: Range<u64>) -> Vec<Run> {
         self.chunks.runs(shard, ordinals)
+    }
+
+    /// Values of published rows of one chunk, one behind the other, little endian; of booleans a byte each.
+    ///
+    /// # Panics
+    /// If one is not published, or the column is one of text.
+    pub fn fixed_rows(&self, column: usize, shard: usize, slots: Range<u32>) -> &[u8] {
+        match &self.columns[column].values {
+            Values::Fixed { span } | Values::Bool { span } => span.rows(shard, slots.start, slots.len()),
+            Values::Text { .. } => panic!("column {column} is one of text"),
+        }
+    }
+
+    /// Text of a published row.
+    ///
+    /// # Panics
+    /// If it is not published, or the column is none of text.
+    pub fn text_bytes(&self, column: usize, shard: usize, slot: u32) -> &[u8] {
+        match &self.columns[column].values {
+            Values::Text { places, heap } => text_bytes_of(places, heap, shard, slot),
+            _ => panic!("column {column} is none of text"),
+        }
+    }
+
+    /// Which of 64 slots, from `word` × 64 on, hold a null of a column, the lowest bit first. Those that are not published mean nothing.
+    pub fn null_word(&self, column: usize, shard: usize, word: usize) -> u64 {
+        self.columns[column].nulls.as_ref().map_or(0, |nulls| nulls.word(shard, word))
     }
 
     /// Whether a row is in the view, not deleted, and not replaced by a row in the view.

@@ -71,9 +71,13 @@ impl Storage {
 
 /// The text of a sealed row.
 pub(super) fn text_of<'a>(places: &Span, heap: &'a Heap, shard: usize, slot: u32) -> &'a str {
+    std::str::from_utf8(text_bytes_of(places, heap, shard, slot)).expect("text was checked when it came in")
+}
+
+/// The text of a sealed row, as bytes.
+pub(super) fn text_bytes_of<'a>(places: &Span, heap: &'a Heap, shard: usize, slot: u32) -> &'a [u8] {
     let place = Place::decode(places.rows(shard, slot, 1));
-    let bytes = heap.bytes(shard, place.start, place.len);
-    std::str::from_utf8(bytes).expect("text was checked when it came in")
+    heap.bytes(shard, place.start, place.len)
 }
 
 /// Null bitmap of a column: a set bit is a null.
@@ -95,6 +99,11 @@ impl Nulls {
     #[inline]
     pub fn is_null(&self, shard: usize, slot: usize) -> bool {
         self.words.word(shard, slot / WORD_ROWS).load(Ordering::Relaxed) >> (slot % WORD_ROWS) & 1 == 1
+    }
+
+    /// The bits of 64 slots, from `word` × 64 on.
+    pub fn word(&self, shard: usize, word: usize) -> u64 {
+        self.words.word(shard, word).load(Ordering::Relaxed)
     }
 
     /// Writes the bits of `len` rows from `first`; only the shard's writer calls this. Other bits of a word stay as they are.

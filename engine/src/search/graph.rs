@@ -7,10 +7,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Ranking, Scratch, SearchRequest, Top};
+use super::{Ranking, ScanJob, Scratch, SearchRequest, Top};
 use crate::collection::Collection;
+use crate::limits;
 use crate::probes;
 use crate::region::View;
+
+/// A search with a filter is given up in favour of a scan when it has met one in so many of the rows, and this many at least: what the
+/// filter passes is then not where the query is.
+const GRAPH_ROWS_PART: u64 = 4;
+const GRAPH_ROWS_MIN: u64 = 4_096;
 
 /// The queries of one search, each to be taken by one core.
 pub struct GraphJob {
@@ -76,12 +82,19 @@ pub(super) fn nearest(
     probes::query_begin(collection.spec.id, ef);
     // Where no row is dead, next to all that are found are visible, and only those that are wanted are looked at.
     let is_clean = (0..region.shards()).all(|shard| region.dead_rows(shard) == 0);
-    for looks_at_all in [!is_clean, true] {
-        let accept = |row: u32| !looks_at_all || region.visible(view, row);
+    let filter = request.filter.as_deref();
+    let passes = |row: u32| region.visible(view, row) && filter.is_none_or(|filter| collection.accepts(filter, row));
+    for looks_at_all in [!is_clean || filter.is_some(), true] {
+        let accept = |row: u32| !looks_at_all || passes(row);
+        let distances_max = if filter.is_some() { region.rows() / GRAPH_ROWS_PART } else { u64::MAX };
+        scratch.graph.set_distances_max(distances_max.max(GRAPH_ROWS_MIN));
         index.graph().search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
+        if scratch.graph.was_cut_off() {
+            return Nearest::Found(scan_one(collection, request, view, query));
+        }
         let rows = scratch.found.iter().map(|&(_, row)| row);
         scratch.rows.clear();
-        scratch.rows.extend(rows.filter(|&row| looks_at_all || region.visible(view, row)).take(depth));
+        scratch.rows.extend(rows.filter(|&row| looks_at_all || passes(row)).take(depth));
         // Else rows that have come or gone meanwhile were in the way.
         if looks_at_all || scratch.rows.len() == depth.min(scratch.found.len()) {
             break;
@@ -104,4 +117,11 @@ pub(super) fn nearest(
     }
     let (collection, request, rows) = (collection.clone(), request.clone(), scratch.unread.clone());
     Nearest::Unread(Box::new(Ranking { collection, request, query, top, rows }))
+}
+
+/// Compares one query with all rows that its filter passes.
+fn scan_one(collection: &Arc<Collection>, request: &SearchRequest, view: &View, query: usize) -> Top {
+    let from = vec![0; collection.shards()];
+    let job = ScanJob::new(collection.clone(), request.one(query), view.clone(), &from, limits::SCAN_SLICE_ROWS);
+    job.run_all().pop().expect("one query")
 }

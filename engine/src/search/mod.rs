@@ -5,6 +5,7 @@
 //! by neither; hits are made unique by row.
 
 mod graph;
+mod plan;
 mod reads;
 mod recall;
 mod scan;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use crate::collection::Collection;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::hnsw::SearchScratch;
 use crate::limits;
 use crate::region::{View, check_vector};
@@ -41,6 +43,8 @@ pub struct SearchRequest {
     pub ef: usize,
     /// Scan everything instead.
     pub exact: bool,
+    /// Only rows that this is true of are found.
+    pub filter: Option<Arc<Filter>>,
 }
 
 impl SearchRequest {
@@ -82,7 +86,7 @@ impl SearchRequest {
 
     /// One of the queries, as a request of its own.
     pub fn one(&self, query: usize) -> SearchRequest {
-        SearchRequest { queries: self.query(query).into(), count: 1, ..*self }
+        SearchRequest { queries: self.query(query).into(), count: 1, ..self.clone() }
     }
 
     /// Vector of one query.
@@ -119,7 +123,8 @@ impl Search {
         let shards = collection.shards();
         let indexed: Vec<u64> = (0..shards).map(|shard| index.graph().indexed(shard)).collect();
         let view = collection.region.view();
-        let graph = !request.exact && indexed.iter().any(|&ordinals| ordinals > 0);
+        let has_graph = !request.exact && indexed.iter().any(|&ordinals| ordinals > 0);
+        let graph = has_graph && !plan::prefers_scan(&collection, &request, &view);
         let scan_from = if graph { indexed } else { vec![0; shards] };
         let tops = (0..request.count).map(|_| Top::new(request.k)).collect();
         Ok(Search { collection, request, view, scan_from, graph, tops })

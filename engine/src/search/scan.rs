@@ -79,7 +79,7 @@ impl ScanJob {
             return false;
         };
         scratch.rows.clear();
-        self.collection.region.visible_in_chunk(&self.view, slice.clone(), &mut scratch.rows);
+        self.collection.select(&self.view, self.request.filter.as_deref(), slice.clone(), &mut scratch.rows);
         scratch.distances.resize(scratch.rows.len(), 0.0);
         let space = &self.collection.vectors[self.request.vector].coded;
         if *has_codes {

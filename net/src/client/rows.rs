@@ -5,6 +5,7 @@ use arrow::datatypes::SchemaRef;
 use engine::placement::home;
 
 use super::batch::read_batch;
+use super::search::checked;
 use super::{Collection, Ids};
 use crate::codec::{self, Columns, Cursor, Got, Opcode, Scanned};
 use crate::error::{Error, Result};
@@ -54,7 +55,8 @@ impl Collection {
     /// `Engine` for unknown columns.
     pub fn scan(&self, columns: &[&str]) -> Result<Scan> {
         let chosen = self.choose_or_all(columns)?;
-        Ok(Scan { collection: self.clone(), chosen, cursor: Cursor::default(), rows_max: 0, done: false })
+        let (collection, filter) = (self.clone(), String::new());
+        Ok(Scan { collection, chosen, filter, cursor: Cursor::default(), rows_max: 0, done: false })
     }
 
     fn choose_or_all(&self, columns: &[&str]) -> Result<Chosen> {
@@ -75,6 +77,7 @@ impl Collection {
 pub struct Scan {
     collection: Collection,
     chosen: Chosen,
+    filter: String,
     cursor: Cursor,
     rows_max: u32,
     done: bool,
@@ -87,8 +90,15 @@ impl Scan {
         self
     }
 
+    /// Reads only rows that a filter is true of: JSON, as `engine::filter` describes it. What is wrong with it the first batch says.
+    pub fn with_filter(mut self, filter: &str) -> Self {
+        filter.clone_into(&mut self.filter);
+        self
+    }
+
     fn step(&mut self) -> Result<RecordBatch> {
-        let request = codec::Scan { cursor: self.cursor, rows_max: self.rows_max, columns: self.chosen.columns() };
+        let (columns, filter) = (self.chosen.columns(), checked(&self.filter)?);
+        let request = codec::Scan { cursor: self.cursor, rows_max: self.rows_max, columns, filter };
         let shard = self.cursor.shard as usize;
         let reply = self.collection.request(Some(shard), Opcode::Scan, |body| request.encode(body))?.wait()?;
         let scanned = Scanned::decode(&reply.body)?;

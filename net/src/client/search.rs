@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
+use engine::limits::FILTER_BYTES_MAX;
 use engine::schema::{IdRef, VectorColumn};
 use half::{bf16, f16};
 use kernels::ElementKind;
@@ -38,12 +39,14 @@ pub struct SearchRequest<'a> {
     pub exact: bool,
     /// Columns to return with the results.
     pub columns: &'a [&'a str],
+    /// Only rows that it is true of are found: JSON, as `engine::filter` describes it. Empty for all rows.
+    pub filter: &'a str,
 }
 
 impl Default for SearchRequest<'_> {
     fn default() -> Self {
         let queries = Queries::F32(&[]);
-        Self { column: None, queries, dimension: None, k: 10, ef: None, exact: false, columns: &[] }
+        Self { column: None, queries, dimension: None, k: 10, ef: None, exact: false, columns: &[], filter: "" }
     }
 }
 
@@ -94,6 +97,7 @@ impl Collection {
             dimension: number(dimension),
             columns: chosen.as_ref().map_or(Columns::NONE, |chosen| chosen.columns()),
             vectors: &vectors,
+            filter: checked(request.filter)?,
         };
         if request.ef == Some(0) {
             return Err(invalid("ef is 0"));
@@ -116,6 +120,15 @@ impl Collection {
             Ok(SearchReply { hits, index_lag, is_recovering, columns })
         }))
     }
+}
+
+/// A filter that is not too long for a frame; all else the server says.
+pub(super) fn checked(filter: &str) -> Result<&[u8]> {
+    let (value, limit) = (filter.len() as u64, FILTER_BYTES_MAX as u64);
+    if value > limit {
+        return Err(engine::Error::LimitExceeded { what: "size of the filter in bytes", value, limit }.into());
+    }
+    Ok(filter.as_bytes())
 }
 
 fn hits_of(found: &Found<'_>) -> Vec<Vec<Hit>> {

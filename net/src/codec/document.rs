@@ -113,6 +113,8 @@ fn limits() {
         ("columns of a collection", COLUMNS_MAX as u64),
         ("bytes of a name", NAME_BYTES_MAX as u64),
         ("bytes of a utf8 id", ID_BYTES_MAX as u64),
+        ("bytes of a filter", FILTER_BYTES_MAX as u64),
+        ("brackets of a filter that are open at a time", FILTER_DEPTH_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),
         ("GETs, SCANs and SEARCHes of a connection at a time", READS_IN_FLIGHT_MAX as u64),

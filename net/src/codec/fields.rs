@@ -167,6 +167,17 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Appends a filter behind its length.
+pub(super) fn write_filter(filter: &[u8], writer: &mut Writer<'_>) {
+    writer.u32(u32::try_from(filter.len()).expect("the sender checks the length of its filters")).bytes(filter);
+}
+
+/// A filter behind its length.
+pub(super) fn read_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+    let bytes = reader.u32("filter length")?;
+    reader.bytes(u64::from(bytes), "filter")
+}
+
 /// The `index`-th little-endian u32 of a packed array whose length was checked.
 pub(crate) fn packed_u32(bytes: &[u8], index: usize) -> u32 {
     let at = index * 4;

@@ -9,7 +9,7 @@ use engine::limits::IDS_MAX;
 use engine::schema::{IdKind, IdRef};
 use engine::shard::Pressure;
 
-use super::fields::{MESSAGE_ALIGNMENT, Reader, Writer, packed_u32s};
+use super::fields::{MESSAGE_ALIGNMENT, Reader, Writer, packed_u32s, read_filter, write_filter};
 use super::header::FrameError;
 use super::ids::{Columns, read_ids, write_ids};
 
@@ -193,6 +193,8 @@ pub struct Scan<'a> {
     pub rows_max: u32,
     /// Columns of the reply.
     pub columns: Columns<'a>,
+    /// JSON; empty for all rows.
+    pub filter: &'a [u8],
 }
 
 impl<'a> Scan<'a> {
@@ -201,6 +203,7 @@ impl<'a> Scan<'a> {
         let mut writer = Writer::new(out);
         writer.u64(self.cursor.ordinal).u32(self.cursor.shard).u32(self.rows_max);
         self.columns.write(&mut writer);
+        write_filter(self.filter, &mut writer);
     }
 
     /// Reads the body.
@@ -210,8 +213,9 @@ impl<'a> Scan<'a> {
         let cursor = Cursor { shard: reader.u32("cursor shard")?, ordinal };
         let rows_max = reader.u32("rows")?;
         let columns = Columns::read(&mut reader)?;
+        let filter = read_filter(&mut reader)?;
         reader.finish()?;
-        Ok(Self { cursor, rows_max, columns })
+        Ok(Self { cursor, rows_max, columns, filter })
     }
 }
 

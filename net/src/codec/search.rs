@@ -5,7 +5,7 @@ use engine::limits::{DIMENSION_MAX, QUERIES_MAX};
 use engine::schema::{IdKind, IdRef};
 use kernels::ElementKind;
 
-use super::fields::{MESSAGE_ALIGNMENT, Reader, Writer, packed_u32s};
+use super::fields::{MESSAGE_ALIGNMENT, Reader, Writer, packed_u32s, read_filter, write_filter};
 use super::header::FrameError;
 use super::ids::{Columns, read_ids, write_ids};
 use super::rows::read_message;
@@ -16,7 +16,7 @@ const EXACT: u8 = 1 << 0;
 ///
 /// ```text
 /// column u16 | element kind u8 | flags u8 (1 exact) | k u32 | ef u32 | queries u32 | dimension u32
-/// columns of the reply | zero padding to a multiple of 8 | queries × one vector, packed
+/// columns of the reply | zero padding to a multiple of 8 | queries × one vector, packed | filter length u32 | filter
 /// ```
 ///
 /// The codec checks that the vectors fill what queries, kind and dimension say; `k`, `ef` and the fit to the column are the
@@ -41,6 +41,8 @@ pub struct Search<'a> {
     pub columns: Columns<'a>,
     /// The queries' vectors, one behind the other.
     pub vectors: &'a [u8],
+    /// JSON; empty where every row may be found.
+    pub filter: &'a [u8],
 }
 
 impl<'a> Search<'a> {
@@ -51,6 +53,7 @@ impl<'a> Search<'a> {
         writer.u32(self.k).u32(self.ef).u32(self.queries).u32(self.dimension);
         self.columns.write(&mut writer);
         writer.align(8).bytes(self.vectors);
+        write_filter(self.filter, &mut writer);
     }
 
     /// Reads the body.
@@ -68,8 +71,9 @@ impl<'a> Search<'a> {
         let columns = Columns::read(&mut reader)?;
         reader.align(8)?;
         let vectors = reader.bytes(vectors_bytes(kind, queries, dimension)?, "query vectors")?;
+        let filter = read_filter(&mut reader)?;
         reader.finish()?;
-        Ok(Self { column, kind, exact: flags & EXACT != 0, k, ef, queries, dimension, columns, vectors })
+        Ok(Self { column, kind, exact: flags & EXACT != 0, k, ef, queries, dimension, columns, vectors, filter })
     }
 
     /// The vector of each query.

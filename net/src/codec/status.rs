@@ -50,6 +50,8 @@ pub enum Status {
     UnknownColumn = 111,
     /// A row was brought to a shard that is not its home.
     Misplaced = 112,
+    /// A filter that is none, or does not fit the columns.
+    InvalidFilter = 113,
 
     /// The shard's part of the collection is full.
     RegionFull = 200,
@@ -91,7 +93,7 @@ pub enum Status {
 
 impl Status {
     /// Every code of this version.
-    pub const ALL: [Status; 38] = [
+    pub const ALL: [Status; 39] = [
         Self::BadMagic,
         Self::UnsupportedVersion,
         Self::HeaderChecksum,
@@ -114,6 +116,7 @@ impl Status {
         Self::CollectionExists,
         Self::UnknownColumn,
         Self::Misplaced,
+        Self::InvalidFilter,
         Self::RegionFull,
         Self::Io,
         Self::DirectoryInUse,
@@ -160,6 +163,7 @@ impl From<&engine::Error> for Status {
             Error::CollectionExists { .. } => Self::CollectionExists,
             Error::UnknownColumn { .. } => Self::UnknownColumn,
             Error::Misplaced { .. } => Self::Misplaced,
+            Error::InvalidFilter { .. } => Self::InvalidFilter,
             Error::RegionFull { .. } => Self::RegionFull,
             Error::Poisoned { .. } => Self::ReadOnly,
             Error::Io { .. } | Error::System { .. } | Error::Listen { .. } => Self::Io,

@@ -51,6 +51,7 @@ fn search() -> Search<'static> {
         dimension: 3,
         columns: Columns::Listed(&[[0, 0], [2, 0]]),
         vectors: b"abcdefABCDEF",
+        filter: b"{}",
     }
 }
 
@@ -68,7 +69,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
         server_version: "0.1.0",
     };
     let create = Create { m: 16, ef_construction: 200, if_not_exists: true, name: "packages", schema: b"schema" };
-    let scan = Scan { cursor: Cursor { shard: 1, ordinal: 99 }, rows_max: 500, columns: Columns::All };
+    let scan = Scan { cursor: Cursor { shard: 1, ordinal: 99 }, rows_max: 500, columns: Columns::All, filter: b"{}" };
     let scanned = ScannedPrefix { next: Cursor { shard: 2, ordinal: 0 }, rows: 5, done: true, message_len: 7 };
     let found = FoundPrefix { k: 3, index_lag: 5, counts: &[3, 1], id_kind: IdKind::Utf8, message_len: 7 };
     let got = GotPrefix { positions: &[0, 2, 3], message_len: 7 };
@@ -260,7 +261,8 @@ fn a_search_says_how_much_it_sends() {
     assert!(matches!(error(|search| search.queries = u32::MAX), FrameError::Limit { .. }));
     assert!(matches!(error(|search| search.dimension = u32::MAX), FrameError::Limit { .. }));
     assert!(matches!(error(|search| search.queries = 3), FrameError::Truncated { .. }));
-    assert!(matches!(error(|search| search.queries = 1), FrameError::TrailingBytes { .. }));
+    // What is left of the vectors is taken for the length of a filter.
+    assert!(matches!(error(|search| search.queries = 1), FrameError::Truncated { .. }));
     assert!(matches!(error(|search| search.dimension = 0), FrameError::Field { .. }));
     assert!(matches!(error(|search| search.kind = ElementKind::Bits), FrameError::Field { .. }));
     let mut bytes = encoded(|_| {});

@@ -55,6 +55,7 @@ pub fn spawn_search(
         k,
         ef,
         exact: asked.exact,
+        filter: tasks::filter(&collection, asked.filter)?,
     };
     let columns = tasks::chosen(&collection, asked.columns)?;
     let mut search = Search::begin(collection.clone(), request)?;

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use engine::batch;
 use engine::collection::Collection;
+use engine::filter::Filter;
 use engine::ids::IdList;
 use engine::limits;
 use engine::placement;
-use engine::region::{Region, View};
+use engine::region::View;
 use engine::schema::{IdKind, IdRef};
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
@@ -116,68 +117,87 @@ pub fn spawn_scan_rows(
 ) -> Result<(), Refusal> {
     let collection = context.collection(header.collection)?;
     let columns = chosen(&collection, scan.columns)?;
-    let (cursor, rows_max) = (scan.cursor, scan.rows_max);
-    spawn(context, session, header, async move { run_scan_rows(&header, &collection, &columns, cursor, rows_max) });
+    let filter = filter(&collection, scan.filter)?;
+    let (from, rows_max) = (scan.cursor, scan.rows_max);
+    let page = Page { collection, columns, filter, from, rows_max };
+    spawn(context, session, header, async move { page.read(&header) });
     Ok(())
 }
 
-fn run_scan_rows(
-    header: &Header,
-    collection: &Arc<Collection>,
-    columns: &[usize],
+/// A page of a scan: what is asked for.
+struct Page {
+    collection: Arc<Collection>,
+    columns: Vec<usize>,
+    filter: Option<Arc<Filter>>,
     from: Cursor,
     rows_max: u32,
-) -> Outcome {
-    let region = &collection.region;
-    collection.paging.begin_page();
-    let view = region.view();
-    // Text is guessed; what turns out longer is cut below.
-    let column_bytes =
-        |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
-    let row_bytes: usize = columns.iter().map(column_bytes).sum();
-    let fit = (limits::REPLY_ROWS_BYTES_MAX / 2 / row_bytes.max(1)).max(1);
-    let mut wanted = fit.min(if rows_max == 0 { usize::MAX } else { rows_max as usize });
-    loop {
-        let (mut cursor, mut rows) = (from, Vec::new());
-        while (cursor.shard as usize) < collection.shards() && rows.len() < wanted {
-            let shard = cursor.shard as usize;
-            cursor.ordinal = rows_from(region, &view, shard, cursor.ordinal, wanted, &mut rows);
-            if cursor.ordinal >= view.len(shard) {
-                cursor = Cursor { shard: cursor.shard + 1, ordinal: 0 };
+}
+
+impl Page {
+    fn read(&self, header: &Header) -> Outcome {
+        let (collection, region) = (&self.collection, &self.collection.region);
+        collection.paging.begin_page();
+        let view = region.view();
+        // Text is guessed; what turns out longer is cut below.
+        let column_bytes =
+            |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
+        let row_bytes: usize = self.columns.iter().map(column_bytes).sum();
+        let fit = (limits::REPLY_ROWS_BYTES_MAX / 2 / row_bytes.max(1)).max(1);
+        let mut wanted = fit.min(if self.rows_max == 0 { usize::MAX } else { self.rows_max as usize });
+        loop {
+            let (mut cursor, mut rows, mut left) = (self.from, Vec::new(), limits::SCAN_PAGE_ROWS_MAX);
+            while (cursor.shard as usize) < collection.shards() && rows.len() < wanted && left > 0 {
+                let shard = cursor.shard as usize;
+                cursor.ordinal = self.rows_from(&view, cursor, wanted, &mut left, &mut rows);
+                if cursor.ordinal >= view.len(shard) {
+                    cursor = Cursor { shard: cursor.shard + 1, ordinal: 0 };
+                }
+            }
+            let done = cursor.shard as usize >= collection.shards();
+            let message = batch::encode(&region.take(&rows, &self.columns)?)?;
+            // Text can make rows longer than expected: fewer of them, then.
+            if message.len() > limits::REPLY_ROWS_BYTES_MAX && rows.len() > 1 {
+                wanted = rows.len() / 2;
+                continue;
+            }
+            check_reply(message.len())?;
+            let mut frame = Vec::new();
+            codec::encode_frame(header.reply(), &mut frame, |out| {
+                let (rows, message_len) = (rows.len() as u32, message.len() as u64);
+                ScannedPrefix { next: cursor, rows, done, message_len }.encode(out);
+                out.extend_from_slice(&message);
+            });
+            return Ok(frame);
+        }
+    }
+
+    /// Gathers rows of a shard from an ordinal on, until there are `wanted` or it has looked at `left`; returns the ordinal to go on
+    /// from.
+    fn rows_from(&self, view: &View, from: Cursor, wanted: usize, left: &mut u64, rows: &mut Vec<u32>) -> u64 {
+        let (region, shard) = (&self.collection.region, from.shard as usize);
+        for run in region.runs(shard, from.ordinal..view.len(shard)) {
+            if rows.len() >= wanted || *left == 0 {
+                return run.ordinal;
+            }
+            let first = region.row(shard, run.slot);
+            self.collection.select(view, self.filter.as_deref(), first..first + run.len, rows);
+            *left = left.saturating_sub(u64::from(run.len));
+            if rows.len() > wanted {
+                let next = rows[wanted];
+                rows.truncate(wanted);
+                return run.ordinal + u64::from(next - first);
             }
         }
-        let done = cursor.shard as usize >= collection.shards();
-        let message = batch::encode(&region.take(&rows, columns)?)?;
-        // Text can make rows longer than expected: fewer of them, then.
-        if message.len() > limits::REPLY_ROWS_BYTES_MAX && rows.len() > 1 {
-            wanted = rows.len() / 2;
-            continue;
-        }
-        check_reply(message.len())?;
-        let mut frame = Vec::new();
-        codec::encode_frame(header.reply(), &mut frame, |out| {
-            let (rows, message_len) = (rows.len() as u32, message.len() as u64);
-            ScannedPrefix { next: cursor, rows, done, message_len }.encode(out);
-            out.extend_from_slice(&message);
-        });
-        return Ok(frame);
+        view.len(shard).max(from.ordinal)
     }
 }
 
-/// Gathers visible rows of a shard from an ordinal on, until there are `wanted`; returns the ordinal to go on from.
-fn rows_from(region: &Region, view: &View, shard: usize, from: u64, wanted: usize, rows: &mut Vec<u32>) -> u64 {
-    for run in region.runs(shard, from..view.len(shard)) {
-        for (slot, ordinal) in run.slots().zip(run.ordinal..) {
-            if rows.len() == wanted {
-                return ordinal;
-            }
-            let row = region.row(shard, slot);
-            if region.visible(view, row) {
-                rows.push(row);
-            }
-        }
+/// The filter of a request; none where it is empty.
+pub(super) fn filter(collection: &Collection, json: &[u8]) -> Result<Option<Arc<Filter>>, Refusal> {
+    if json.is_empty() {
+        return Ok(None);
     }
-    view.len(shard).max(from)
+    Ok(Some(Arc::new(Filter::parse(json, &collection.spec.schema)?)))
 }
 
 /// The columns that a request names, by their place; each must be there.

@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Compare with every row.
     #[arg(long)]
     exact: bool,
+    /// Only rows that this is true of: {"column": "kib", "<": 10}, {"and": […]}, {"or": […]}, {"not": …}
+    #[arg(long, value_name = "JSON")]
+    filter: Option<String>,
     /// Columns to show beside id and distance.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     columns: Vec<String>,
@@ -60,6 +63,8 @@ pub struct Options {
     pub exact: bool,
     /// Columns beside id and distance.
     pub columns: Vec<String>,
+    /// What must be true of a row; empty: nothing.
+    pub filter: String,
 }
 
 /// A vector column of a collection.
@@ -80,6 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ef: arguments.ef.map(|ef| ef as usize),
         exact: arguments.exact,
         columns: arguments.columns.clone(),
+        filter: arguments.filter.clone().unwrap_or_default(),
     };
     let mut leave_out = None;
     let queries = if let Some(id) = &arguments.like {
@@ -167,7 +173,7 @@ pub fn search(collection: &Collection, target: &Target, queries: &[u8], options:
 pub fn request<'a>(
     target: &'a Target,
     queries: &'a [u8],
-    options: &Options,
+    options: &'a Options,
     columns: &'a [&'a str],
 ) -> SearchRequest<'a> {
     SearchRequest {
@@ -178,6 +184,7 @@ pub fn request<'a>(
         ef: options.ef,
         exact: options.exact,
         columns,
+        filter: &options.filter,
     }
 }
 

@@ -1,0 +1,68 @@
+//! Rows of a collection that are visible in a view, and that a filter is true of.
+
+use std::ops::Range;
+
+use crate::collection::Collection;
+use crate::filter::{ChunkColumns, Filter, MASK_ROWS, Mask};
+use crate::region::{CHUNK_ROWS, Region, View};
+
+const _: () = assert!(MASK_ROWS == CHUNK_ROWS as usize, "a mask is one of a chunk");
+
+/// Rows of a chunk whose filter is looked at one by one, at most: a mask is quicker for more.
+const SINGLE_ROWS_MAX: usize = 8;
+
+impl Collection {
+    /// Appends those of a range of rows, all of one chunk, that are visible in the view and that the filter, if there is one, is true of.
+    pub fn select(&self, view: &View, filter: Option<&Filter>, rows: Range<u32>, selected: &mut Vec<u32>) {
+        let before = selected.len();
+        self.region.visible_in_chunk(view, rows.clone(), selected);
+        let Some(filter) = filter.filter(|_| selected.len() > before) else { return };
+        if selected.len() - before <= SINGLE_ROWS_MAX {
+            let accepted = selected.split_off(before).into_iter().filter(|&row| self.accepts(filter, row));
+            return selected.extend(accepted);
+        }
+        let in_chunk = |row: u32| (row % CHUNK_ROWS) as usize;
+        let mut mask = Mask::EMPTY;
+        selected[before..].iter().for_each(|&row| mask.insert(in_chunk(row)));
+        let found = filter.select(&Chunk::up_to(&self.region, rows.end - 1), &mask);
+        let mut at = 0;
+        selected.retain(|&row| {
+            at += 1;
+            at <= before || found.contains(in_chunk(row))
+        });
+    }
+
+    /// Whether a filter is true of a row that is visible in a view that is held.
+    #[inline]
+    pub fn accepts(&self, filter: &Filter, row: u32) -> bool {
+        filter.accepts(&Chunk::up_to(&self.region, row), (row % CHUNK_ROWS) as usize)
+    }
+}
+
+/// The rows of a chunk up to one.
+struct Chunk<'a> {
+    region: &'a Region,
+    shard: usize,
+    slots: Range<u32>,
+}
+
+impl Chunk<'_> {
+    fn up_to(region: &Region, row: u32) -> Chunk<'_> {
+        let (shard, slot) = region.locate(row);
+        Chunk { region, shard, slots: slot - slot % CHUNK_ROWS..slot + 1 }
+    }
+}
+
+impl ChunkColumns for Chunk<'_> {
+    fn fixed(&self, column: usize) -> &[u8] {
+        self.region.fixed_rows(column, self.shard, self.slots.clone())
+    }
+
+    fn text(&self, column: usize, row: usize) -> &[u8] {
+        self.region.text_bytes(column, self.shard, self.slots.start + row as u32)
+    }
+
+    fn nulls(&self, column: usize, word: usize) -> u64 {
+        self.region.null_word(column, self.shard, self.slots.start as usize / 64 + word)
+    }
+}
