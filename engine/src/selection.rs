@@ -8,28 +8,18 @@ use crate::region::{CHUNK_ROWS, Region, View};
 
 const _: () = assert!(MASK_ROWS == CHUNK_ROWS as usize, "a mask is one of a chunk");
 
-/// Rows of a chunk whose filter is looked at one by one, at most: a mask is quicker for more.
-const SINGLE_ROWS_MAX: usize = 8;
-
 impl Collection {
     /// Appends those of a range of rows, all of one chunk, that are visible in the view and that the filter, if there is one, is true of.
     pub fn select(&self, view: &View, filter: Option<&Filter>, rows: Range<u32>, selected: &mut Vec<u32>) {
-        let before = selected.len();
-        self.region.visible_in_chunk(view, rows.clone(), selected);
-        let Some(filter) = filter.filter(|_| selected.len() > before) else { return };
-        if selected.len() - before <= SINGLE_ROWS_MAX {
-            let accepted = selected.split_off(before).into_iter().filter(|&row| self.accepts(filter, row));
-            return selected.extend(accepted);
-        }
+        let region = &self.region;
+        let Some(filter) = filter else { return region.visible_in_chunk(view, rows, selected) };
+        // A row that is visible keeps its chunk what it is; without one, it may be filled anew at any moment.
+        let Some(first) = rows.clone().find(|&row| region.visible(view, row)) else { return };
         let in_chunk = |row: u32| (row % CHUNK_ROWS) as usize;
-        let mut mask = Mask::EMPTY;
-        selected[before..].iter().for_each(|&row| mask.insert(in_chunk(row)));
-        let found = filter.select(&Chunk::up_to(&self.region, rows.end - 1), &mask);
-        let mut at = 0;
-        selected.retain(|&row| {
-            at += 1;
-            at <= before || found.contains(in_chunk(row))
-        });
+        let mask = Mask::of(in_chunk(first)..in_chunk(rows.end - 1) + 1);
+        let found = filter.select(&Chunk::up_to(region, rows.end - 1), &mask);
+        let found = found.rows().map(|row| first - first % CHUNK_ROWS + row as u32);
+        selected.extend(found.filter(|&row| region.visible(view, row)));
     }
 
     /// Whether a filter is true of a row that is visible in a view that is held.

@@ -82,15 +82,15 @@ enum Values {
 type TextRange = (std::ops::Bound<Box<[u8]>>, std::ops::Bound<Box<[u8]>>);
 
 impl Node {
-    /// Rank of what it takes to evaluate it: what reads less goes first.
+    /// What it takes to evaluate it for a row of many, in nanoseconds and about: what takes less goes first.
     fn cost(&self) -> u32 {
         match self {
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(Node::cost).sum(),
             Node::Not(node) => node.cost(),
             Node::Test(test) => match &test.values {
                 Values::Null => 1,
-                Values::TextIn(_) | Values::TextWithin(_) | Values::TextPrefix(_) => 20,
-                _ => 2,
+                Values::TextIn(_) | Values::TextWithin(_) | Values::TextPrefix(_) => 15,
+                _ => 1,
             },
         }
     }

@@ -286,6 +286,15 @@ fn random_filters_choose_what_a_plain_reading_does() {
 }
 
 #[test]
+fn masks_are_ranges_and_give_their_rows() {
+    for rows in [0..0, 0..1, 5..64, 63..65, 64..128, 100..MASK_ROWS, 0..MASK_ROWS, 4_095..MASK_ROWS] {
+        let mask = Mask::of(rows.clone());
+        assert!(mask.rows().eq(rows.clone()), "{rows:?}");
+        assert!((0..MASK_ROWS).all(|row| mask.contains(row) == rows.contains(&row)), "{rows:?}");
+    }
+}
+
+#[test]
 fn moments_are_given_as_text() {
     let schema = schema();
     let mut table = Table::random(&schema, &mut Random(1));

@@ -9,10 +9,9 @@ use crate::region::View;
 
 /// Rows that the filter is tried on.
 const SAMPLE_ROWS: u64 = 512;
-/// What it takes, in nanoseconds and about: to look at a row with the filter in a scan, to compare a row in one, and to follow the links of
-/// a node and look at its neighbours. Only their ratios count.
-const FILTER_ROW_NS: f64 = 3.0;
-const SCAN_ROW_NS: f64 = 12.0;
+/// What it takes, in nanoseconds and about: to compare a row in a scan, and to follow the links of a node and look at its neighbours. Only
+/// their ratios, and that to what the filter takes, count.
+const SCAN_ROW_NS: f64 = 40.0;
 const GRAPH_NODE_NS: f64 = 1_000.0;
 
 /// Whether the scan takes less time; never without a filter.
@@ -39,7 +38,7 @@ pub(super) fn prefers_scan(collection: &Collection, request: &SearchRequest, vie
         return true;
     }
     let share = f64::from(accepted) / f64::from(seen);
-    let scan = rows as f64 * (FILTER_ROW_NS / request.count as f64 + share * SCAN_ROW_NS);
+    let scan = rows as f64 * (f64::from(filter.row_ns()) / request.count as f64 + share * SCAN_ROW_NS);
     let graph = request.ef as f64 / share * GRAPH_NODE_NS;
     scan <= graph
 }
