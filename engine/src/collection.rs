@@ -102,6 +102,12 @@ impl VectorIndex {
         (0..graph.shards()).map(|shard| u64::from(graph.unrefined(shard))).sum()
     }
 
+    /// Whether idle time links rows anew, or will.
+    pub fn is_to_be_refined(&self) -> bool {
+        let graph = self.graph();
+        (0..graph.shards()).any(|shard| graph.is_to_be_refined(shard))
+    }
+
     /// Puts the graph in its place.
     pub fn set_graph(&self, graph: Arc<Graph>) {
         assert!(self.graph.set(graph).is_ok(), "a graph is set once");

@@ -23,6 +23,8 @@ pub mod server;
 
 use std::time::{Duration, Instant};
 
+use net::client::Client;
+
 /// Longest time that a test waits for something that should come at once; generous, for machines that do much else.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,6 +42,18 @@ pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
 /// When it does not hold within six times [`PATIENCE`].
 pub fn wait_longer(what: &str, condition: impl FnMut() -> bool) {
     wait_for(what, 6 * PATIENCE, condition);
+}
+
+/// Waits until idle time changes no graph any more, so that an answer does not depend on when it is asked for.
+pub fn wait_refined(client: &Client) {
+    wait_longer("all rows are linked anew", || {
+        let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+        let collections = stats["collections"].as_array().expect("a list").iter();
+        let mut vectors = collections.flat_map(|collection| collection["vectors"].as_array().expect("a list"));
+        vectors.all(|vector| vector["is_refining"] == false)
+    });
+    // A snapshot waits for all edges.
+    client.snapshot_all().expect("it is written");
 }
 
 fn wait_for(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use net::client::{Ack, Client, Collection, CollectionOptions, Hit, Queries, SearchRequest};
 use tests::packages;
 use tests::server::Server;
+use tests::wait_refined;
 
 const ROWS: usize = 6_000;
 const K: usize = 10;
 const EF: usize = 32;
 
-/// Fills a new collection and waits until all of it is in the graph, so that an answer does not depend on the time.
+/// Fills a new collection and waits until all of it is in the graph and stays there as it is, so that an answer does not depend on the time.
 fn fill(client: &Client, rows: usize) -> Collection {
     let rows = packages::packages(rows);
     let collection = client.create_collection("packages", &rows.schema(), CollectionOptions::default());
@@ -22,6 +23,7 @@ fn fill(client: &Client, rows: usize) -> Collection {
         collection.write(&some, Ack::Durable).expect("a good batch").wait().expect("it is written");
     }
     assert!(collection.wait_indexed(Duration::from_secs(120)).expect("an answer").done);
+    wait_refined(client);
     collection
 }
 

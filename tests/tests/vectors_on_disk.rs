@@ -11,7 +11,7 @@ use serde_json::Value;
 use tests::packages;
 use tests::recall::{K, recall, recall_from};
 use tests::server::{Process, Server};
-use tests::wait_longer;
+use tests::{wait_longer, wait_refined};
 
 const ROWS: usize = 10_000;
 const EF: usize = 64;
@@ -69,6 +69,7 @@ fn searches_find_what_they_find_in_memory() {
     write(&disk, &rows);
     // Of 5,000 rows a shard, about, one chunk is full.
     wait_moved(&client, "disk", 2);
+    wait_refined(&client);
     assert_eq!(bytes_on_disk(&client, "memory"), 0);
     let committed = |name: &str| stats(&client, name)["bytes_committed"].as_u64().expect("a number");
     let saved = committed("memory") - committed("disk");

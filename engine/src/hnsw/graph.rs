@@ -8,6 +8,7 @@ use crossbeam_utils::CachePadded;
 use super::links::Span;
 use super::{BLOCK_ROWS, GraphParams};
 use crate::error::Result;
+use crate::limits;
 
 /// Rows of links that get huge pages at a time.
 const HUGE_ROWS: u32 = 1 << 14;
@@ -146,6 +147,12 @@ impl Graph {
     /// Nodes of a shard that came since all were linked anew; those that have gone since are counted too.
     pub fn unrefined(&self, shard: usize) -> u32 {
         self.counters[shard].unrefined.load(Ordering::Relaxed)
+    }
+
+    /// Whether so many of a shard's nodes are new that idle time links all of them anew.
+    pub fn is_to_be_refined(&self, shard: usize) -> bool {
+        let unrefined = u64::from(self.unrefined(shard));
+        unrefined > 0 && unrefined * limits::REFINE_PART >= self.nodes_of(shard).into()
     }
 
     /// Sets what `unrefined` returns. Owner only.

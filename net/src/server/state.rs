@@ -159,6 +159,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "recall": index.recall.get().map(|recall| (recall * 1e4).round() / 1e4),
                 "recall_samples": index.recall.samples(),
                 "unrefined_rows": index.unrefined_rows(),
+                "is_refining": index.is_to_be_refined(),
             })
         })
         .collect();

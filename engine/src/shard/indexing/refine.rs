@@ -40,9 +40,7 @@ impl Indexing {
 
 impl Job {
     fn wants_refinement(&self, shard: usize) -> bool {
-        let graph = self.indexer.graph();
-        let unrefined = u64::from(graph.unrefined(shard));
-        self.refinement.is_some() || (unrefined > 0 && unrefined * limits::REFINE_PART >= graph.nodes_of(shard).into())
+        self.refinement.is_some() || self.indexer.graph().is_to_be_refined(shard)
     }
 
     /// Nothing else goes on with the graph here, and no row waits for it anywhere. Vectors that lie on a disk are not read.
