@@ -47,8 +47,8 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Every operation, in the order of the numbers, from 1.
-    pub const ALL: [Opcode; 14] = [
+    /// Every operation, in the order of the numbers.
+    pub const ALL: &'static [Opcode] = &[
         Self::Hello,
         Self::CreateCollection,
         Self::DropCollection,
@@ -72,8 +72,8 @@ impl Opcode {
 
     /// The operation of a number.
     pub fn from_code(code: u16) -> Result<Self, FrameError> {
-        let index = usize::from(code).wrapping_sub(1);
-        Self::ALL.get(index).copied().ok_or(FrameError::UnknownOpcode { opcode: code })
+        let found = Self::ALL.iter().copied().find(|opcode| opcode.code() == code);
+        found.ok_or(FrameError::UnknownOpcode { opcode: code })
     }
 }
 

@@ -93,7 +93,7 @@ pub enum Status {
 
 impl Status {
     /// Every code of this version.
-    pub const ALL: [Status; 39] = [
+    pub const ALL: &'static [Status] = &[
         Self::BadMagic,
         Self::UnsupportedVersion,
         Self::HeaderChecksum,
@@ -142,7 +142,7 @@ impl Status {
 
     /// The status of a number; [`Status::Unrecognised`] when a newer server gave one.
     pub fn from_code(code: u32) -> Self {
-        Self::ALL.into_iter().find(|status| status.code() == code).unwrap_or(Self::Unrecognised)
+        Self::ALL.iter().copied().find(|status| status.code() == code).unwrap_or(Self::Unrecognised)
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn codes_are_distinct_and_read_back() {
-        for (index, status) in Status::ALL.into_iter().enumerate() {
+        for (index, &status) in Status::ALL.iter().enumerate() {
             assert_eq!(Status::from_code(status.code()), status);
             assert!(Status::ALL[..index].iter().all(|earlier| earlier.code() < status.code()), "{status:?}");
         }
