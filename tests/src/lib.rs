@@ -6,6 +6,7 @@
 //! | [`server`] | a server on a thread of the test, or as a process that can be killed |
 //! | [`rows`] | rows whose content follows from id and version, and the check that a collection holds exactly those |
 //! | [`bed`] | vectors of any kind, and how much of what is nearest a server finds |
+//! | [`model`] | a plain model of a collection, to hold a real one against |
 //! | [`packages`] | the real data of `tests/data` |
 //! | [`recall`] | how much of what is nearest a collection of the packages finds |
 //! | [`raw`] | a connection that sends whatever bytes a test wants |
@@ -13,6 +14,7 @@
 //! | [`random`] | numbers from a printed seed (`BROADHEAD_SEED` sets it) |
 
 pub mod bed;
+pub mod model;
 pub mod packages;
 pub mod random;
 pub mod raw;
