@@ -193,9 +193,10 @@ impl Collection {
         self.region.shards()
     }
 
-    /// Below this many rows a collection has no graph: the exact scan is quicker than a search of it would be.
+    /// Below this many rows a collection has no graph: the exact scan is quicker than a search of it would be. Without vectors it
+    /// never has one.
     pub fn is_flat(&self) -> bool {
-        self.region.rows() < limits::GRAPH_ROWS_MIN
+        self.vectors.is_empty() || self.region.rows() < limits::GRAPH_ROWS_MIN
     }
 
     /// Rows that are searchable only by the exact scan and that a graph is still to take in, over all vector columns the

@@ -129,12 +129,6 @@ pub enum FileProblem {
         /// Its type.
         found: String,
     },
-    /// No column can hold vectors.
-    #[error("no column of vectors (lists of f16, f32, f64, i8, u8 or i32); it has {available}")]
-    NoVector {
-        /// What there is, comma-separated.
-        available: String,
-    },
     /// Several columns can hold vectors.
     #[error("several columns can be vectors: {candidates}; choose with --vector")]
     SeveralVectors {
@@ -283,6 +277,12 @@ pub enum RequestProblem {
         found: usize,
         /// Needed.
         expected: usize,
+    },
+    /// The collection has nothing to search for.
+    #[error("collection `{collection}` has no vector column")]
+    NoVectors {
+        /// The collection.
+        collection: String,
     },
     /// The collection has several vector columns, or the named one is not one.
     #[error("collection `{collection}`: choose a vector column with --column: {available}")]

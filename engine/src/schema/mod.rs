@@ -5,7 +5,7 @@
 //! | column | Arrow type | metadata of the field |
 //! |---|---|---|
 //! | id, exactly one, never null | u64, utf8 | `broadhead.role` = `id`; implied for a column named `id` |
-//! | vector, at least one, never null | fixed size list of f32, f16, i8, u8, i32 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
+//! | vector, any number, never null | fixed size list of f32, f16, i8, u8, i32 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
 //! | bf16 vector, never null | fixed size list of u16, which hold the bits | as above, and `broadhead.element` = `bf16` |
 //! | bit vector, never null | fixed size binary, 8 bits a byte | `broadhead.role` = `vector`; `broadhead.metric` = `hamming` (default) |
 //! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
@@ -17,7 +17,8 @@
 //! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
-//! A nullable id or vector field is accepted and becomes not null.
+//! A nullable id or vector field is accepted and becomes not null. A collection without a vector column has no graph: its rows are
+//! read, filtered and counted, and a search of it is refused.
 //!
 //! # Fingerprint
 //!
@@ -101,9 +102,6 @@ impl Schema {
         if second.is_some() {
             return whole("two columns say that they are the id");
         }
-        if vectors.is_empty() {
-            return whole("there is no vector column");
-        }
         let id_kind = if columns[id_column].layout == Layout::Utf8 { IdKind::Utf8 } else { IdKind::U64 };
         Ok(Schema {
             arrow: Arc::new(arrow::datatypes::Schema::new_with_metadata(normalised, arrow.metadata().clone())),
@@ -159,8 +157,11 @@ impl Schema {
     /// Vector index of a column name; None means the first vector column.
     ///
     /// # Errors
-    /// `UnknownColumn` where there is no vector column of that name.
+    /// `InvalidSearch` where there is no vector column at all, `UnknownColumn` where there is none of that name.
     pub fn vector_index(&self, name: Option<&str>) -> Result<usize> {
+        if self.vectors.is_empty() {
+            return Err(Error::InvalidSearch { problem: "the collection has no vector column" });
+        }
         let Some(name) = name else { return Ok(0) };
         self.vectors
             .iter()

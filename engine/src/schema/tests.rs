@@ -118,12 +118,22 @@ fn a_column_says_how_its_vectors_are_kept() {
 }
 
 #[test]
+fn a_schema_needs_no_vectors() {
+    let schema = schema(vec![field("id", DataType::UInt64, &[]), field("name", DataType::Utf8, &[])]).expect("good");
+    assert!(schema.vectors().is_empty());
+    for name in [None, Some("name")] {
+        assert!(matches!(schema.vector_index(name), Err(Error::InvalidSearch { .. })), "{name:?}");
+    }
+    assert_eq!(Schema::from_bytes(&schema.to_bytes()).expect("its own bytes"), schema);
+}
+
+#[test]
 fn refuses_by_name() {
     let vector = || field("v", list(DataType::Float32, 4), &[]);
     let id = || field("id", DataType::UInt64, &[]);
     let cases: Vec<(Vec<Field>, &str)> = vec![
         (vec![vector()], ""),
-        (vec![id()], ""),
+        (vec![field("name", DataType::Utf8, &[])], ""),
         (vec![id(), vector(), field("v", DataType::Int8, &[])], "v"),
         (vec![field("id", DataType::Int64, &[]), vector()], "id"),
         (

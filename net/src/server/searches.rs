@@ -38,7 +38,10 @@ pub fn spawn_search(
     let place = usize::from(asked.column);
     let invalid = |problem| engine::Error::InvalidSearch { problem };
     let vector = schema.vectors().iter().position(|vector| vector.column == place);
-    let vector = vector.ok_or_else(|| invalid("the column searched is not a vector column"))?;
+    let vector = vector.ok_or_else(|| match schema.vectors() {
+        [] => invalid("the collection has no vector column"),
+        _ => invalid("the column searched is not a vector column"),
+    })?;
     let column = &schema.vectors()[vector];
     if asked.kind != column.kind {
         return Err(invalid("the element type of the query vectors is not the column's").into());

@@ -117,6 +117,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn target(collection: &Collection, name: &str, column: Option<&str>) -> Result<Target> {
     let schema = collection.schema();
     let vectors = sources::vector_columns(schema);
+    if vectors.is_empty() {
+        return Err(RequestProblem::NoVectors { collection: name.to_owned() }.into());
+    }
     let chosen = match column {
         Some(column) => vectors.iter().copied().find(|&index| schema.field(index).name() == column),
         None if vectors.len() == 1 => Some(vectors[0]),

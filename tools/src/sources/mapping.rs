@@ -55,6 +55,9 @@ impl Mapping {
         let id = choose_id(path, file, options)?;
         let vector_indices = choose_vectors(path, file, options, id)?;
         let mut notes = Vec::new();
+        if vector_indices.is_empty() {
+            notes.push("no column holds vectors: the rows can be read and filtered, not searched for".to_owned());
+        }
         let mut columns: Vec<(Origin, Field)> = vec![id_field(file, id)];
         let mut file_columns: Vec<usize> = id.into_iter().collect();
         for (index, field) in file.fields().iter().enumerate() {
@@ -188,8 +191,7 @@ fn choose_vectors(path: &Path, file: &Schema, options: &SourceOptions, id: Optio
         candidates = integers;
     }
     match candidates.len() {
-        0 => Err(Error::file(path)(FileProblem::NoVector { available: names(file, 0..file.fields().len()) })),
-        1 => Ok(candidates),
+        0 | 1 => Ok(candidates),
         _ => Err(Error::file(path)(FileProblem::SeveralVectors { candidates: names(file, candidates) })),
     }
 }

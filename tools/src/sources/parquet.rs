@@ -269,13 +269,22 @@ mod tests {
         let cut = directory.path().join("cut.parquet");
         std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
         assert!(fail(&cut).starts_with(&format!("{}: ", cut.display())));
-        let scalars = directory.path().join("scalars.parquet");
         let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
-        write(&scalars, &RecordBatch::try_from_iter([("x", column.clone())]).unwrap());
-        assert!(fail(&scalars).contains("no column of vectors"));
         let empty = directory.path().join("empty.parquet");
         write(&empty, &RecordBatch::try_from_iter([("x", column)]).unwrap().slice(0, 0));
         assert!(fail(&empty).ends_with("no rows"));
+    }
+
+    #[test]
+    fn a_file_without_vectors_is_read_with_a_note() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("scalars.parquet");
+        let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 2.0]));
+        write(&path, &RecordBatch::try_from_iter([("x", column.clone())]).unwrap());
+        let source = open(&path, &options(128)).unwrap();
+        assert!(source.notes[0].contains("no column holds vectors"), "{:?}", source.notes);
+        let batches: Vec<RecordBatch> = source.batches.map(Result::unwrap).collect();
+        assert_eq!(batches[0].column_by_name("x"), Some(&column));
     }
 
     #[test]

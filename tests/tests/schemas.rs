@@ -1,0 +1,186 @@
+//! Collections of every kind of schema: what is written is there, by id, in scans and after every kind of start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
+use net::client::{Ack, Client, Collection, CollectionOptions, Ids, Queries, SearchRequest};
+use net::codec::{Columns, Opcode, Search, Status};
+use tests::raw::Raw;
+use tests::server::{Process, Server};
+
+/// Rows of a shard of which the room is freed at once.
+const CHUNK_ROWS: u64 = 4_096;
+
+/// Rows whose content follows from their number and a version.
+struct Rows {
+    schema: Schema,
+    /// The columns of rows of these numbers; the first is the id, which ascends with the number.
+    columns: fn(&[u64], u64) -> Vec<ArrayRef>,
+    ids: fn(&[u64]) -> Ids,
+}
+
+impl Rows {
+    fn create(&self, client: &Client, name: &str) -> Collection {
+        client.create_collection(name, &self.schema, CollectionOptions::default()).expect("a good schema")
+    }
+
+    fn batch(&self, numbers: &[u64], version: u64) -> RecordBatch {
+        RecordBatch::try_new(Arc::new(self.schema.clone()), (self.columns)(numbers, version)).expect("its columns")
+    }
+
+    fn write(&self, collection: &Collection, numbers: impl IntoIterator<Item = u64>, version: u64) {
+        let numbers: Vec<u64> = numbers.into_iter().collect();
+        for numbers in numbers.chunks(5_000) {
+            let pending = collection.write(&self.batch(numbers, version), Ack::Durable).expect("a good batch");
+            assert_eq!(pending.wait().expect("it is written").rows, numbers.len() as u64);
+        }
+    }
+
+    fn delete(&self, collection: &Collection, numbers: impl IntoIterator<Item = u64>) {
+        let ids = (self.ids)(&numbers.into_iter().collect::<Vec<_>>());
+        let report = collection.delete(&ids, Ack::Durable).expect("good ids").wait().expect("it is done");
+        assert_eq!(report.deleted, ids.len() as u64);
+    }
+
+    /// Checks that a collection has these rows and no others: in a scan, by id, in the figures, and after a search is refused or not.
+    #[track_caller]
+    fn check(&self, collection: &Collection, what: &str, expected: &[(u64, u64)]) {
+        let parts: Vec<RecordBatch> =
+            expected.chunk_by(|a, b| a.1 == b.1).map(|rows| self.batch(&numbers(rows), rows[0].1)).collect();
+        let expected_rows = sorted(&concat_batches(&Arc::new(self.schema.clone()), &parts).expect("one schema"));
+        let found: Vec<RecordBatch> =
+            collection.scan(&[]).expect("all columns").map(|rows| rows.expect("an answer")).collect();
+        let found = sorted(&concat_batches(collection.schema(), &found).expect("one schema"));
+        assert_eq!(found.num_rows(), expected_rows.num_rows(), "{what}: rows of a scan");
+        assert!(found.columns() == expected_rows.columns(), "{what}: a scan gives what was written");
+        for rows in expected.chunk_by(|a, b| a.1 == b.1).flat_map(|rows| rows.chunks(3_000)) {
+            let found = collection.get(&(self.ids)(&numbers(rows)), &[]).expect("an answer");
+            assert!(found.columns() == self.batch(&numbers(rows), rows[0].1).columns(), "{what}: rows by id");
+        }
+        let status = collection.wait_indexed(Duration::from_secs(60)).expect("an answer");
+        assert!(status.done, "{what}: {status:?}");
+        assert_eq!(status.rows, expected.len() as u64, "{what}");
+    }
+
+    /// Rows are written, replaced and deleted, before and after a snapshot; the server is stopped, killed, and started with other
+    /// numbers of shards.
+    fn check_all_the_way(&self, rows: u64) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = Server::start(directory.path(), 2);
+        let collection = self.create(&server.client(), "rows");
+        self.write(&collection, 0..rows, 1);
+        self.write(&collection, rows / 4..rows / 2, 2);
+        self.delete(&collection, (0..rows).step_by(7));
+        let version = |number| if (rows / 4..rows / 2).contains(&number) { 2 } else { 1 };
+        let mut expected: Vec<(u64, u64)> =
+            (0..rows).filter(|number| number % 7 != 0).map(|number| (number, version(number))).collect();
+        expected.sort_unstable_by_key(|row| row.1);
+        self.check(&collection, "written", &expected);
+        server.client().snapshot_all().expect("it is written");
+        // Behind the snapshot: what it holds is replaced and deleted, and more comes.
+        self.write(&collection, rows..rows + 100, 3);
+        self.write(&collection, [1, 2, 3], 3);
+        self.delete(&collection, [4, 5]);
+        expected.retain(|row| !(1..=5).contains(&row.0));
+        expected.extend([1, 2, 3].into_iter().chain(rows..rows + 100).map(|number| (number, 3)));
+        self.check(&collection, "with a snapshot", &expected);
+        drop(collection);
+        server.stop();
+        self.check_restarted(directory.path(), &expected);
+    }
+
+    fn check_restarted(&self, data: &Path, expected: &[(u64, u64)]) {
+        for (round, shards) in [2, 3, 1, 1].into_iter().enumerate() {
+            let process = Process::start(data, shards);
+            let collection = process.client().collection("rows").expect("it is there");
+            self.check(&collection, &format!("start {round}, {shards} shards"), expected);
+            process.kill();
+        }
+    }
+}
+
+fn numbers(rows: &[(u64, u64)]) -> Vec<u64> {
+    rows.iter().map(|row| row.0).collect()
+}
+
+/// Rows in the order of their first column.
+fn sorted(rows: &RecordBatch) -> RecordBatch {
+    let order = sort_to_indices(rows.column(0), None, None).expect("ids have an order");
+    take_record_batch(rows, &order).expect("rows that there are")
+}
+
+/// `id` u64, `version` u64, `text` utf8: nothing to search for.
+fn plain() -> Rows {
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::UInt64, false),
+        Field::new("version", DataType::Int64, false),
+        Field::new("text", DataType::Utf8, true),
+    ]);
+    let columns = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
+        let text = |&number: &u64| (number % 5 != 0).then(|| format!("row {number}, version {version}"));
+        vec![
+            Arc::new(UInt64Array::from(numbers.to_vec())),
+            Arc::new(Int64Array::from(vec![version as i64; numbers.len()])),
+            Arc::new(numbers.iter().map(text).collect::<StringArray>()),
+        ]
+    };
+    Rows { schema, columns, ids: |numbers| Ids::U64(numbers.to_vec()) }
+}
+
+#[test]
+fn rows_without_vectors() {
+    plain().check_all_the_way(6_000);
+}
+
+#[test]
+fn without_vectors_there_is_no_graph_and_no_search() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let rows = plain();
+    let collection = rows.create(&client, "rows");
+    // Rows that die are given back, though no graph says when.
+    for version in 0..6 {
+        rows.write(&collection, 0..3 * CHUNK_ROWS, version);
+    }
+    let status = collection.index_status().expect("an answer");
+    assert!(status.done, "there is nothing to wait for: {status:?}");
+    tests::wait_until("the room of replaced rows is free", || {
+        client.describe("rows").expect("it is there").deleted < 3 * CHUNK_ROWS
+    });
+    let filter = r#"{"and": [{"column": "version", "=": 5}, {"column": "id", "<": 10}]}"#;
+    let found = collection.scan(&["id"]).expect("a column of it").with_filter(filter);
+    let mut ids: Vec<u64> =
+        found.flat_map(|rows| rows.expect("an answer")["id"].as_primitive::<UInt64Type>().values().to_vec()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..10).collect::<Vec<_>>());
+
+    let request = SearchRequest { queries: Queries::F32(&[1.0]), ..Default::default() };
+    let refused = collection.search(&request).err().expect("there is nothing to search");
+    assert!(refused.to_string().contains("no vector column"), "{refused}");
+    let search = Search {
+        column: 1,
+        kind: kernels::ElementKind::F32,
+        exact: false,
+        k: 1,
+        ef: 0,
+        queries: 1,
+        dimension: 1,
+        columns: Columns::NONE,
+        vectors: &[0; 4],
+        filter: &[],
+    };
+    let mut body = Vec::new();
+    search.encode(&mut body);
+    let number = client.describe("rows").expect("it is there").id;
+    let mut raw = Raw::greeted(server.address());
+    let reply = raw.request(Opcode::Search, number, &body);
+    reply.expect_refusal("a search", Status::InvalidSearch, &["no vector column"]);
+    let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+    assert_eq!(stats["collections"][0]["has_graph"], false);
+    server.stop();
+}
