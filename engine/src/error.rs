@@ -64,6 +64,14 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// An option of a search that is none, or has no such value.
+    #[error("invalid option of a search, `{option}`: {problem}")]
+    InvalidOption {
+        /// Its name.
+        option: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// A filter that is none, or does not fit the columns.
     #[error("invalid filter, at `{place}`: {problem}")]
     InvalidFilter {

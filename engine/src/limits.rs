@@ -66,6 +66,10 @@ pub const SCAN_PAGE_ROWS_MAX: u64 = 256 << 10;
 pub const FILTER_BYTES_MAX: usize = 256 << 10;
 /// Brackets of a filter that are open at a time.
 pub const FILTER_DEPTH_MAX: usize = 32;
+/// Bytes of the options of a search.
+pub const OPTIONS_BYTES_MAX: usize = 64 << 10;
+/// Brackets of the options of a search that are open at a time.
+pub const OPTIONS_DEPTH_MAX: usize = 32;
 /// Rows below which a collection is scanned and has no graph.
 pub const GRAPH_ROWS_MIN: u64 = 1_024;
 /// Rows that the scale of codes is trained on, at most.

@@ -298,6 +298,7 @@ fn search_of(vectors: &[u8]) -> Search<'_> {
         columns: Columns::NONE,
         vectors,
         filter: &[],
+        options: &[],
     }
 }
 
@@ -310,7 +311,9 @@ fn bad_searches() {
     let (wide, infinite) = (bytes(&[1.0; 5]), bytes(&[f32::INFINITY; DIMENSION]));
     let good = search_of(&one);
     let many = one.repeat(1_025);
-    let cases: [(&str, Search<'_>, Status, &[&str]); 17] = [
+    let long = format!("{{\"{}\": 1}}", "x".repeat(1 << 20));
+    let deep = "[".repeat(1_000) + &"]".repeat(1_000);
+    let cases: [(&str, Search<'_>, Status, &[&str]); 22] = [
         ("k is 0", Search { k: 0, ..good }, Status::InvalidSearch, &["k is 0"]),
         (
             "k above its limit",
@@ -338,6 +341,11 @@ fn bad_searches() {
         ("not a vector column", Search { column: 1, ..good }, Status::InvalidSearch, &["not a vector column"]),
         ("no such column", Search { column: 9, ..good }, Status::InvalidSearch, &["not a vector column"]),
         ("unknown columns", Search { columns: Columns::Listed(&[[4, 0]]), ..good }, Status::UnknownColumn, &["4"]),
+        ("options that are no JSON", Search { options: b"{", ..good }, Status::InvalidSearch, &["JSON"]),
+        ("unknown option", Search { options: br#"{"scores": true}"#, ..good }, Status::InvalidSearch, &["`scores`"]),
+        ("option of a wrong type", Search { options: br#"{"score": 1}"#, ..good }, Status::InvalidSearch, &["`score`"]),
+        ("1 MB of options", Search { options: long.as_bytes(), ..good }, Status::LimitExceeded, &["options", "65536"]),
+        ("deep options", Search { options: deep.as_bytes(), ..good }, Status::LimitExceeded, &["depth", "32"]),
     ];
     let encoded = |search: &Search<'_>| {
         let mut body = Vec::new();

@@ -116,6 +116,7 @@ fn search_frame(number: u32, k: u32) -> Vec<u8> {
         columns: Columns::All,
         vectors: &vectors,
         filter: &[],
+        options: &[],
     };
     let mut body = Vec::new();
     search.encode(&mut body);

@@ -34,6 +34,7 @@ mod tests;
 pub use evaluate::{ChunkColumns, MASK_ROWS, Mask};
 
 use bounds::Ranges;
+pub(crate) use parse::depth;
 
 /// A filter of rows of one schema.
 #[derive(Clone, Debug)]

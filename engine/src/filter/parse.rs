@@ -38,7 +38,7 @@ fn invalid(place: impl Into<String>, problem: &'static str) -> Error {
 }
 
 /// Greatest number of brackets that are open at a time: what is nested a million deep is refused before anybody follows it.
-fn depth(json: &[u8]) -> usize {
+pub(crate) fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0, false, false);
     for &byte in json {
         match byte {

@@ -5,10 +5,13 @@
 //! by neither; hits are made unique by row.
 
 mod graph;
+mod options;
 mod plan;
 mod reads;
 mod recall;
 mod scan;
+mod score;
+mod sides;
 mod top;
 
 use std::sync::Arc;
@@ -23,9 +26,12 @@ use crate::schema::VectorColumn;
 use reads::BlockingReads;
 
 pub use graph::{GraphJob, Nearest};
+pub use options::SearchOptions;
 pub use reads::{Ranking, VectorReads};
 pub use recall::{RecallEstimate, RecallSample};
 pub use scan::{ScanJob, ScanScratch};
+pub use score::similarity;
+pub use sides::{Side, Sides};
 pub use top::{Hit, Top};
 
 /// One or more queries of one vector column.

@@ -40,6 +40,7 @@ use crate::codec::{self, Create, FrameError, Opcode};
 pub use crate::codec::{IndexStatus, SnapshotDone};
 use crate::error::{Error, Result};
 use connection::Reply;
+pub use engine::search::{Side, Sides};
 pub use engine::shard::Pressure;
 use pool::Pool;
 

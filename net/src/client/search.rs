@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
-use engine::limits::FILTER_BYTES_MAX;
+use engine::limits::{FILTER_BYTES_MAX, OPTIONS_BYTES_MAX};
 use engine::schema::{IdRef, VectorColumn};
+use engine::search::Sides;
 use half::{bf16, f16};
 use kernels::ElementKind;
+use serde_json::{Map, Value};
 
 use super::batch::read_batch;
 use super::{Collection, Id, Pending};
-use crate::codec::{self, Columns, Found, Opcode};
+use crate::codec::{self, Columns, Found, FrameError, Opcode};
 use crate::error::{Error, Result};
 
 /// The vectors to search for, one behind the other.
@@ -41,12 +43,34 @@ pub struct SearchRequest<'a> {
     pub columns: &'a [&'a str],
     /// Only rows that it is true of are found: JSON, as `engine::filter` describes it. Empty for all rows.
     pub filter: &'a str,
+    /// Each hit comes with its similarity.
+    pub score: bool,
 }
 
 impl Default for SearchRequest<'_> {
     fn default() -> Self {
         let queries = Queries::F32(&[]);
-        Self { column: None, queries, dimension: None, k: 10, ef: None, exact: false, columns: &[], filter: "" }
+        let (column, dimension, ef, columns) = (None, None, None, &[]);
+        Self { column, queries, dimension, k: 10, ef, exact: false, columns, filter: "", score: false }
+    }
+}
+
+impl SearchRequest<'_> {
+    /// What is asked besides, as JSON; nothing for a plain search.
+    fn options(&self) -> Result<Vec<u8>> {
+        let mut options = Map::new();
+        if self.score {
+            options.insert("score".to_owned(), Value::from(true));
+        }
+        if options.is_empty() {
+            return Ok(Vec::new());
+        }
+        let json = Value::Object(options).to_string().into_bytes();
+        let (value, limit) = (json.len() as u64, OPTIONS_BYTES_MAX as u64);
+        if value > limit {
+            return Err(engine::Error::LimitExceeded { what: "size of the options in bytes", value, limit }.into());
+        }
+        Ok(json)
     }
 }
 
@@ -57,6 +81,13 @@ pub struct Hit {
     pub id: Id,
     /// Its distance; smaller is nearer. l2 is squared, dot is negated, cosine is 1 − cos, hamming counts bits.
     pub distance: f32,
+    /// Its similarity, which grows with nearness, where it was asked for: cosine: 1 − distance; dot: the product; l2: 1 / (1 + distance);
+    /// hamming: 1 − distance / dimension.
+    pub score: Option<f32>,
+    /// Where it stands on both sides of a hybrid search.
+    pub sides: Option<Sides>,
+    /// Where results were grouped: the place of its group among those of the query, from 0.
+    pub group: Option<u32>,
 }
 
 /// The answer to a search.
@@ -71,6 +102,8 @@ pub struct SearchReply {
     pub is_recovering: bool,
     /// The asked columns, a row for each hit, query by query; none when no columns were asked for.
     pub columns: Option<RecordBatch>,
+    /// What the server says of the search as a whole, as JSON, where it was asked for.
+    pub report: Option<String>,
 }
 
 impl Collection {
@@ -87,6 +120,7 @@ impl Collection {
             [] => None,
             names => Some(self.choose(names)?),
         };
+        let options = request.options()?;
         let wire = codec::Search {
             column: u16::try_from(vector.column).expect("bounded by COLUMNS_MAX"),
             kind: vector.kind,
@@ -98,6 +132,7 @@ impl Collection {
             columns: chosen.as_ref().map_or(Columns::NONE, |chosen| chosen.columns()),
             vectors: &vectors,
             filter: checked(request.filter)?,
+            options: &options,
         };
         if request.ef == Some(0) {
             return Err(invalid("ef is 0"));
@@ -112,12 +147,13 @@ impl Collection {
                 return Err(Error::UnexpectedReply { problem: "not a result for each query" });
             }
             let (hits, index_lag, message_len) = (hits_of(&found), found.index_lag, found.message.len());
+            let report = report_of(&found)?;
             let columns = schema.map(|schema| read_batch(reply.body, message_len, schema)).transpose()?;
             let total: usize = hits.iter().map(Vec::len).sum();
             if columns.as_ref().is_some_and(|columns| columns.num_rows() != total) {
                 return Err(Error::UnexpectedReply { problem: "not a row for each hit" });
             }
-            Ok(SearchReply { hits, index_lag, is_recovering, columns })
+            Ok(SearchReply { hits, index_lag, is_recovering, columns, report })
         }))
     }
 }
@@ -132,14 +168,27 @@ pub(super) fn checked(filter: &str) -> Result<&[u8]> {
 }
 
 fn hits_of(found: &Found<'_>) -> Vec<Vec<Hit>> {
+    let (mut scores, mut sides, mut groups) = (found.scores(), found.sides(), found.groups());
     let mut each = found.ids.iter().zip(found.distances()).map(|(id, distance)| {
         let id = match id {
             IdRef::U64(id) => Id::U64(id),
             IdRef::Utf8(id) => Id::Utf8(id.to_owned()),
         };
-        Hit { id, distance }
+        let score = scores.as_mut().and_then(Iterator::next);
+        let sides = sides.as_mut().and_then(Iterator::next);
+        let group = groups.as_mut().and_then(Iterator::next);
+        Hit { id, distance, score, sides, group }
     });
     found.counts().map(|count| each.by_ref().take(count as usize).collect()).collect()
+}
+
+fn report_of(found: &Found<'_>) -> Result<Option<String>> {
+    if found.report.is_empty() {
+        return Ok(None);
+    }
+    let text =
+        std::str::from_utf8(found.report).map_err(|_| FrameError::Field { field: "report", problem: "not UTF-8" });
+    Ok(Some(text?.to_owned()))
 }
 
 /// A number of the request; one that does not fit is above every limit, which the server then says.

@@ -115,6 +115,8 @@ fn limits() {
         ("bytes of a utf8 id", ID_BYTES_MAX as u64),
         ("bytes of a filter", FILTER_BYTES_MAX as u64),
         ("brackets of a filter that are open at a time", FILTER_DEPTH_MAX as u64),
+        ("bytes of the options of a SEARCH", OPTIONS_BYTES_MAX as u64),
+        ("brackets of the options of a SEARCH that are open at a time", OPTIONS_DEPTH_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),
         ("GETs, SCANs and SEARCHes of a connection at a time", READS_IN_FLIGHT_MAX as u64),

@@ -178,6 +178,17 @@ pub(super) fn read_filter<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Frame
     reader.bytes(u64::from(bytes), "filter")
 }
 
+/// Appends the options of a search behind their length.
+pub(super) fn write_options(options: &[u8], writer: &mut Writer<'_>) {
+    writer.u32(u32::try_from(options.len()).expect("the sender checks the length of its options")).bytes(options);
+}
+
+/// The options of a search behind their length.
+pub(super) fn read_options<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+    let bytes = reader.u32("options length")?;
+    reader.bytes(u64::from(bytes), "options")
+}
+
 /// The `index`-th little-endian u32 of a packed array whose length was checked.
 pub(crate) fn packed_u32(bytes: &[u8], index: usize) -> u32 {
     let at = index * 4;

@@ -12,6 +12,7 @@
 
 pub mod collection;
 pub mod fields;
+pub mod found;
 pub mod frame;
 pub mod handshake;
 pub mod header;
@@ -22,6 +23,7 @@ pub mod search;
 pub mod status;
 
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
+pub use found::{Extras, Found, FoundPrefix};
 pub(crate) use frame::combine;
 pub use frame::{check_body, check_body_crc, encode_error, encode_frame, extend_crc, frame_crc, seal_frame};
 pub use handshake::{Hello, Welcome};
@@ -30,7 +32,7 @@ pub use header::{FrameError, HEADER_BYTES, Header, MAGIC, VERSION, flags};
 pub use ids::{Columns, encode_ids};
 pub use request::{Opcode, Request};
 pub use rows::{Cursor, Deleted, Get, Got, GotPrefix, Scan, Scanned, ScannedPrefix, Written};
-pub use search::{Found, FoundPrefix, Search};
+pub use search::Search;
 pub use status::Status;
 
 #[cfg(test)]

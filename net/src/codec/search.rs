@@ -1,14 +1,11 @@
-//! SEARCH: one query or a batch of them.
+//! SEARCH, the request: one query or a batch of them. `found` has the reply.
 
-use engine::ids::IdsView;
 use engine::limits::{DIMENSION_MAX, QUERIES_MAX};
-use engine::schema::{IdKind, IdRef};
 use kernels::ElementKind;
 
-use super::fields::{MESSAGE_ALIGNMENT, Reader, Writer, packed_u32s, read_filter, write_filter};
+use super::fields::{Reader, Writer, read_filter, read_options, write_filter, write_options};
 use super::header::FrameError;
-use super::ids::{Columns, read_ids, write_ids};
-use super::rows::read_message;
+use super::ids::Columns;
 
 const EXACT: u8 = 1 << 0;
 
@@ -17,6 +14,7 @@ const EXACT: u8 = 1 << 0;
 /// ```text
 /// column u16 | element kind u8 | flags u8 (1 exact) | k u32 | ef u32 | queries u32 | dimension u32
 /// columns of the reply | zero padding to a multiple of 8 | queries × one vector, packed | filter length u32 | filter
+/// options length u32 | options
 /// ```
 ///
 /// The codec checks that the vectors fill what queries, kind and dimension say; `k`, `ef` and the fit to the column are the
@@ -43,6 +41,8 @@ pub struct Search<'a> {
     pub vectors: &'a [u8],
     /// JSON; empty where every row may be found.
     pub filter: &'a [u8],
+    /// JSON, as [`engine::search::SearchOptions`] reads it; empty for a plain search.
+    pub options: &'a [u8],
 }
 
 impl<'a> Search<'a> {
@@ -54,6 +54,7 @@ impl<'a> Search<'a> {
         self.columns.write(&mut writer);
         writer.align(8).bytes(self.vectors);
         write_filter(self.filter, &mut writer);
+        write_options(self.options, &mut writer);
     }
 
     /// Reads the body.
@@ -72,117 +73,15 @@ impl<'a> Search<'a> {
         reader.align(8)?;
         let vectors = reader.bytes(vectors_bytes(kind, queries, dimension)?, "query vectors")?;
         let filter = read_filter(&mut reader)?;
+        let options = read_options(&mut reader)?;
         reader.finish()?;
-        Ok(Self { column, kind, exact: flags & EXACT != 0, k, ef, queries, dimension, columns, vectors, filter })
+        let exact = flags & EXACT != 0;
+        Ok(Self { column, kind, exact, k, ef, queries, dimension, columns, vectors, filter, options })
     }
 
     /// The vector of each query.
     pub fn vectors(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         self.vectors.chunks_exact(self.kind.bytes(self.dimension as usize).max(1))
-    }
-}
-
-/// What stands before the optional message in the reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FoundPrefix<'p> {
-    /// Results per query that were asked for.
-    pub k: u32,
-    /// Live rows that the graph did not hold yet; they were scanned.
-    pub index_lag: u64,
-    /// Results of each query.
-    pub counts: &'p [u32],
-    /// Kind of the collection's ids.
-    pub id_kind: IdKind,
-    /// Bytes of the message that is appended behind; 0 when no column was asked for.
-    pub message_len: u64,
-}
-
-impl FoundPrefix<'_> {
-    /// Appends the prefix and its padding. Distances and ids come query by query, nearest first.
-    pub fn encode<'b>(
-        &self,
-        distances: impl ExactSizeIterator<Item = f32>,
-        ids: impl ExactSizeIterator<Item = IdRef<'b>> + Clone,
-        out: &mut Vec<u8>,
-    ) {
-        let total: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
-        assert!(total == distances.len() as u64, "a distance for each result");
-        assert!(total == ids.len() as u64, "an id for each result");
-        let mut writer = Writer::new(out);
-        writer.u32(self.counts.len() as u32).u32(self.k).u64(self.index_lag).u64(0).u64(self.message_len);
-        for &count in self.counts {
-            writer.u32(count);
-        }
-        for distance in distances {
-            writer.u32(distance.to_bits());
-        }
-        write_ids(self.id_kind, ids, &mut writer);
-        writer.align(MESSAGE_ALIGNMENT);
-    }
-
-    /// Bytes of the reply's body up to the message, for ids with `id_text_bytes` bytes of text in all (0 for u64).
-    pub fn bytes(queries: usize, results: usize, id_kind: IdKind, id_text_bytes: usize) -> usize {
-        let ids = match id_kind {
-            IdKind::U64 => results * 8,
-            IdKind::Utf8 => (results + 1) * 4 + id_text_bytes,
-        };
-        (32 + queries * 4 + results * 4 + 8 + ids).next_multiple_of(MESSAGE_ALIGNMENT)
-    }
-}
-
-/// The reply.
-///
-/// ```text
-/// queries u32 | k u32 | index_lag u64 | 0 u64 | message_len u64
-/// results of each query u32 × queries | distance f32 × results | ids | zero padding to a multiple of 64 | message
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a> {
-    /// Results per query that were asked for.
-    pub k: u32,
-    /// Live rows that the graph did not hold yet; they were scanned.
-    pub index_lag: u64,
-    counts: &'a [u8],
-    distances: &'a [u8],
-    /// The id of each result, query by query, nearest first.
-    pub ids: IdsView<'a>,
-    /// Arrow IPC record batch message with the asked columns, a row for each result in the order of the ids; may be empty.
-    pub message: &'a [u8],
-}
-
-impl<'a> Found<'a> {
-    /// Reads the body.
-    pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
-        let mut reader = Reader::new(body);
-        let queries = reader.u32("queries")?;
-        let k = reader.u32("k")?;
-        let index_lag = reader.u64("index lag")?;
-        reader.zeros(8, "reserved")?;
-        let message_len = reader.u64("message length")?;
-        let counts = reader.bytes(u64::from(queries) * 4, "result counts")?;
-        if packed_u32s(counts).any(|count| count > k) {
-            return Err(FrameError::Field { field: "result counts", problem: "more than k" });
-        }
-        let total = packed_u32s(counts).try_fold(0_u64, |sum, count| sum.checked_add(u64::from(count)));
-        let distances_bytes = total.and_then(|total| total.checked_mul(4)).unwrap_or(u64::MAX);
-        let distances = reader.bytes(distances_bytes, "distances")?;
-        let ids = read_ids(&mut reader, u64::from(u32::MAX))?;
-        if ids.len() * 4 != distances.len() {
-            return Err(FrameError::Field { field: "ids", problem: "not one for each result" });
-        }
-        let message = read_message(&mut reader, message_len)?;
-        reader.finish()?;
-        Ok(Self { k, index_lag, counts, distances, ids, message })
-    }
-
-    /// Results of each query.
-    pub fn counts(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
-        packed_u32s(self.counts)
-    }
-
-    /// The distance of each result, query by query, nearest first.
-    pub fn distances(&self) -> impl ExactSizeIterator<Item = f32> + use<'a> {
-        packed_u32s(self.distances).map(f32::from_bits)
     }
 }
 

@@ -157,7 +157,7 @@ impl From<&engine::Error> for Status {
             Error::NonFinite { .. } => Self::NonFinite,
             Error::ZeroVector { .. } => Self::ZeroVector,
             Error::Empty { .. } => Self::Empty,
-            Error::InvalidSearch { .. } => Self::InvalidSearch,
+            Error::InvalidSearch { .. } | Error::InvalidOption { .. } => Self::InvalidSearch,
             Error::LimitExceeded { .. } => Self::LimitExceeded,
             Error::UnknownCollection { .. } => Self::UnknownCollection,
             Error::CollectionExists { .. } => Self::CollectionExists,

@@ -2,6 +2,7 @@
 
 use engine::ids::IdsView;
 use engine::schema::{IdKind, IdRef};
+use engine::search::{Side, Sides};
 use engine::shard::Pressure;
 use kernels::ElementKind;
 use proptest::prelude::*;
@@ -18,6 +19,10 @@ fn u64_ids() -> impl ExactSizeIterator<Item = IdRef<'static>> + Clone {
 
 fn utf8_ids() -> impl ExactSizeIterator<Item = IdRef<'static>> + Clone {
     ["zlib1g", "", "größe", "日本"].into_iter().map(IdRef::Utf8)
+}
+
+fn same_ids(ids: IdsView<'_>) -> bool {
+    ids.iter().map(|id| id.to_string()).eq(utf8_ids().map(|id| id.to_string()))
 }
 
 fn body(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -52,7 +57,20 @@ fn search() -> Search<'static> {
         columns: Columns::Listed(&[[0, 0], [2, 0]]),
         vectors: b"abcdefABCDEF",
         filter: b"{}",
+        options: b"{\"score\": true}",
     }
+}
+
+/// On both sides, on one, on the other, on none.
+const SIDES: [Sides; 4] = {
+    let (dense, text) = (Some(Side { rank: 1, value: 0.5 }), Some(Side { rank: 3, value: 2.5 }));
+    [Sides { dense, text }, Sides { dense, text: None }, Sides { dense: None, text }, Sides { dense: None, text: None }]
+};
+
+/// All that a reply with four results may tell besides.
+fn extras() -> Extras<'static> {
+    let (scores, groups) = (Some(&[0.5, -1.0, 0.25, 0.0][..]), Some(&[0, 0, 1, 0][..]));
+    Extras { scores, sides: Some(&SIDES), groups, report: br#"{"plan": "scan"}"# }
 }
 
 /// One body of every operation and reply with a fixed layout, with its decoder.
@@ -71,7 +89,15 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
     let create = Create { m: 16, ef_construction: 200, if_not_exists: true, name: "packages", schema: b"schema" };
     let scan = Scan { cursor: Cursor { shard: 1, ordinal: 99 }, rows_max: 500, columns: Columns::All, filter: b"{}" };
     let scanned = ScannedPrefix { next: Cursor { shard: 2, ordinal: 0 }, rows: 5, done: true, message_len: 7 };
-    let found = FoundPrefix { k: 3, index_lag: 5, counts: &[3, 1], id_kind: IdKind::Utf8, message_len: 7 };
+    let found = FoundPrefix {
+        k: 3,
+        index_lag: 5,
+        counts: &[3, 1],
+        id_kind: IdKind::Utf8,
+        message_len: 7,
+        extras: Extras::default(),
+    };
+    let told = FoundPrefix { extras: extras(), ..found };
     let got = GotPrefix { positions: &[0, 2, 3], message_len: 7 };
     vec![
         ("hello", body(|out| hello.encode(out)), |body| Hello::decode(body).map(drop)),
@@ -94,6 +120,11 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
         (
             "found",
             with_message(|out| found.encode([0.5, 1.0, 1.5, f32::INFINITY].into_iter(), utf8_ids(), out)),
+            |body| Found::decode(body).map(drop),
+        ),
+        (
+            "found with extras",
+            with_message(|out| told.encode([0.5, 1.0, 1.5, f32::INFINITY].into_iter(), utf8_ids(), out)),
             |body| Found::decode(body).map(drop),
         ),
         ("wait", body(|out| WaitIndexed { timeout_ms: 9 }.encode(out)), |body| WaitIndexed::decode(body).map(drop)),
@@ -181,7 +212,14 @@ fn replies_read_back() {
     let got = Got::decode(&got).unwrap();
     assert_eq!((got.positions().collect::<Vec<_>>(), got.message), (vec![1, 4], &b"message"[..]));
 
-    let prefix = FoundPrefix { k: 5, index_lag: 9, counts: &[1, 0, 2], id_kind: IdKind::U64, message_len: 7 };
+    let prefix = FoundPrefix {
+        k: 5,
+        index_lag: 9,
+        counts: &[1, 0, 2],
+        id_kind: IdKind::U64,
+        message_len: 7,
+        extras: Extras::default(),
+    };
     let bytes = with_message(|out| prefix.encode([0.25, 0.5, 0.75].into_iter(), u64_ids(), out));
     assert_eq!(bytes.len(), FoundPrefix::bytes(3, 3, IdKind::U64, 0) + 7);
     let found = Found::decode(&bytes).unwrap();
@@ -190,6 +228,45 @@ fn replies_read_back() {
     assert_eq!(found.distances().collect::<Vec<_>>(), [0.25, 0.5, 0.75]);
     let ids: Vec<String> = found.ids.iter().map(|id| id.to_string()).collect();
     assert_eq!(ids, u64_ids().map(|id| id.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn extras_read_back() {
+    let prefix =
+        FoundPrefix { k: 3, index_lag: 5, counts: &[3, 1], id_kind: IdKind::Utf8, message_len: 7, extras: extras() };
+    let bytes = with_message(|out| prefix.encode([0.0, 0.5, 1.0, 1.5].into_iter(), utf8_ids(), out));
+    let found = Found::decode(&bytes).unwrap();
+    assert_eq!(found.scores().unwrap().collect::<Vec<_>>(), extras().scores.unwrap());
+    assert_eq!(found.sides().unwrap().collect::<Vec<_>>(), SIDES);
+    assert_eq!(found.groups().unwrap().collect::<Vec<_>>(), extras().groups.unwrap());
+    assert_eq!((found.report, found.message), (extras().report, &b"message"[..]));
+    assert_eq!(found.distances().collect::<Vec<_>>(), [0.0, 0.5, 1.0, 1.5]);
+    assert!(same_ids(found.ids));
+    // Each by itself, and none.
+    let none = Extras::default();
+    let (scores, sides, groups) = (extras().scores, extras().sides, extras().groups);
+    for extras in [none, Extras { scores, ..none }, Extras { sides, ..none }, Extras { groups, ..none }] {
+        let bytes = with_message(|out| FoundPrefix { extras, ..prefix }.encode([0.0; 4].into_iter(), utf8_ids(), out));
+        let found = Found::decode(&bytes).unwrap();
+        assert_eq!(found.scores().is_some(), extras.scores.is_some());
+        assert_eq!(found.sides().is_some(), extras.sides.is_some());
+        assert_eq!(found.groups().is_some(), extras.groups.is_some());
+        assert!(same_ids(found.ids) && found.report.is_empty());
+    }
+}
+
+/// With groups there are up to `k` groups, and each has several results.
+#[test]
+fn counts_may_be_above_k_where_results_are_grouped() {
+    let counts = &[4];
+    let prefix =
+        FoundPrefix { k: 3, index_lag: 0, counts, id_kind: IdKind::Utf8, message_len: 0, extras: Extras::default() };
+    let decoded = |extras| {
+        let bytes = body(|out| FoundPrefix { extras, ..prefix }.encode([0.0; 4].into_iter(), utf8_ids(), out));
+        Found::decode(&bytes).map(drop)
+    };
+    assert!(matches!(decoded(Extras::default()), Err(FrameError::Field { field: "result counts", .. })));
+    assert_eq!(decoded(extras()), Ok(()));
 }
 
 #[test]
@@ -293,7 +370,14 @@ fn element_types_keep_their_numbers() {
 
 #[test]
 fn a_found_reply_with_impossible_counts_is_refused() {
-    let prefix = FoundPrefix { k: 3, index_lag: 0, counts: &[2, 1], id_kind: IdKind::U64, message_len: 0 };
+    let prefix = FoundPrefix {
+        k: 3,
+        index_lag: 0,
+        counts: &[2, 1],
+        id_kind: IdKind::U64,
+        message_len: 0,
+        extras: Extras::default(),
+    };
     let good = body(|out| prefix.encode([0.0; 3].into_iter(), u64_ids(), out));
     assert!(Found::decode(&good).is_ok());
     let with = |at: usize, value: u32| {
@@ -304,7 +388,8 @@ fn a_found_reply_with_impossible_counts_is_refused() {
     assert!(matches!(with(32, 4), FrameError::Field { field: "result counts", .. }), "more than k");
     assert!(matches!(with(0, u32::MAX), FrameError::Truncated { .. }), "queries");
     assert!(matches!(with(28, u32::MAX), FrameError::Truncated { .. }), "message length");
-    assert!(matches!(with(16, 1), FrameError::Field { .. }), "reserved");
+    assert!(matches!(with(16, 8), FrameError::Field { field: "arrays", .. }), "an array of no known kind");
+    assert!(matches!(with(20, u32::MAX), FrameError::Truncated { .. }), "report length");
 }
 
 /// Reads all there is to read of what a decoder accepted.
@@ -320,6 +405,9 @@ fn use_all(body: &[u8]) {
     if let Ok(found) = Found::decode(body) {
         drain(found.ids);
         assert_eq!(found.counts().map(u64::from).sum::<u64>(), found.distances().len() as u64);
+        assert!(found.scores().is_none_or(|scores| scores.len() == found.distances().len()));
+        assert!(found.sides().is_none_or(|sides| sides.count() == found.ids.len()));
+        assert!(found.groups().is_none_or(|groups| groups.len() == found.ids.len()));
     }
     if let Ok(list) = List::decode(body) {
         list.iter().for_each(drop);
@@ -334,7 +422,7 @@ fn use_all(body: &[u8]) {
 
 proptest! {
     #[test]
-    fn damage_never_panics(which in 0_usize..19, flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..6)) {
+    fn damage_never_panics(which in 0_usize..20, flips in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 1..6)) {
         let (_, mut body, decode) = bodies().swap_remove(which);
         for (at, bit) in flips {
             let at = at.index(body.len());

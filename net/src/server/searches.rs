@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use engine::batch;
-use engine::collection::Collection;
 use engine::limits;
 use engine::probes;
-use engine::search::{GraphJob, Hit, Nearest, ScanJob, ScanScratch, Search, SearchRequest, Top};
+use engine::search::{
+    GraphJob, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top, similarity,
+};
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
 
@@ -21,7 +22,7 @@ use super::reactor::TOKEN_VECTORS;
 use super::session::SessionId;
 use super::tasks::{self, Outcome};
 use super::writes::Refusal;
-use crate::codec::{self, FoundPrefix, Header};
+use crate::codec::{self, Extras, FoundPrefix, Header};
 
 /// Candidates of a search that does not say how many.
 const EF_DEFAULT: usize = 64;
@@ -49,6 +50,7 @@ pub fn spawn_search(
     if asked.dimension as usize != column.dimension {
         return Err(invalid("the dimension of the query vectors is not the column's").into());
     }
+    let options = SearchOptions::parse(asked.options)?;
     let k = asked.k as usize;
     let ef = if asked.ef == 0 { EF_DEFAULT.max(k) } else { asked.ef as usize };
     let request = SearchRequest {
@@ -71,7 +73,8 @@ pub fn spawn_search(
         let hits = run_search(&task, session, &header, &mut search, shared).await?;
         let index_lag = collection.index_backlog();
         probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
-        encode_found(&header, &collection, &hits, &columns, k, index_lag)
+        let results = Results { search: &search, hits: &hits, columns: &columns, options: &options, index_lag };
+        results.encode(&header)
     });
     Ok(())
 }
@@ -275,31 +278,42 @@ pub fn spawn_scan(context: &Rc<Context>, job: Arc<ScanJob>) {
 
 // ---- the reply ----
 
-fn encode_found(
-    header: &Header,
-    collection: &Arc<Collection>,
-    hits: &[Vec<Hit>],
-    columns: &[usize],
-    k: usize,
+/// What a search came to, and what of it is to be told.
+struct Results<'a> {
+    search: &'a Search,
+    /// Of each query, nearest first.
+    hits: &'a [Vec<Hit>],
+    columns: &'a [usize],
+    options: &'a SearchOptions,
     index_lag: u64,
-) -> Outcome {
-    let region = &collection.region;
-    let rows: Vec<u32> = hits.iter().flatten().map(|hit| hit.row).collect();
-    let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
-    tasks::check_reply(message.len())?;
-    let counts: Vec<u32> = hits.iter().map(|hits| hits.len() as u32).collect();
-    let distances: Vec<f32> = hits.iter().flatten().map(|hit| hit.distance).collect();
-    let prefix = FoundPrefix {
-        k: k as u32,
-        index_lag,
-        counts: &counts,
-        id_kind: collection.spec.schema.id_kind(),
-        message_len: message.len() as u64,
-    };
-    let mut frame = Vec::new();
-    codec::encode_frame(header.reply(), &mut frame, |out| {
-        prefix.encode(distances.iter().copied(), rows.iter().map(|&row| region.id(row)), out);
-        out.extend_from_slice(&message);
-    });
-    Ok(frame)
+}
+
+impl Results<'_> {
+    fn encode(&self, header: &Header) -> Outcome {
+        let (collection, request) = (self.search.collection(), self.search.request());
+        let region = &collection.region;
+        let rows: Vec<u32> = self.hits.iter().flatten().map(|hit| hit.row).collect();
+        let message =
+            if self.columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, self.columns)?)? };
+        tasks::check_reply(message.len())?;
+        let counts: Vec<u32> = self.hits.iter().map(|hits| hits.len() as u32).collect();
+        let distances: Vec<f32> = self.hits.iter().flatten().map(|hit| hit.distance).collect();
+        let vector = &collection.spec.schema.vectors()[request.vector];
+        let score = |&distance: &f32| similarity(vector.metric, vector.dimension, distance);
+        let scores: Option<Vec<f32>> = self.options.score.then(|| distances.iter().map(score).collect());
+        let prefix = FoundPrefix {
+            k: request.k as u32,
+            index_lag: self.index_lag,
+            counts: &counts,
+            id_kind: collection.spec.schema.id_kind(),
+            message_len: message.len() as u64,
+            extras: Extras { scores: scores.as_deref(), ..Extras::default() },
+        };
+        let mut frame = Vec::new();
+        codec::encode_frame(header.reply(), &mut frame, |out| {
+            prefix.encode(distances.iter().copied(), rows.iter().map(|&row| region.id(row)), out);
+            out.extend_from_slice(&message);
+        });
+        Ok(frame)
+    }
 }

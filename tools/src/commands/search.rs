@@ -182,12 +182,12 @@ pub fn request<'a>(
     SearchRequest {
         column: Some(&target.column),
         queries: Queries::Bytes(queries),
-        dimension: None,
         k: options.k,
         ef: options.ef,
         exact: options.exact,
         columns,
         filter: &options.filter,
+        ..SearchRequest::default()
     }
 }
 
@@ -311,9 +311,15 @@ mod tests {
 
     #[test]
     fn results_keep_their_place_and_leave_out_the_row_itself() {
-        let hit = |id: u64, distance: f32| net::client::Hit { id: Id::U64(id), distance };
+        let hit = |id: u64, distance: f32| net::client::Hit {
+            id: Id::U64(id),
+            distance,
+            score: None,
+            sides: None,
+            group: None,
+        };
         let hits = vec![vec![hit(7, 0.0), hit(1, 0.5), hit(2, 0.6)], vec![hit(3, 0.1)]];
-        let reply = SearchReply { hits, index_lag: 0, is_recovering: false, columns: None };
+        let reply = SearchReply { hits, index_lag: 0, is_recovering: false, columns: None, report: None };
         let found = results(&reply, 2, Some("7"));
         assert_eq!(found[0], [(1, &Id::U64(1), 0.5), (2, &Id::U64(2), 0.6)]);
         assert_eq!(found[1], [(3, &Id::U64(3), 0.1)]);

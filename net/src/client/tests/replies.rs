@@ -79,6 +79,7 @@ fn a_search_gives_hits_and_columns() {
             counts: &[2, 1],
             id_kind: IdKind::U64,
             message_len: message.len() as u64,
+            extras: codec::Extras::default(),
         };
         peer.answer(&request, |out| {
             prefix.encode([0.0, 0.5, 1.0].into_iter(), [0, 1, 2].into_iter().map(IdRef::U64), out);
@@ -90,7 +91,7 @@ fn a_search_gives_hits_and_columns() {
     let request = SearchRequest { queries, k: 5, columns: &["title"], ..SearchRequest::default() };
     let (reply, at) = books.search(&request).unwrap().wait_timed().unwrap();
     assert!(at <= Instant::now());
-    let hit = |id, distance| Hit { id: Id::U64(id), distance };
+    let hit = |id, distance| Hit { id: Id::U64(id), distance, score: None, sides: None, group: None };
     assert_eq!(reply.hits, [vec![hit(0, 0.0), hit(1, 0.5)], vec![hit(2, 1.0)]]);
     assert_eq!(reply.index_lag, 7);
     assert_eq!(reply.columns, Some(batch(0..3).project(&[2]).unwrap()));
