@@ -173,6 +173,7 @@ fn without_vectors_there_is_no_graph_and_no_search() {
         columns: Columns::NONE,
         vectors: &[0; 4],
         filter: &[],
+        options: &[],
     };
     let mut body = Vec::new();
     search.encode(&mut body);
