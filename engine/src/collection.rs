@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
+use crate::eviction::LastUse;
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
 use crate::paging::Paging;
@@ -20,11 +21,14 @@ pub struct CollectionOptions {
     pub m: u16,
     /// Candidates held while a node is inserted.
     pub ef_construction: u16,
+    /// Whether the collection may be dropped when memory is short; see [`crate::eviction`].
+    #[serde(default)]
+    pub evictable: bool,
 }
 
 impl Default for CollectionOptions {
     fn default() -> Self {
-        CollectionOptions { m: 16, ef_construction: 140 }
+        CollectionOptions { m: 16, ef_construction: 140, evictable: false }
     }
 }
 
@@ -129,6 +133,8 @@ pub struct Collection {
     pub vectors: Vec<VectorIndex>,
     /// Scans of its rows, which come before moves of them.
     pub paging: Paging,
+    /// When a client last wrote to it or read from it; kept where the collection may be evicted.
+    pub last_use: LastUse,
 }
 
 impl Collection {
@@ -152,7 +158,7 @@ impl Collection {
                 Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default() }))
+        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default(), last_use: LastUse::default() }))
     }
 
     /// Makes an empty graph for every vector column that has none yet.
@@ -186,6 +192,13 @@ impl Collection {
     /// Bytes of the rows that a search can find, without their texts.
     pub fn live_bytes(&self) -> u64 {
         self.live_rows() * self.region.row_bytes()
+    }
+
+    /// A client uses it now.
+    pub fn touch(&self) {
+        if self.spec.options.evictable {
+            self.last_use.touch();
+        }
     }
 
     /// Number of shards.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::collection::{Collection, CollectionOptions, CollectionSpec};
 use crate::error::{Error, Result};
+use crate::eviction::{self, Evictions};
 use crate::limits;
 use crate::manifest::{CollectionEntry, Manifest};
 use crate::mesh::Port;
@@ -39,6 +40,10 @@ pub struct ControlOptions {
     pub heartbeat: Option<Duration>,
     /// Bytes of log, over all shards, that set off a snapshot; 0: none is made by itself.
     pub snapshot_wal_bytes: u64,
+    /// Bytes of rows and graphs near which collections are evicted that may be; 0: never.
+    pub memory_budget: u64,
+    /// Counts them.
+    pub evictions: Arc<Evictions>,
 }
 
 /// The control thread's state.
@@ -94,6 +99,7 @@ impl Control {
                 let reply = self.serve(request);
                 self.send(from, Message::Reply { ticket, reply });
             }
+            self.evict();
             self.trim_logs();
             self.snapshot_if_due();
         }
@@ -211,6 +217,17 @@ impl Control {
         self.collections.remove(index);
         self.change_all(|| Message::Remove(id));
         Ok(())
+    }
+
+    /// Drops a collection that may be, if memory is short. One at a time: its memory comes free once its last reader has gone.
+    fn evict(&mut self) {
+        let Some(collection) = eviction::choose(&self.collections, self.options.memory_budget).cloned() else { return };
+        let name = &collection.spec.name;
+        self.options.evictions.count(&collection);
+        match self.drop_collection(name) {
+            Ok(()) => tracing::info!(collection = name, "evicted: memory is short, and it was used least recently"),
+            Err(error) => tracing::error!(collection = name, %error, "could not be evicted"),
+        }
     }
 
     /// Tells every shard of a change and waits until all have made it.

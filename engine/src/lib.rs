@@ -11,6 +11,7 @@
 //! | [`mesh`] | rings and doorbells between threads |
 //! | [`collection`], [`selection`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of; scans of rows; queries |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
+//! | [`eviction`] | which collection goes when memory is short |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
 //! | [`uring`], [`buffers`], [`heap`] | the kernel's ring, and memory that it may use; memory given back |
 //! | [`probes`] | where a tracer can look on |
@@ -23,6 +24,7 @@ pub mod buffers;
 pub mod collection;
 pub mod control;
 pub mod error;
+pub mod eviction;
 pub mod filter;
 #[allow(unsafe_code)]
 pub mod heap;

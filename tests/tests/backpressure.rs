@@ -1,11 +1,11 @@
 //! Writers that are held back or refused are told why: the memory budget, the limit on rows that wait for the indexer.
 
 use engine::shard::Pressure;
-use net::client::{Ack, Client, Collection, Ids};
+use net::client::{Ack, Client, Collection, CollectionOptions, Ids};
 use net::codec::Status;
 use net::server::ServerOptions;
 use serde_json::Value;
-use tests::rows::{Content, batch, check_searchable, content, create};
+use tests::rows::{Content, batch, check_searchable, content, create, schema};
 use tests::server::{Server, options};
 use tests::wait_until;
 
@@ -61,6 +61,61 @@ fn writes_beyond_the_memory_budget_are_refused_and_leave_nothing() {
     client.drop_collection("rows").expect("it is there");
     let other = create(&client, "other", DIMENSION);
     wait_until("writes are taken again", || write(&other, &rows(0)).is_ok());
+    server.stop();
+}
+
+#[test]
+fn a_cache_that_is_not_used_goes_when_memory_is_short_and_nothing_else_does() {
+    const OLD_BATCHES: u64 = 16;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let budget = || ServerOptions { memory_budget: Some(64 << 20), ..options(directory.path(), 2) };
+    let mut server = Server::try_start(budget()).expect("the server starts");
+    let client = server.client();
+    let cache = |name: &str| {
+        let options = CollectionOptions { evictable: true, ..CollectionOptions::default() };
+        client.create_collection(name, &schema(DIMENSION), options).expect("a good schema")
+    };
+    let kept = create(&client, "kept", DIMENSION);
+    write(&kept, &rows(0)).expect("it is written");
+    let (old, used, new) = (cache("old"), cache("used"), cache("new"));
+    // More than the tenth of the budget that is to come free.
+    (0..OLD_BATCHES).for_each(|number| assert!(write(&old, &rows(number * BATCH_ROWS)).is_ok()));
+    write(&used, &rows(0)).expect("it is written");
+    let evicted = || -> (u64, u64) {
+        let stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+        let figure = |name: &str| stats["evictions"][name].as_u64().expect("a number");
+        (figure("evicted_collections"), figure("evicted_rows"))
+    };
+    assert_eq!(evicted(), (0, 0));
+    let names = |client: &Client| -> Vec<String> {
+        client.collections().expect("an answer").into_iter().map(|info| info.name).collect()
+    };
+    let mut first = 0;
+    wait_until("memory is short, and one goes", || {
+        // A cache that is read from is used.
+        assert_eq!(used.get(&Ids::U64(vec![1]), &["id"]).expect("it is there").num_rows(), 1);
+        // Refused for as long as memory is short: that is told, and passes.
+        match write(&new, &rows(first)) {
+            Ok(_) => first += BATCH_ROWS,
+            Err(error) => assert_eq!(error.status(), Some(Status::MemoryBudget), "{error}"),
+        }
+        evicted().0 > 0
+    });
+    assert_eq!(
+        (names(&client), evicted()),
+        (["kept", "used", "new"].map(str::to_owned).to_vec(), (1, OLD_BATCHES * BATCH_ROWS))
+    );
+    let gone = write(&old, &rows(0)).expect_err("it is gone");
+    assert_eq!(gone.status(), Some(Status::UnknownCollection), "{gone}");
+    server.stop();
+    // What was evicted does not come back, and what may be evicted is remembered.
+    server = Server::try_start(budget()).expect("the server starts");
+    let client = server.client();
+    assert_eq!(names(&client), ["kept", "used", "new"]);
+    let stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+    let evictable: Vec<bool> =
+        stats["collections"].as_array().expect("a list").iter().map(|each| each["evictable"] == true).collect();
+    assert_eq!(evictable, [false, true, true]);
     server.stop();
 }
 

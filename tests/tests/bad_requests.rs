@@ -198,7 +198,7 @@ fn bad_schemas_and_names() {
     let other = engine::schema::Schema::from_arrow(&schema(8)).expect("a good schema").to_bytes();
     let create = |name: &str, schema: &[u8], if_not_exists| {
         let mut body = Vec::new();
-        Create { m: 0, ef_construction: 0, if_not_exists, name, schema }.encode(&mut body);
+        Create { m: 0, ef_construction: 0, if_not_exists, evictable: false, name, schema }.encode(&mut body);
         body
     };
     let long = "x".repeat(129);

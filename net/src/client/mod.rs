@@ -108,6 +108,8 @@ pub struct CollectionOptions {
     pub ef_construction: u16,
     /// No error when a collection of this name and schema is there.
     pub if_not_exists: bool,
+    /// The server may drop the collection with all its rows when memory is short, the least recently used first: for caches.
+    pub evictable: bool,
 }
 
 /// A collection as the server tells of it.
@@ -202,8 +204,8 @@ impl Client {
     ) -> Result<Collection> {
         check_name(name)?;
         let schema = Schema::from_arrow(schema)?.to_bytes();
-        let CollectionOptions { m, ef_construction, if_not_exists } = options;
-        let create = Create { m, ef_construction, if_not_exists, name, schema: &schema };
+        let CollectionOptions { m, ef_construction, if_not_exists, evictable } = options;
+        let create = Create { m, ef_construction, if_not_exists, evictable, name, schema: &schema };
         let reply = self.call(Opcode::CreateCollection, 0, |body| create.encode(body))?;
         Collection::open(self.pool.clone(), read_info(&reply)?)
     }

@@ -7,6 +7,8 @@ use super::header::FrameError;
 
 /// Bit of [`Create`]: a collection of that name and schema is no error.
 const IF_NOT_EXISTS: u32 = 1 << 0;
+/// Bit of [`Create`]: the collection may be evicted.
+const EVICTABLE: u32 = 1 << 1;
 
 /// CREATE_COLLECTION.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Create<'a> {
     pub ef_construction: u16,
     /// No error when a collection of this name and schema is there.
     pub if_not_exists: bool,
+    /// The collection may be dropped by the server when memory is short.
+    pub evictable: bool,
     /// Name, 1 to `NAME_BYTES_MAX` bytes.
     pub name: &'a str,
     /// Arrow IPC schema message, see `engine::schema::Schema::from_bytes`.
@@ -26,7 +30,8 @@ pub struct Create<'a> {
 impl<'a> Create<'a> {
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let flags = if self.if_not_exists { IF_NOT_EXISTS } else { 0 };
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        let flags = bit(self.if_not_exists, IF_NOT_EXISTS) | bit(self.evictable, EVICTABLE);
         let mut writer = Writer::new(out);
         writer.u16(self.m).u16(self.ef_construction).u32(flags).text(self.name);
         message(&mut writer, self.schema);
@@ -38,14 +43,15 @@ impl<'a> Create<'a> {
         let m = reader.u16("m")?;
         let ef_construction = reader.u16("ef_construction")?;
         let flags = reader.u32("flags")?;
-        if flags & !IF_NOT_EXISTS != 0 {
+        if flags & !(IF_NOT_EXISTS | EVICTABLE) != 0 {
             return Err(FrameError::Field { field: "flags", problem: "unknown bit" });
         }
         let name = collection_name(&mut reader)?;
         let schema_len = reader.u32("schema length")?;
         let schema = reader.bytes(u64::from(schema_len), "schema")?;
         reader.finish()?;
-        Ok(Self { m, ef_construction, if_not_exists: flags & IF_NOT_EXISTS != 0, name, schema })
+        let (if_not_exists, evictable) = (flags & IF_NOT_EXISTS != 0, flags & EVICTABLE != 0);
+        Ok(Self { m, ef_construction, if_not_exists, evictable, name, schema })
     }
 }
 

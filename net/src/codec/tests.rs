@@ -86,7 +86,14 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
         bytes_max: 1 << 25,
         server_version: "0.1.0",
     };
-    let create = Create { m: 16, ef_construction: 200, if_not_exists: true, name: "packages", schema: b"schema" };
+    let create = Create {
+        m: 16,
+        ef_construction: 200,
+        if_not_exists: true,
+        evictable: true,
+        name: "packages",
+        schema: b"schema",
+    };
     let scan = Scan { cursor: Cursor { shard: 1, ordinal: 99 }, rows_max: 500, columns: Columns::All, filter: b"{}" };
     let scanned = ScannedPrefix { next: Cursor { shard: 2, ordinal: 0 }, rows: 5, done: true, message_len: 7 };
     let found = FoundPrefix {

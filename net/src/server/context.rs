@@ -117,6 +117,7 @@ impl Context {
     /// A collection by number.
     pub fn collection(&self, id: u32) -> engine::Result<Arc<Collection>> {
         let found = self.collections.borrow().get(&id).cloned();
+        let found = found.inspect(|collection| collection.touch());
         found.ok_or_else(|| engine::Error::UnknownCollection { name: format!("#{id}") })
     }
 
@@ -124,6 +125,13 @@ impl Context {
     pub fn collection_named(&self, name: &str) -> engine::Result<Arc<Collection>> {
         let found = self.collections.borrow().values().find(|collection| collection.spec.name == name).cloned();
         found.ok_or_else(|| engine::Error::UnknownCollection { name: name.to_owned() })
+    }
+
+    /// A collection is written to.
+    pub fn touch(&self, id: u32) {
+        if let Some(collection) = self.collections.borrow().get(&id) {
+            collection.touch();
+        }
     }
 
     /// This shard has begun something that another waits for.

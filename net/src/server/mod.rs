@@ -172,6 +172,8 @@ pub fn run(mut options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOn
         data: options.data.clone(),
         heartbeat: options.heartbeat,
         snapshot_wal_bytes: options.snapshot_wal_bytes,
+        memory_budget,
+        evictions: state.evictions.clone(),
     };
     let control = Control::new(
         control_options,

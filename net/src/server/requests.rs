@@ -14,7 +14,7 @@ use super::searches;
 use super::session::{Frame, SessionId};
 use super::tasks;
 use super::writes::Refusal;
-use crate::codec::{self, HEADER_BYTES, Header, Hello, Opcode, Request, Status, Welcome, flags};
+use crate::codec::{self, Create, HEADER_BYTES, Header, Hello, Opcode, Request, Status, Welcome, flags};
 
 /// What is to be done with a request whose bytes have been looked at.
 enum Plan {
@@ -24,11 +24,15 @@ enum Plan {
     Greet(u16),
 }
 
-/// Choices of a graph; 0 stands for the default.
-fn options_of(m: u16, ef_construction: u16) -> CollectionOptions {
+/// Choices of a collection; 0 stands for the default.
+fn options_of(create: &Create<'_>) -> CollectionOptions {
     let default = CollectionOptions::default();
     let or = |value, default| if value == 0 { default } else { value };
-    CollectionOptions { m: or(m, default.m), ef_construction: or(ef_construction, default.ef_construction) }
+    CollectionOptions {
+        m: or(create.m, default.m),
+        ef_construction: or(create.ef_construction, default.ef_construction),
+        evictable: create.evictable,
+    }
 }
 
 impl Reactor {
@@ -107,7 +111,7 @@ impl Reactor {
                 let request = ControlRequest::Create {
                     name: create.name.to_owned(),
                     schema: Arc::new(Schema::from_bytes(create.schema)?),
-                    options: options_of(create.m, create.ef_construction),
+                    options: options_of(&create),
                     if_not_exists: create.if_not_exists,
                 };
                 tasks::spawn_control(&context, session, reply, request);

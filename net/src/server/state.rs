@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use engine::collection::{Collection, memory_in_use};
+use engine::eviction::Evictions;
 use engine::recovery::Progress;
 use engine::shard::ShardMetrics;
 use serde_json::json;
@@ -23,6 +24,8 @@ pub struct ServerState {
     recovered_after_us: AtomicU64,
     /// What recovery has done so far.
     pub progress: Arc<Progress>,
+    /// Collections that were evicted.
+    pub evictions: Arc<Evictions>,
     /// For the admin plane alone; shards and the control thread know their collections themselves.
     collections: Mutex<Vec<std::sync::Weak<Collection>>>,
 }
@@ -39,6 +42,7 @@ impl ServerState {
             serving_after_us: AtomicU64::new(0),
             recovered_after_us: AtomicU64::new(0),
             progress: Arc::new(Progress::new(shards)),
+            evictions: Arc::default(),
             collections: Mutex::default(),
         }
     }
@@ -114,11 +118,17 @@ impl ServerState {
             "serving_after_us": self.serving_after_us.load(Ordering::Relaxed),
             "recovery": self.recovery_json(),
             "memory": memory,
+            "evictions": self.evictions_json(),
             "resident_bytes": resident_bytes(),
             "disk_bytes": self.disk_bytes.load(Ordering::Relaxed),
             "collections": collections,
             "shards": shards,
         })
+    }
+
+    fn evictions_json(&self) -> serde_json::Value {
+        let figures = self.evictions.each().into_iter().map(|(name, _, value)| (name.to_owned(), json!(value)));
+        serde_json::Value::Object(figures.collect())
     }
 
     fn recovery_json(&self) -> serde_json::Value {
@@ -166,6 +176,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
     json!({
         "id": collection.spec.id,
         "name": collection.spec.name,
+        "evictable": collection.spec.options.evictable,
         "rows": collection.live_rows(),
         "dead_rows": collection.dead_rows(),
         "index_backlog_rows": collection.index_backlog(),
@@ -216,6 +227,10 @@ impl AdminSource for ServerState {
             }
         }
         write_recall(&mut text, &collections);
+        for (name, help, value) in self.evictions.each() {
+            let full = format!("broadhead_{name}_total");
+            let _ = writeln!(text, "# HELP {full} {help}\n# TYPE {full} counter\n{full} {value}");
+        }
         let (done, total) = self.progress.bytes();
         for (name, help, value) in [
             ("resident_bytes", "Memory resident.", resident_bytes()),

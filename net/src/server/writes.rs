@@ -204,6 +204,7 @@ impl Reactor {
         if !is_write(header) {
             return Ok(Pressure::NONE);
         }
+        self.context.touch(header.collection);
         let collections = &self.context.collections;
         let admitted = self.memory.admit(frame_bytes as u64, || memory_in_use(collections.borrow().values()));
         admitted.inspect_err(|_| self.context.metrics.refused_for_memory.add(1))

@@ -93,6 +93,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         ack: Acknowledge::Durable,
         m: 0,
         ef_construction: 0,
+        evictable: false,
         remote: remote.clone(),
     };
     let started = Instant::now();

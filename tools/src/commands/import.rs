@@ -64,6 +64,9 @@ pub struct Arguments {
     /// Candidates while the graph is built, for a new collection; 0: the server's default.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub ef_construction: u16,
+    /// The server may drop the collection with all its rows when memory is short: for a new collection that is a cache.
+    #[arg(long)]
+    pub evictable: bool,
     #[command(flatten)]
     pub remote: Remote,
 }
@@ -180,8 +183,12 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
 fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) -> Result<SchemaRef> {
     let collection = match client.collection(&arguments.collection) {
         Err(error) if error.status() == Some(Status::UnknownCollection) => {
-            let options =
-                CollectionOptions { m: arguments.m, ef_construction: arguments.ef_construction, if_not_exists: true };
+            let options = CollectionOptions {
+                m: arguments.m,
+                ef_construction: arguments.ef_construction,
+                if_not_exists: true,
+                evictable: arguments.evictable,
+            };
             client.create_collection(&arguments.collection, schema, options)?
         }
         found => found?,

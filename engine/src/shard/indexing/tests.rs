@@ -41,7 +41,7 @@ impl Simulation {
         let mut random = Random(seed);
         let schema = samples::narrow(DIMENSION as i32);
         // A small graph with few links shows early what a larger one shows late.
-        let options = CollectionOptions { m: 8, ef_construction: 40 };
+        let options = CollectionOptions { m: 8, ef_construction: 40, ..CollectionOptions::default() };
         let spec = CollectionSpec { id: 1, name: "rows".into(), schema: schema.clone(), options };
         let collection = Collection::new(spec, shards).unwrap();
         let shard = |shard: usize| {
