@@ -80,6 +80,14 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A text query that is none.
+    #[error("invalid text query, at `{place}`: {problem}")]
+    InvalidTextQuery {
+        /// Column, or word of the query, at fault.
+        place: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// A number above its limit.
     #[error("{what} is {value}, the limit is {limit}")]
     LimitExceeded {

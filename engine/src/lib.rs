@@ -8,6 +8,7 @@
 //! | [`quant`], [`space`] | int8 codes; distances of rows |
 //! | [`hnsw`] | neighbours over row ids |
 //! | [`filter`] | JSON → rows of a chunk |
+//! | [`text`] | words → documents, by BM25 |
 //! | [`mesh`] | rings and doorbells between threads |
 //! | [`collection`], [`selection`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of; scans of rows; queries |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
@@ -45,6 +46,7 @@ pub mod selection;
 pub mod shard;
 pub mod snapshot;
 pub mod space;
+pub mod text;
 #[allow(unsafe_code)]
 pub mod uring;
 pub mod wal;

@@ -164,3 +164,15 @@ pub const REPLY_BYTES_WAITING_MAX: usize = 8 << 20;
 pub const REPLY_ROWS_BYTES_MAX: usize = 16 << 20;
 const _: () = assert!(FRAME_BODY_BYTES_MAX as usize + 4096 <= WAL_RECORD_BYTES_MAX);
 const _: () = assert!(WAL_RECORD_BYTES_MAX as u64 + 4096 <= WAL_SEGMENT_BYTES);
+/// Bytes of a word that are looked for.
+pub const TOKEN_BYTES_MAX: usize = 255;
+/// Bytes of what a field says of its analyser.
+pub const ANALYSER_BYTES_MAX: usize = 64 << 10;
+/// Words of a text query.
+pub const TEXT_QUERY_WORDS_MAX: usize = 1_024;
+/// Tokens of a batch of documents that is made a segment, about.
+pub const TEXT_BATCH_TOKENS: usize = 512 << 10;
+/// Ordinals that a segment spans, at most: it is searched without a pause.
+pub const TEXT_SEGMENT_SPAN_MAX: u64 = 256 << 10;
+/// Postings that are merged in one step: about half a millisecond.
+pub const TEXT_STEP_POSTINGS: usize = 64 << 10;

@@ -13,7 +13,7 @@
 //! - `rows` gives, bit for bit, what `pair` gives for each row (of Code4: to a query that was made of a row).
 //!
 //! Layout: [`Kernels`] is a table of function pointers per [`Isa`]. The kernels are written once, in
-//! `float.rs`, `integer.rs`, `code4.rs`, `wide.rs` and `bulk.rs`, over the registers of `vector.rs`; the files in `x86` are shells
+//! `float.rs`, `integer.rs`, `code4.rs`, `wide.rs`, `bulk.rs` and `words.rs`, over the registers of `vector.rs`; the files in `x86` are shells
 //! that name an instruction set. Many rows against many are the matter of `tile`. `scalar.rs` is the oracle that the tests hold the others against, and the
 //! fallback. The layering follows memchr's (<https://github.com/BurntSushi/memchr>, `src/vector.rs`).
 
@@ -50,6 +50,7 @@ mod kernel;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod wide;
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -57,3 +58,4 @@ pub use kind::{ElementKind, Isa, MAX_DIMENSION, Metric, UnknownIsa};
 pub use rows::Rows;
 pub use table::{Distance, Kernels, detect, requested_isa};
 pub use tile::{NEAREST_MAX, Nearest, Panel, Tile};
+pub use words::{Runs, runs};

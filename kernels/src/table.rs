@@ -7,6 +7,7 @@ use crate::kind::{ElementKind, Isa, Metric, UnknownIsa};
 use crate::rows::Rows;
 use crate::scalar;
 use crate::tile::{Tile, oracle, tiles};
+use crate::words;
 #[cfg(target_arch = "x86_64")]
 use crate::x86::vector_tables;
 
@@ -37,6 +38,7 @@ pub struct Kernels {
     pub(crate) i32: Passes,
     pub(crate) abs_max_f32: fn(&[f32]) -> f32,
     pub(crate) widen_f16: fn(&[u8], &mut [f32]),
+    pub(crate) mark_words: fn(&[u8], &mut [u8], &mut [u64]) -> bool,
 }
 
 /// Passes over one vector whose elements are read as f32.
@@ -153,6 +155,15 @@ impl Kernels {
     /// As `norm_squared`, and if the lengths differ.
     pub fn copy_norm_squared(&self, kind: ElementKind, from: &[u8], to: &mut [u8]) -> f32 {
         (self.passes(kind).copy_norm_squared)(from, to)
+    }
+
+    /// Writes a text with its ASCII letters in lower case, and marks, a bit a byte, the lowest first, which bytes are ASCII letters,
+    /// ASCII digits or no ASCII: [`crate::runs`] makes words of that. Returns whether all of it is ASCII.
+    ///
+    /// # Panics
+    /// If `lowered` is not as long as the text, or `marks` has not one word for 64 bytes begun.
+    pub fn mark_words(&self, text: &[u8], lowered: &mut [u8], marks: &mut [u64]) -> bool {
+        (self.mark_words)(text, lowered, marks)
     }
 
     /// Reads a vector of f32, f16, bf16 or i32 as f32. That is exact but for i32 beyond ±2²⁴, which are rounded to nearest, half
@@ -297,6 +308,7 @@ static SCALAR: Kernels = Kernels {
     i32: passes!(scalar, I32),
     abs_max_f32: scalar::abs_max_f32,
     widen_f16: scalar::widen_f16,
+    mark_words: words::mark_words_scalar,
 };
 
 #[cfg(test)]

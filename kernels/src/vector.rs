@@ -104,4 +104,7 @@ pub(crate) trait Vector {
     unsafe fn add_sums(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// The sum of all 32-bit lanes, modulo 2³².
     unsafe fn total(sums: Self::Bytes) -> u32;
+    /// Writes `BYTES` bytes, ASCII letters in lower case. Returns a bit for each byte that is an ASCII letter or digit or no ASCII, and
+    /// one for each that is no ASCII.
+    unsafe fn lower_and_mark(a: Self::Bytes, to: *mut u8) -> (u64, u64);
 }

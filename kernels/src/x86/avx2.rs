@@ -343,6 +343,23 @@ impl Vector for Avx2 {
         let one = _mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
         _mm_cvtsi128_si32(one).cast_unsigned()
     }
+
+    // A difference of unsigned bytes that wraps is large: one comparison for both ends of a range.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn lower_and_mark(a: __m256i, to: *mut u8) -> (u64, u64) {
+        let within = |bytes: __m256i, first: u8, last: u8| {
+            let place = _mm256_sub_epi8(bytes, _mm256_set1_epi8(first.cast_signed()));
+            _mm256_cmpeq_epi8(_mm256_min_epu8(place, _mm256_set1_epi8((last - first).cast_signed())), place)
+        };
+        let bit = _mm256_set1_epi8(0x20);
+        let lowered = _mm256_or_si256(a, _mm256_and_si256(within(a, b'A', b'Z'), bit));
+        let words = _mm256_or_si256(within(lowered, b'a', b'z'), within(a, b'0', b'9'));
+        // SAFETY: the caller lets 32 bytes be written.
+        unsafe { _mm256_storeu_si256(to.cast(), lowered) };
+        let bits = |bytes| u64::from(_mm256_movemask_epi8(bytes).cast_unsigned());
+        (bits(_mm256_or_si256(words, a)), bits(a))
+    }
 }
 
 /// Copies fewer than 32 bytes in pieces of fixed size, which saves the call that a copy of any size is.

@@ -333,4 +333,19 @@ impl<const LEVEL: u8> Vector for Avx512<LEVEL> {
     unsafe fn total(sums: __m512i) -> u32 {
         _mm512_reduce_add_epi32(sums).cast_unsigned()
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn lower_and_mark(a: __m512i, to: *mut u8) -> (u64, u64) {
+        let within = |first: u8, last: u8| {
+            let place = _mm512_sub_epi8(a, _mm512_set1_epi8(first.cast_signed()));
+            _mm512_cmple_epu8_mask(place, _mm512_set1_epi8((last - first).cast_signed()))
+        };
+        let upper = within(b'A', b'Z');
+        let others = _mm512_movepi8_mask(a);
+        let lowered = _mm512_mask_add_epi8(a, upper, a, _mm512_set1_epi8(0x20));
+        // SAFETY: the caller lets 64 bytes be written.
+        unsafe { _mm512_storeu_si512(to.cast(), lowered) };
+        (upper | within(b'a', b'z') | within(b'0', b'9') | others, others)
+    }
 }

@@ -75,6 +75,7 @@ macro_rules! table {
             i32: passes!($shells, I32),
             abs_max_f32: $shells::abs_max_f32,
             widen_f16: $shells::widen_f16,
+            mark_words: $shells::mark_words,
         }
     };
 }
@@ -94,6 +95,7 @@ macro_rules! shells {
             use crate::rows::Rows;
             use crate::tile::measure::TileKernel;
             use crate::tile::{Nearest, Panel, drive, within};
+            use crate::words;
 
             shells!(@ $features,
                 pair[K: Kernel<$vector>](a: &[u8], b: &[u8]) -> f32 = crate::kernel::pair::<$vector, K>;
@@ -117,6 +119,8 @@ macro_rules! shells {
                     = bulk::encode_code4::<$vector, E>;
                 abs_max_f32[](values: &[f32]) -> f32 = bulk::abs_max_f32::<$vector>;
                 widen_f16[](src: &[u8], dst: &mut [f32]) -> () = bulk::widen_f16::<$vector>;
+                mark_words[](text: &[u8], lowered: &mut [u8], marks: &mut [u64]) -> bool
+                    = words::mark_words::<$vector>;
             );
         }
     };
