@@ -52,6 +52,8 @@ pub enum Status {
     Misplaced = 112,
     /// A filter that is none, or does not fit the columns.
     InvalidFilter = 113,
+    /// A text query that is none.
+    InvalidTextQuery = 117,
 
     /// The shard's part of the collection is full.
     RegionFull = 200,
@@ -117,6 +119,7 @@ impl Status {
         Self::UnknownColumn,
         Self::Misplaced,
         Self::InvalidFilter,
+        Self::InvalidTextQuery,
         Self::RegionFull,
         Self::Io,
         Self::DirectoryInUse,
@@ -164,6 +167,7 @@ impl From<&engine::Error> for Status {
             Error::UnknownColumn { .. } => Self::UnknownColumn,
             Error::Misplaced { .. } => Self::Misplaced,
             Error::InvalidFilter { .. } => Self::InvalidFilter,
+            Error::InvalidTextQuery { .. } => Self::InvalidTextQuery,
             Error::RegionFull { .. } => Self::RegionFull,
             Error::Poisoned { .. } => Self::ReadOnly,
             Error::Io { .. } | Error::System { .. } | Error::Listen { .. } => Self::Io,
