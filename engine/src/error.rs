@@ -80,6 +80,24 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A row that was to be inserted is there.
+    #[error("the row of id `{id}` exists")]
+    RowExists {
+        /// Its id.
+        id: String,
+    },
+    /// A row that was to be replaced or updated is not there.
+    #[error("there is no row of id `{id}`")]
+    RowMissing {
+        /// Its id.
+        id: String,
+    },
+    /// A row that does not meet the condition of an update.
+    #[error("the row of id `{id}` does not meet the condition")]
+    ConditionFailed {
+        /// Its id.
+        id: String,
+    },
     /// A text query that is none.
     #[error("invalid text query, at `{place}`: {problem}")]
     InvalidTextQuery {

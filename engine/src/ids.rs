@@ -196,8 +196,35 @@ impl IdMap {
     }
 }
 
+/// An id, owned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OwnedId {
+    /// Unsigned 64-bit.
+    U64(u64),
+    /// Text.
+    Utf8(Box<str>),
+}
+
+impl OwnedId {
+    /// Copies an id.
+    pub fn of(id: IdRef<'_>) -> OwnedId {
+        match id {
+            IdRef::U64(id) => OwnedId::U64(id),
+            IdRef::Utf8(id) => OwnedId::Utf8(id.into()),
+        }
+    }
+
+    /// The id, borrowed.
+    pub fn as_ref(&self) -> IdRef<'_> {
+        match self {
+            OwnedId::U64(id) => IdRef::U64(*id),
+            OwnedId::Utf8(id) => IdRef::Utf8(id),
+        }
+    }
+}
+
 /// The placement hash spends its high bits on the choice of the shard; the table needs high and low ones.
-fn table_hash(id: IdRef<'_>) -> u64 {
+pub(crate) fn table_hash(id: IdRef<'_>) -> u64 {
     placement::hash(id).rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

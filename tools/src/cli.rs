@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use net::client::{Ack, Client, ClientOptions};
+use net::client::{Ack, Client, ClientOptions, WriteMode};
 
 use crate::commands::{
     bench, collections, delete, demo, drop_collection, eval, get, import, search, serve, snapshot, stats, wait_indexed,
@@ -115,6 +115,27 @@ impl From<Acknowledge> for Ack {
     }
 }
 
+/// What a write does where a row of an id is there, or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// It inserts the row, or replaces the one that is there.
+    Upsert,
+    /// It inserts rows; a batch is refused where one of its ids is there.
+    Insert,
+    /// It replaces rows; a batch is refused where one of its ids is not there.
+    Replace,
+}
+
+impl From<Mode> for WriteMode {
+    fn from(mode: Mode) -> WriteMode {
+        match mode {
+            Mode::Upsert => WriteMode::Upsert,
+            Mode::Insert => WriteMode::Insert,
+            Mode::Replace => WriteMode::Replace,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -136,6 +157,8 @@ mod tests {
             "broadhead serve --data d --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 --config f.toml --port-file p",
             "broadhead import a.parquet b.jsonl --collection c --server h:1 --id k --vector v --metric l2 --batch-rows 9 \
              --connections 2 --ack memory",
+            "broadhead import a.parquet --collection c --mode insert",
+            "broadhead import a.parquet --collection c --mode replace --json",
             "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --columns a,b --json",
             "broadhead search --collection c --vector [0.1,0.2]",
             "broadhead search --collection c --npy q.npy",

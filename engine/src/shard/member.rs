@@ -7,11 +7,16 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Outcome;
+use hashbrown::HashSet;
+
+use super::unpublished::{Change, Unpublished};
+use super::{Outcome, Presence};
+use crate::batch::BatchView;
 use crate::collection::Collection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{IdMap, IdsView};
 use crate::region::{CHUNK_ROWS, RegionWriter, Run};
+use crate::schema::IdRef;
 use crate::wal::Lsn;
 
 /// A shard's part of one collection.
@@ -29,6 +34,8 @@ pub struct Member {
     /// may be older than those of the chunks before.
     log_places: VecDeque<(u64, Lsn)>,
     moving: Option<Move>,
+    /// What was staged and is not published yet.
+    pub(super) unpublished: Unpublished,
 }
 
 /// Rows that were copied to new slots, behind everything that was staged before. They are published when that is: at once, if there
@@ -59,7 +66,50 @@ impl Member {
             replaced: Vec::new(),
             log_places: VecDeque::new(),
             moving: None,
+            unpublished: Unpublished::default(),
         }
+    }
+
+    /// Notes an operation that was staged.
+    pub(super) fn note_staged(&mut self, change: Change) {
+        self.unpublished.push(change, &self.writer);
+    }
+
+    /// Forgets the operation that was staged last. To be called before its rows are taken back.
+    pub(super) fn unstage(&mut self) {
+        self.unpublished.pop_back();
+    }
+
+    /// Forgets the oldest operation that was staged. To be called before it is published.
+    pub(super) fn note_published(&mut self) {
+        self.unpublished.pop_front(&self.writer);
+    }
+
+    /// Slot of the newest row of an id once everything that was staged is published.
+    pub(super) fn newest(&mut self, id: IdRef<'_>) -> Option<u32> {
+        self.unpublished.newest(id, &self.writer).unwrap_or_else(|| {
+            let stored = self.writer.ids();
+            self.ids.get(id, |slot| stored.get(slot))
+        })
+    }
+
+    /// Refuses a batch whose ids are not what is demanded of them.
+    pub(super) fn check_presence(&mut self, batch: &BatchView<'_>, presence: Presence) -> Result<()> {
+        if presence == Presence::Any {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        for id in (0..batch.rows()).map(|row| batch.id(row)) {
+            let is_there = self.newest(id).is_some();
+            match presence {
+                Presence::Absent if is_there || (batch.rows() > 1 && !seen.insert(id)) => {
+                    return Err(Error::RowExists { id: id.to_string() });
+                }
+                Presence::Present if !is_there => return Err(Error::RowMissing { id: id.to_string() }),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {

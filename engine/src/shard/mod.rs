@@ -19,6 +19,7 @@ pub mod partition;
 pub mod pressure;
 #[cfg(test)]
 mod tests;
+mod unpublished;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -31,7 +32,7 @@ use crate::wal::{Lsn, Payload, Storage, Wal};
 pub use member::Member;
 pub use message::Message;
 pub use metrics::ShardMetrics;
-pub use partition::{Operation, Outcome, Partition, Staged};
+pub use partition::{Operation, Outcome, Partition, Presence, Staged};
 pub use pressure::Pressure;
 
 /// When a write is answered.
@@ -148,14 +149,14 @@ impl<S: Storage, T> Shard<S, T> {
         Ok(admission)
     }
 
-    /// Stages an operation: see [`Partition::stage`].
-    pub fn stage(&mut self, operation: Operation<'_>, arrival: Option<u64>) -> Result<Staged> {
+    /// Stages an operation: see [`Partition::stage_if`].
+    pub fn stage(&mut self, operation: Operation<'_>, presence: Presence, arrival: Option<u64>) -> Result<Staged> {
         if let Some(error) = self.poisoned() {
             return Err(error);
         }
         let collection = operation.collection();
         let mut partition = self.partition.borrow_mut();
-        let staged = partition.stage(operation, arrival)?;
+        let staged = partition.stage_if(operation, presence, arrival)?;
         probes::request_staged(partition.shard(), collection, staged.len());
         Ok(staged)
     }

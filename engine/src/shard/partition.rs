@@ -4,12 +4,12 @@
 //! published length, where nobody sees them; it either takes all of the operation or leaves no trace. `publish` makes it
 //! visible, once its record is durable. What is staged and never published (the log failed) is never seen.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::Member;
+use super::unpublished::Change;
 use crate::batch::{Arriving, BatchView};
 use crate::collection::{Collection, VectorIndex};
 use crate::error::{Error, Result};
@@ -18,6 +18,19 @@ use crate::placement;
 use crate::region::Background;
 use crate::schema::IdRef;
 use crate::wal::Lsn;
+
+/// What a write demands of the ids of its rows. It is decided when the write is staged, by the rows that will be there when its turn has
+/// come, and is no part of what is logged: a replay may begin behind records that it was decided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    #[default]
+    Any,
+    /// That there is no row of any of them, and none comes twice.
+    Absent,
+    /// That there is a row of each.
+    Present,
+}
 
 /// What a log record asks for. The log's payload is turned into this by whoever wrote it (the wire codec).
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +67,6 @@ impl Operation<'_> {
 pub struct Staged {
     collection: u32,
     change: Change,
-}
-
-#[derive(Debug)]
-enum Change {
-    /// Ordinals of the rows.
-    Write(Range<u64>),
-    Delete(IdList),
 }
 
 impl Staged {
@@ -193,21 +199,27 @@ impl Partition {
     /// Checks an operation and fills its rows in. On an error nothing was taken. `arrival` is the number of a batch that
     /// [`Partition::fill_ahead`] was called for.
     pub fn stage(&mut self, operation: Operation<'_>, arrival: Option<u64>) -> Result<Staged> {
+        self.stage_if(operation, Presence::Any, arrival)
+    }
+
+    /// As [`Partition::stage`], if the ids of the rows are what `presence` demands of them; deletes demand nothing.
+    pub fn stage_if(&mut self, operation: Operation<'_>, presence: Presence, arrival: Option<u64>) -> Result<Staged> {
         let collection = operation.collection();
         let shard = self.shard;
         let member = self.members.get_mut(&collection).ok_or_else(|| unknown(collection))?;
         let shards = member.collection.shards();
-        let schema = &member.collection.spec.schema;
+        let schema = member.collection.spec.schema.clone();
         let change = match operation {
             Operation::Write { fingerprint, batch, .. } => {
                 if fingerprint != schema.fingerprint() {
                     return Err(Error::SchemaMismatch { expected: schema.fingerprint(), found: fingerprint });
                 }
-                let batch = BatchView::parse(schema, batch)?;
+                let batch = BatchView::parse(&schema, batch)?;
                 if batch.rows() == 0 {
                     return Err(Error::Empty { what: "batch" });
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
+                member.check_presence(&batch, presence)?;
                 let slots = member.writer.fill_arrived(&batch, arrival);
                 self.filled_bytes += member.writer.take_copied_bytes();
                 let slots = slots?;
@@ -217,15 +229,18 @@ impl Partition {
             Operation::Delete { ids, .. } => {
                 ids.check(schema.id_kind())?;
                 check_homes(ids.iter(), shard, shards)?;
-                Change::Delete(IdList::from_view(ids))
+                Change::Delete(Arc::new(IdList::from_view(ids)))
             }
         };
+        member.note_staged(change.clone());
         Ok(Staged { collection, change })
     }
 
     /// Takes the operation staged last back: its record was not accepted.
     pub fn unstage(&mut self, staged: Staged) {
-        if let (Change::Write(ordinals), Ok(member)) = (staged.change, self.member_mut(staged.collection)) {
+        let Ok(member) = self.member_mut(staged.collection) else { return };
+        member.unstage();
+        if let Change::Write(ordinals) = staged.change {
             member.unfill(ordinals.start);
         }
     }
@@ -269,6 +284,7 @@ impl Partition {
         let Ok(member) = self.member_mut(staged.collection) else {
             return Outcome::default(); // dropped since
         };
+        member.note_published();
         let outcome = match staged.change {
             Change::Write(ordinals) => member.publish(ordinals, lsn),
             Change::Delete(ids) => member.delete(ids.view()),

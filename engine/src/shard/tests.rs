@@ -116,7 +116,7 @@ impl Client {
         let payload = BatchView::from_arrow(schema, &batch).unwrap().encode(0).unwrap();
         let ticket = self.submitted.len() + 1;
         let ack = if rng.random_bool(0.8) { Ack::Durable } else { Ack::Memory };
-        let staged = shard.stage(operation(schema, &payload), None);
+        let staged = shard.stage(operation(schema, &payload), Presence::Any, None);
         let admitted =
             staged.and_then(|staged| shard.submit(staged, Payload::Copy(&payload), crc32c(&payload), ack, ticket));
         match admitted {

@@ -13,7 +13,7 @@ use engine::shard::Pressure;
 
 use super::connection::{Body, Reply, Ticket};
 use super::pool::Pool;
-use super::{Ack, CollectionInfo, Ids, IndexStatus, Pending, RewritableWrite};
+use super::{Ack, CollectionInfo, Ids, IndexStatus, Pending, RewritableWrite, WriteMode};
 use crate::codec::{self, Deleted, Header, Opcode, WaitIndexed, Written, flags};
 use crate::error::{Error, Result};
 
@@ -91,6 +91,16 @@ impl Ack {
         match self {
             Ack::Durable => 0,
             Ack::Memory => flags::ACK_MEMORY,
+        }
+    }
+}
+
+impl WriteMode {
+    fn flags(self) -> u32 {
+        match self {
+            WriteMode::Upsert => 0,
+            WriteMode::Insert => flags::REFUSE_PRESENT,
+            WriteMode::Replace => flags::REFUSE_MISSING,
         }
     }
 }
@@ -175,6 +185,16 @@ impl Collection {
         self.send(&self.prepare(batch)?, ack)
     }
 
+    /// As [`Collection::write`], if the ids are there or not, as the mode has it: the rows of a shard are refused together where one of
+    /// them is not as it has to be. Where the rows of one shard are refused and those of another are not, what comes back is the
+    /// refusal.
+    ///
+    /// # Errors
+    /// As [`Collection::write`]; `Remote` with `RowExists` or `RowMissing`, naming an id, comes from the `Pending`.
+    pub fn write_with(&self, batch: &RecordBatch, mode: WriteMode, ack: Ack) -> Result<Pending<WriteReport>> {
+        self.send_with(&self.prepare(batch)?, mode, ack)
+    }
+
     /// Checks, cuts and encodes a batch for [`Collection::send`].
     ///
     /// # Errors
@@ -216,11 +236,19 @@ impl Collection {
     /// # Errors
     /// `Disconnected`, `Io`, `Timeout` while waiting for room, `Engine` for a part above the limit of a frame.
     pub fn send(&self, prepared: &PreparedWrite, ack: Ack) -> Result<Pending<WriteReport>> {
+        self.send_with(prepared, WriteMode::Upsert, ack)
+    }
+
+    /// Sends what [`Collection::prepare`] made, as [`Collection::write_with`] does.
+    ///
+    /// # Errors
+    /// As [`Collection::send`].
+    pub fn send_with(&self, prepared: &PreparedWrite, mode: WriteMode, ack: Ack) -> Result<Pending<WriteReport>> {
         assert!(prepared.collection == self.id, "prepared for this collection");
         let mut tickets = Vec::with_capacity(prepared.parts.len());
         for part in &prepared.parts {
             let mut header = Header::request(Opcode::Write, 0, self.id);
-            header.flags = ack.flags();
+            header.flags = ack.flags() | mode.flags();
             header.fingerprint = self.schema.fingerprint();
             let body = Body { bytes: &part.message, crc: part.crc };
             tickets.push(self.pool.send_prepared(Some(part.shard), header, body)?);

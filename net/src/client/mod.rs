@@ -145,6 +145,19 @@ pub enum Ack {
     Memory,
 }
 
+/// What a write does where a row of an id is there, or is not. Except for the first, a write that finds it otherwise is refused, on each
+/// shard as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WriteMode {
+    /// Inserts the row, or replaces the one that is there.
+    #[default]
+    Upsert,
+    /// Inserts rows: none of the ids may be there, or come twice (`RowExists`).
+    Insert,
+    /// Replaces rows: all of the ids have to be there (`RowMissing`).
+    Replace,
+}
+
 /// A list of ids, all of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ids {

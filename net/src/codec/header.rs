@@ -11,7 +11,9 @@
 
 use crc_fast::{CrcAlgorithm, checksum};
 use engine::limits::FRAME_BODY_BYTES_MAX;
+use engine::shard::Presence;
 
+use super::request::Opcode;
 use super::status::Status;
 
 /// Bytes of a header.
@@ -29,8 +31,12 @@ pub mod flags {
     pub const ACK_MEMORY: u32 = 1 << 1;
     /// In a reply: the server had not yet all its rows back when the request was begun.
     pub const RECOVERING: u32 = 1 << 2;
+    /// A write is refused where a row of one of its ids is there, or an id comes twice.
+    pub const REFUSE_PRESENT: u32 = 1 << 3;
+    /// A write is refused where there is no row of one of its ids.
+    pub const REFUSE_MISSING: u32 = 1 << 4;
     /// Every bit that has a meaning; the others must be zero.
-    pub const KNOWN: u32 = REPLY | ACK_MEMORY | RECOVERING;
+    pub const KNOWN: u32 = REPLY | ACK_MEMORY | RECOVERING | REFUSE_PRESENT | REFUSE_MISSING;
 }
 
 const CHECKED_BYTES: usize = 60;
@@ -200,6 +206,22 @@ impl Header {
         self.flags & flags::ACK_MEMORY != 0
     }
 
+    /// What a write demands of the ids of its rows, see [`flags::REFUSE_PRESENT`] and [`flags::REFUSE_MISSING`].
+    ///
+    /// # Errors
+    /// `Field` where it demands what cannot be, or is none.
+    pub fn presence(&self) -> Result<Presence, FrameError> {
+        let demands = (self.flags & flags::REFUSE_PRESENT != 0, self.flags & flags::REFUSE_MISSING != 0);
+        let wrong = |problem| Err(FrameError::Field { field: "flags", problem });
+        match demands {
+            (false, false) => Ok(Presence::Any),
+            _ if self.opcode != Opcode::Write.code() => wrong("only WRITE demands something of its ids"),
+            (true, false) => Ok(Presence::Absent),
+            (false, true) => Ok(Presence::Present),
+            (true, true) => wrong("no id is both there and missing"),
+        }
+    }
+
     /// Whether the server was still recovering when it began with the request, see [`flags::RECOVERING`]. The server notes it
     /// in the request's header, so that the reply has it from there.
     pub fn is_recovering(&self) -> bool {
@@ -362,6 +384,18 @@ mod tests {
             assert_eq!(error, FrameError::ReservedBits { field: "header" });
             assert_eq!(error.status(), Status::ReservedBits);
         }
+    }
+
+    #[test]
+    fn what_a_write_demands_of_its_ids() {
+        let demands = |opcode: Opcode, bits| Header { flags: bits, ..Header::request(opcode, 1, 1) }.presence();
+        let (present, missing) = (flags::REFUSE_PRESENT, flags::REFUSE_MISSING);
+        assert_eq!(demands(Opcode::Write, flags::ACK_MEMORY), Ok(Presence::Any));
+        assert_eq!(demands(Opcode::Write, present | flags::ACK_MEMORY), Ok(Presence::Absent));
+        assert_eq!(demands(Opcode::Write, missing), Ok(Presence::Present));
+        assert!(demands(Opcode::Write, present | missing).is_err());
+        assert!(demands(Opcode::Delete, present).is_err() && demands(Opcode::Get, missing).is_err());
+        assert_eq!(demands(Opcode::Get, 0), Ok(Presence::Any));
     }
 
     #[test]

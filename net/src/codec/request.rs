@@ -116,7 +116,9 @@ impl<'a> Request<'a> {
         if header.is_reply() {
             return Err(FrameError::Field { field: "flags", problem: "a reply where a request is expected" });
         }
-        Ok(match Opcode::from_code(header.opcode)? {
+        let opcode = Opcode::from_code(header.opcode)?;
+        header.presence()?;
+        Ok(match opcode {
             Opcode::Hello => Self::Hello(Hello::decode(body)?),
             Opcode::CreateCollection => Self::CreateCollection(Create::decode(body)?),
             Opcode::DropCollection => Self::DropCollection(decode_name(body)?),

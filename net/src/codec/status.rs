@@ -52,6 +52,12 @@ pub enum Status {
     Misplaced = 112,
     /// A filter that is none, or does not fit the columns.
     InvalidFilter = 113,
+    /// A row that was to be inserted is there.
+    RowExists = 114,
+    /// A row that was to be replaced or updated is not there.
+    RowMissing = 115,
+    /// A row does not meet the condition of an update.
+    ConditionFailed = 116,
     /// A text query that is none.
     InvalidTextQuery = 117,
 
@@ -119,6 +125,9 @@ impl Status {
         Self::UnknownColumn,
         Self::Misplaced,
         Self::InvalidFilter,
+        Self::RowExists,
+        Self::RowMissing,
+        Self::ConditionFailed,
         Self::InvalidTextQuery,
         Self::RegionFull,
         Self::Io,
@@ -167,6 +176,9 @@ impl From<&engine::Error> for Status {
             Error::UnknownColumn { .. } => Self::UnknownColumn,
             Error::Misplaced { .. } => Self::Misplaced,
             Error::InvalidFilter { .. } => Self::InvalidFilter,
+            Error::RowExists { .. } => Self::RowExists,
+            Error::RowMissing { .. } => Self::RowMissing,
+            Error::ConditionFailed { .. } => Self::ConditionFailed,
             Error::InvalidTextQuery { .. } => Self::InvalidTextQuery,
             Error::RegionFull { .. } => Self::RegionFull,
             Error::Poisoned { .. } => Self::ReadOnly,

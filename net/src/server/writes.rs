@@ -108,7 +108,7 @@ impl Refusal {
     }
 }
 
-/// The operation that a log record holds: the frame as it came.
+/// The operation that a log record holds: the frame as it came. What it demanded of its ids was decided before it was logged.
 pub fn operation_of(payload: &[u8]) -> engine::Result<Operation<'_>> {
     let malformed = |_| engine::Error::MalformedBatch { problem: "the log record is not a frame of this version" };
     let head = payload.first_chunk::<HEADER_BYTES>().ok_or(()).map_err(malformed)?;
@@ -424,7 +424,8 @@ fn stage(
 ) -> Result<(Staged, u32), Refusal> {
     let (head, body) = frame.split_first_chunk::<HEADER_BYTES>().expect("a whole frame");
     codec::check_body_crc(header, body_crc)?;
-    let staged = shard.stage(operation(header, body)?, arrival)?;
+    let operation = operation(header, body)?;
+    let staged = shard.stage(operation, header.presence()?, arrival)?;
     Ok((staged, codec::frame_crc(head, header.body_crc, header.body_len)))
 }
 

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
-use crate::cli::{Acknowledge, Remote};
+use crate::cli::{Acknowledge, Mode, Remote};
 use crate::commands::search::{self, Options, Target};
 use crate::commands::{eval, import, wait_indexed};
 use crate::error::{ChildProblem, Error, RequestProblem, Result};
@@ -90,6 +90,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         coding: Coding::default(),
         batch_rows: 1000,
         connections: 1,
+        mode: Mode::Upsert,
         ack: Acknowledge::Durable,
         m: 0,
         ef_construction: 0,

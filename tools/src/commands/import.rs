@@ -14,7 +14,7 @@ use net::client::{Ack, Client, Collection, CollectionOptions, Pending, WriteRepo
 use net::codec::Status;
 use serde_json::json;
 
-use crate::cli::{Acknowledge, Remote};
+use crate::cli::{Acknowledge, Mode, Remote};
 use crate::error::Result;
 use crate::output::{self, rate};
 use crate::progress::Progress;
@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Connections that send at the same time.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: u16,
+    /// What is done where a row of an id is there already, or is not.
+    #[arg(long, value_enum, default_value = "upsert")]
+    pub mode: Mode,
     /// When a write counts as done.
     #[arg(long, value_enum, default_value = "durable")]
     pub ack: Acknowledge,
@@ -273,7 +276,7 @@ fn send(
                 return Err(error);
             }
         };
-        send_batch(&collection, &batch, ack, &mut in_flight, tally)?;
+        send_batch(&collection, &batch, arguments.mode, ack, &mut in_flight, tally)?;
     }
     settle(&mut in_flight, 0, tally)
 }
@@ -281,13 +284,14 @@ fn send(
 fn send_batch(
     collection: &Collection,
     batch: &RecordBatch,
+    mode: Mode,
     ack: Ack,
     in_flight: &mut VecDeque<(usize, Pending<WriteReport>)>,
     tally: &Mutex<Tally>,
 ) -> Result<()> {
     for piece in pieces(batch, WRITE_BYTES_MAX) {
         settle(in_flight, IN_FLIGHT_MAX - 1, tally)?;
-        in_flight.push_back((piece.num_rows(), collection.write(&piece, ack)?));
+        in_flight.push_back((piece.num_rows(), collection.write_with(&piece, mode.into(), ack)?));
     }
     Ok(())
 }
