@@ -62,6 +62,11 @@ pub const RERANK_MAX: usize = 100;
 pub const EF_CONSTRUCTION_MAX: usize = 2_000;
 /// Rows that are looked at for one page of a scan: about a millisecond with a filter of numbers.
 pub const SCAN_PAGE_ROWS_MAX: u64 = 256 << 10;
+/// Rows from which on what a delete by filter has selected is logged. A write that comes meanwhile waits for one piece: about a
+/// millisecond.
+pub const DELETE_PIECE_ROWS: usize = 2_048;
+/// Bytes of the ids of one piece, about.
+pub const DELETE_PIECE_BYTES_MAX: usize = 128 << 10;
 /// Bytes of a filter.
 pub const FILTER_BYTES_MAX: usize = 256 << 10;
 /// Brackets of a filter that are open at a time.

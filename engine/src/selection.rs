@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::collection::Collection;
 use crate::filter::{ChunkColumns, Filter, MASK_ROWS, Mask};
-use crate::region::{CHUNK_ROWS, Region, View};
+use crate::region::{CHUNK_ROWS, Region, RegionWriter, View};
 
 const _: () = assert!(MASK_ROWS == CHUNK_ROWS as usize, "a mask is one of a chunk");
 
@@ -26,6 +26,33 @@ impl Collection {
     #[inline]
     pub fn accepts(&self, filter: &Filter, row: u32) -> bool {
         filter.accepts(&Chunk::up_to(&self.region, row), (row % CHUNK_ROWS) as usize)
+    }
+}
+
+/// Whether a filter is true of a filled row, by its slot, published or not.
+pub(crate) fn accepts_filled(filter: &Filter, writer: &RegionWriter, slot: u32) -> bool {
+    let slots = slot - slot % CHUNK_ROWS..slot + 1;
+    filter.accepts(&Filled { writer, slots }, (slot % CHUNK_ROWS) as usize)
+}
+
+/// The rows of a chunk up to one, as their writer sees them.
+struct Filled<'a> {
+    writer: &'a RegionWriter,
+    slots: Range<u32>,
+}
+
+impl ChunkColumns for Filled<'_> {
+    fn fixed(&self, column: usize) -> &[u8] {
+        self.writer.fixed_rows(column, self.slots.clone())
+    }
+
+    fn text(&self, column: usize, row: usize) -> &[u8] {
+        self.writer.text_bytes(column, self.slots.start + row as u32)
+    }
+
+    fn nulls(&self, column: usize, word: usize) -> u64 {
+        let region = self.writer.region();
+        region.null_word(column, self.writer.shard(), self.slots.start as usize / 64 + word)
     }
 }
 

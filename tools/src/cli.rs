@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use net::client::{Ack, Client, ClientOptions, WriteMode};
+use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
-    bench, collections, delete, demo, drop_collection, eval, get, import, search, serve, snapshot, stats, wait_indexed,
+    bench, collections, delete, demo, drop_collection, eval, get, import, search, serve, snapshot, stats, update,
+    wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -33,7 +34,9 @@ pub enum Command {
     Search(search::Arguments),
     /// Show rows by id.
     Get(get::Arguments),
-    /// Delete rows by id.
+    /// Give columns of rows new values, by id.
+    Update(update::Arguments),
+    /// Delete rows by id, or those that a filter is true of.
     Delete(delete::Arguments),
     /// Show counters of the server.
     Stats(stats::Arguments),
@@ -124,16 +127,58 @@ pub enum Mode {
     Insert,
     /// It replaces rows; a batch is refused where one of its ids is not there.
     Replace,
+    /// It gives the columns of the file new values in rows that are there.
+    Update,
 }
 
-impl From<Mode> for WriteMode {
-    fn from(mode: Mode) -> WriteMode {
-        match mode {
-            Mode::Upsert => WriteMode::Upsert,
-            Mode::Insert => WriteMode::Insert,
-            Mode::Replace => WriteMode::Replace,
+/// What an update does with rows that are not there, or that are not to be changed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Conditions {
+    /// What is done with ids that no row has.
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub missing: Missing,
+    /// Update only rows that this is true of, as with search.
+    #[arg(long = "if", value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Update only rows whose value in this column is less than the new one: u64, i64 or a timestamp.
+    #[arg(long = "if-newer", value_name = "COLUMN")]
+    pub newer: Option<String>,
+    /// Leave out rows that are not to be changed, instead of refusing the update.
+    #[arg(long)]
+    pub skip_unmet: bool,
+}
+
+impl Conditions {
+    /// As the client takes them.
+    pub fn options(&self) -> UpdateOptions<'_> {
+        UpdateOptions {
+            missing: match self.missing {
+                Missing::Refuse => net::client::Missing::Refuse,
+                Missing::Skip => net::client::Missing::Skip,
+                Missing::Insert => net::client::Missing::Insert,
+            },
+            filter: self.filter.as_deref().unwrap_or_default(),
+            newer: self.newer.as_deref(),
+            skip_unmet: self.skip_unmet,
         }
     }
+
+    /// Whether there are any.
+    pub fn is_default(&self) -> bool {
+        self.missing == Missing::Refuse && self.filter.is_none() && self.newer.is_none() && !self.skip_unmet
+    }
+}
+
+/// What an update does with ids that no row has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Missing {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// They are left out.
+    Skip,
+    /// They are inserted, with null in the columns that are not given.
+    Insert,
 }
 
 #[cfg(test)]
@@ -163,7 +208,11 @@ mod tests {
             "broadhead search --collection c --vector [0.1,0.2]",
             "broadhead search --collection c --npy q.npy",
             "broadhead get --collection c --ids 1,2,3 --json",
+            "broadhead import a.parquet --collection c --mode update --missing insert --if-newer v --skip-unmet",
+            "broadhead update --collection c --ids 1,2 --set {\"a\":null} --missing skip --if {} --json",
             "broadhead delete --collection c --ids a,b",
+            "broadhead delete --collection c --filter {} --json",
+            "broadhead delete --collection c --all",
             "broadhead stats --json",
             "broadhead collections --server h:1",
             "broadhead drop --collection c",
@@ -195,6 +244,9 @@ mod tests {
             "broadhead search --collection c --like 1 --npy f.npy",
             "broadhead search --collection c --like 1 -k 0",
             "broadhead get --collection c",
+            "broadhead delete --collection c",
+            "broadhead delete --collection c --ids 1 --all",
+            "broadhead update --collection c --ids 1",
             "broadhead import f.npy --collection c --ack maybe",
             "broadhead eval q.parquet --collection c --ef 0",
             "broadhead bench ingest --batch-rows 0",

@@ -265,6 +265,12 @@ pub enum RequestProblem {
         /// The id.
         id: String,
     },
+    /// Conditions of an update beside something that is none.
+    #[error("--missing, --if, --if-newer and --skip-unmet are for --mode update")]
+    NoUpdate,
+    /// Values of an update that cannot be read.
+    #[error("--set: {0}")]
+    Set(String),
     /// A vector that cannot be read.
     #[error("--vector: {0}; give numbers, as in [0.1, 0.2] or 0.1,0.2")]
     Vector(String),

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => commands::import::run(&arguments),
         Command::Search(arguments) => commands::search::run(&arguments),
         Command::Get(arguments) => commands::get::run(&arguments),
+        Command::Update(arguments) => commands::update::run(&arguments),
         Command::Delete(arguments) => commands::delete::run(&arguments),
         Command::Stats(arguments) => commands::stats::run(&arguments),
         Command::Collections(arguments) => commands::collections::run(&arguments),

@@ -124,7 +124,7 @@ pub struct ColumnView<'a> {
 
 impl<'a> ColumnView<'a> {
     /// View over an Arrow array.
-    pub(super) fn of_array(array: &'a dyn Array) -> Result<ColumnView<'a>, &'static str> {
+    pub(crate) fn of_array(array: &'a dyn Array) -> Result<ColumnView<'a>, &'static str> {
         let layout = Layout::of(array.data_type()).ok_or("the type is not supported")?;
         let any = array.as_any();
         let rows = array.len();

@@ -169,6 +169,14 @@ impl<'a> BatchView<'a> {
     }
 }
 
+/// Some rows of columns that need not be those of a schema, in the order given, as a message behind `headroom` zero bytes.
+///
+/// # Errors
+/// `LimitExceeded` where a text column gets 2 GiB or more.
+pub(crate) fn encode_rows(columns: &[ColumnView<'_>], rows: &[u32], headroom: usize) -> Result<Vec<u8>> {
+    encode::encode(columns, Selection::Rows(rows), headroom)
+}
+
 /// Writes any `RecordBatch` of supported types as an encapsulated message (no schema message), every buffer aligned to 64 bytes,
 /// ready to be a reply. Unlike a [`BatchView`] it may be empty and have any columns.
 ///

@@ -29,6 +29,7 @@ mod chunks;
 mod column;
 mod compact;
 mod file;
+mod filled;
 mod free;
 mod pins;
 mod reservation;

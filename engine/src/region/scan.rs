@@ -121,7 +121,13 @@ impl Region {
         Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
     }
 
-    fn fixed_array(&self, column: usize, rows: usize, values: Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
+    pub(super) fn fixed_array(
+        &self,
+        column: usize,
+        rows: usize,
+        values: Buffer,
+        nulls: Option<NullBuffer>,
+    ) -> ArrayRef {
         let data_type = self.schema.arrow().field(column).data_type();
         let whole = "values of the width that the type has";
         let data = match (self.schema.columns()[column].layout, data_type) {
@@ -137,18 +143,18 @@ impl Region {
 }
 
 /// Text offsets in the making.
-struct Offsets {
+pub(super) struct Offsets {
     offsets: Vec<i32>,
 }
 
 impl Offsets {
-    fn new(rows: usize) -> Offsets {
+    pub fn new(rows: usize) -> Offsets {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
         Offsets { offsets }
     }
 
-    fn push(&mut self, len: usize) -> Result<()> {
+    pub fn push(&mut self, len: usize) -> Result<()> {
         let end = self.end() + len;
         let limit = i32::MAX as u64;
         let end_i32 = i32::try_from(end);
@@ -162,7 +168,7 @@ impl Offsets {
         *self.offsets.last().expect("never empty") as usize
     }
 
-    fn array(self, text: Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
+    pub fn array(self, text: Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         Arc::new(StringArray::try_new(offsets, text, nulls).expect("text was checked when it came in"))
     }

@@ -242,6 +242,11 @@ impl SpanWriter {
         SpanWriter { span: span.clone(), shard }
     }
 
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.span.row_bytes
+    }
+
     /// Makes the first `slots` slots writable.
     pub fn commit(&mut self, slots: usize) -> io::Result<()> {
         self.span.reservation.commit(self.shard, slots * self.span.row_bytes)

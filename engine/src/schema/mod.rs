@@ -169,6 +169,23 @@ impl Schema {
             .ok_or_else(|| Error::UnknownColumn { name: name.to_owned() })
     }
 
+    /// The schema of batches that have some of the columns, in the order asked for; the id is one of them.
+    ///
+    /// # Errors
+    /// `UnknownColumn`; `MalformedBatch` where one comes twice or the id is missing.
+    pub fn partial(&self, columns: &[usize]) -> Result<Schema> {
+        if let Some(column) = columns.iter().find(|&&column| column >= self.columns.len()) {
+            return Err(Error::UnknownColumn { name: format!("#{column}") });
+        }
+        if !columns.contains(&self.id_column) {
+            return Err(Error::MalformedBatch { problem: "the id is not among its columns" });
+        }
+        if (1..columns.len()).any(|place| columns[..place].contains(&columns[place])) {
+            return Err(Error::MalformedBatch { problem: "two columns are the same" });
+        }
+        Schema::from_arrow(&self.project(columns))
+    }
+
     /// The Arrow schema of some columns, in the order asked for.
     pub fn project(&self, columns: &[usize]) -> SchemaRef {
         let fields: Vec<_> = columns.iter().map(|&column| self.arrow.fields()[column].clone()).collect();

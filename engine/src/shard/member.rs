@@ -14,9 +14,11 @@ use super::{Outcome, Presence};
 use crate::batch::BatchView;
 use crate::collection::Collection;
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::ids::{IdMap, IdsView};
 use crate::region::{CHUNK_ROWS, RegionWriter, Run};
 use crate::schema::IdRef;
+use crate::selection::accepts_filled;
 use crate::wal::Lsn;
 
 /// A shard's part of one collection.
@@ -93,6 +95,11 @@ impl Member {
         })
     }
 
+    /// Whether a filter is true of a row, by its slot, published or not.
+    pub(super) fn accepts(&self, filter: &Filter, slot: u32) -> bool {
+        accepts_filled(filter, &self.writer, slot)
+    }
+
     /// Refuses a batch whose ids are not what is demanded of them.
     pub(super) fn check_presence(&mut self, batch: &BatchView<'_>, presence: Presence) -> Result<()> {
         if presence == Presence::Any {
@@ -125,8 +132,11 @@ impl Member {
         // Before the new rows are published: a reader whose view ends below one still sees the older row.
         writer.replace(replaced);
         writer.publish(ordinals.end);
-        let outcome =
-            Outcome { rows: (ordinals.end - ordinals.start) as u32, replaced: replaced.len() as u32, deleted: 0 };
+        let outcome = Outcome {
+            rows: (ordinals.end - ordinals.start) as u32,
+            replaced: replaced.len() as u32,
+            ..Outcome::default()
+        };
         self.note_record(ordinals, lsn);
         outcome
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::collection::Collection;
 use crate::error::Error;
+use crate::filter::Filter;
 use crate::hnsw::{BulkPart, Edge};
 use crate::ids::IdList;
 use crate::search::{GraphJob, ScanJob, Top};
@@ -91,6 +92,22 @@ pub enum Message {
         pressure: super::Pressure,
         /// What became of it.
         result: Result<(super::Outcome, Lsn), Error>,
+    },
+    /// Delete the receiver's rows that a filter is true of, or all.
+    DeleteWhere {
+        /// Number that the sender knows it by.
+        ticket: u64,
+        /// Collection number.
+        collection: u32,
+        /// None: all rows.
+        filter: Option<Arc<Filter>>,
+    },
+    /// The rows that the sender was to delete are gone, durably.
+    DeletedWhere {
+        /// Number that the receiver knows it by.
+        ticket: u64,
+        /// How many they were.
+        result: Result<u64, Error>,
     },
     /// A shard asks the control thread for something.
     Request {

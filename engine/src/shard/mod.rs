@@ -20,6 +20,7 @@ pub mod pressure;
 #[cfg(test)]
 mod tests;
 mod unpublished;
+pub mod update;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -34,6 +35,7 @@ pub use message::Message;
 pub use metrics::ShardMetrics;
 pub use partition::{Operation, Outcome, Partition, Presence, Staged};
 pub use pressure::Pressure;
+use update::{Merged, Update};
 
 /// When a write is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +149,14 @@ impl<S: Storage, T> Shard<S, T> {
         };
         self.waiting.push_back(Waiting { lsn, staged, ticket });
         Ok(admission)
+    }
+
+    /// Makes an update a write of whole rows: see [`Partition::merge`].
+    pub fn merge(&mut self, update: &Update<'_>, headroom: usize) -> Result<Merged> {
+        if let Some(error) = self.poisoned() {
+            return Err(error);
+        }
+        self.partition.borrow_mut().merge(update, headroom)
     }
 
     /// Stages an operation: see [`Partition::stage_if`].

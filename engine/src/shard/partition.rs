@@ -10,9 +10,11 @@ use hashbrown::HashMap;
 
 use super::Member;
 use super::unpublished::Change;
+use super::update::{Merged, Skipped, Update};
 use crate::batch::{Arriving, BatchView};
 use crate::collection::{Collection, VectorIndex};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::ids::{IdList, IdsView};
 use crate::placement;
 use crate::region::Background;
@@ -93,6 +95,8 @@ pub struct Outcome {
     pub replaced: u32,
     /// Rows deleted.
     pub deleted: u32,
+    /// Rows that an update left out.
+    pub skipped: Skipped,
 }
 
 /// A shard's part of every collection.
@@ -187,6 +191,30 @@ impl Partition {
         Ok(ids.iter().map(|id| slot(id).map(|slot| region.row(self.shard, slot))).collect())
     }
 
+    /// Operations on a collection that were staged so far: see [`Partition::waits_for`].
+    pub fn staged(&self, collection: u32) -> Result<u64> {
+        Ok(self.member(collection)?.unpublished.staged())
+    }
+
+    /// Whether one of the first so many operations on a collection is not published yet. Those that the log refused count as published.
+    pub fn waits_for(&self, collection: u32, staged: u64) -> Result<bool> {
+        Ok(self.member(collection)?.unpublished.waits_for(staged))
+    }
+
+    /// Those of some ids whose newest row, be it staged or published, a filter is true of; None where there are none.
+    pub fn matching(&mut self, collection: u32, filter: Option<&Filter>, ids: IdsView<'_>) -> Result<Option<IdList>> {
+        let member = self.member_mut(collection)?;
+        let kind = member.collection.spec.schema.id_kind();
+        ids.check(kind)?;
+        let matching = ids.iter().filter(|&id| match (member.newest(id), filter) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(slot), Some(filter)) => member.accepts(filter, slot),
+        });
+        let list = IdList::from_ids(kind, matching);
+        Ok(Some(list).filter(|list| !list.view().is_empty()))
+    }
+
     /// Copies the vectors of a write ahead whose batch is still arriving; see [`RegionWriter::fill_ahead`].
     pub fn fill_ahead(&mut self, collection: u32, fingerprint: u64, arriving: &Arriving<'_>) {
         if let Some(member) = self.members.get_mut(&collection)
@@ -234,6 +262,15 @@ impl Partition {
         };
         member.note_staged(change.clone());
         Ok(Staged { collection, change })
+    }
+
+    /// Makes an update a write of whole rows, of the newest of the rows that it is about, behind `headroom` zero bytes. It holds until
+    /// something else is staged.
+    ///
+    /// # Errors
+    /// `RowMissing`, `ConditionFailed`, `Misplaced`; `LimitExceeded` where the whole rows have no room in a frame; what is wrong with its batch.
+    pub fn merge(&mut self, update: &Update<'_>, headroom: usize) -> Result<Merged> {
+        self.member_mut(update.collection)?.merge(update, headroom)
     }
 
     /// Takes the operation staged last back: its record was not accepted.
@@ -347,7 +384,7 @@ impl Partition {
 }
 
 /// Refuses ids that live on another shard.
-fn check_homes<'a>(ids: impl Iterator<Item = IdRef<'a>>, shard: usize, shards: usize) -> Result<()> {
+pub(super) fn check_homes<'a>(ids: impl Iterator<Item = IdRef<'a>>, shard: usize, shards: usize) -> Result<()> {
     if shards == 1 {
         return Ok(());
     }

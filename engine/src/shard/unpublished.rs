@@ -50,9 +50,19 @@ struct Entry {
 }
 
 impl Unpublished {
+    /// Operations staged so far, published or not.
+    pub fn staged(&self) -> u64 {
+        self.published + self.changes.len() as u64
+    }
+
+    /// Whether one of the first so many operations that were staged is not published yet.
+    pub fn waits_for(&self, staged: u64) -> bool {
+        self.published < staged && !self.changes.is_empty()
+    }
+
     /// An operation was staged.
     pub fn push(&mut self, change: Change, writer: &RegionWriter) {
-        let number = self.published + self.changes.len() as u64;
+        let number = self.staged();
         if let Some(overlay) = &mut self.overlay {
             overlay.enter(&change, number, writer, &mut self.runs);
         }

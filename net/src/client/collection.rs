@@ -87,7 +87,7 @@ impl PreparedWrite {
 }
 
 impl Ack {
-    fn flags(self) -> u32 {
+    pub(super) fn flags(self) -> u32 {
         match self {
             Ack::Durable => 0,
             Ack::Memory => flags::ACK_MEMORY,

@@ -21,6 +21,7 @@ mod rows;
 mod search;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,12 +29,14 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use engine::limits::NAME_BYTES_MAX;
 use engine::schema::Schema;
+pub use engine::shard::update::Missing;
 
 pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
 pub use pending::Pending;
 pub use rewrite::RewritableWrite;
 pub use rows::Scan;
 pub use search::{Hit, Queries, SearchReply, SearchRequest};
+pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;
 use crate::codec::{self, Create, FrameError, Opcode};

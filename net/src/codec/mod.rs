@@ -11,6 +11,7 @@
 //! other languages is `net/PROTOCOL.md`.
 
 pub mod collection;
+pub mod delete_where;
 pub mod fields;
 pub mod found;
 pub mod frame;
@@ -21,8 +22,10 @@ pub mod request;
 pub mod rows;
 pub mod search;
 pub mod status;
+pub mod update;
 
 pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
+pub use delete_where::{DeleteWhere, DeletedWhere};
 pub use found::{Extras, Found, FoundPrefix};
 pub(crate) use frame::combine;
 pub use frame::{check_body, check_body_crc, encode_error, encode_frame, extend_crc, frame_crc, seal_frame};
@@ -34,6 +37,7 @@ pub use request::{Opcode, Request};
 pub use rows::{Cursor, Deleted, Get, Got, GotPrefix, Scan, Scanned, ScannedPrefix, Written};
 pub use search::Search;
 pub use status::Status;
+pub use update::{Update, Updated};
 
 #[cfg(test)]
 mod document;

@@ -3,11 +3,13 @@
 use engine::ids::IdsView;
 
 use super::collection::{Create, WaitIndexed, decode_name};
+use super::delete_where::DeleteWhere;
 use super::fields::expect_empty;
 use super::handshake::Hello;
 use super::header::{FrameError, Header};
 use super::rows::{Get, Scan, decode_delete};
 use super::search::Search;
+use super::update::Update;
 
 /// Longest body of PING.
 pub const PING_BYTES_MAX: usize = 1_024;
@@ -44,6 +46,10 @@ pub enum Opcode {
     Stats = 13,
     /// Send the body back.
     Ping = 14,
+    /// New values for some columns of rows.
+    Update = 15,
+    /// Delete the rows that a filter is true of.
+    DeleteWhere = 16,
 }
 
 impl Opcode {
@@ -63,6 +69,8 @@ impl Opcode {
         Self::Snapshot,
         Self::Stats,
         Self::Ping,
+        Self::Update,
+        Self::DeleteWhere,
     ];
 
     /// The number on the wire.
@@ -108,6 +116,10 @@ pub enum Request<'a> {
     Stats,
     /// Send this back.
     Ping(&'a [u8]),
+    /// New values for some columns of rows.
+    Update(Update<'a>),
+    /// Delete the rows that a filter is true of.
+    DeleteWhere(DeleteWhere<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -132,6 +144,8 @@ impl<'a> Request<'a> {
             Opcode::WaitIndexed => Self::WaitIndexed(WaitIndexed::decode(body)?),
             Opcode::Snapshot => expect_empty(body).map(|()| Self::Snapshot)?,
             Opcode::Stats => expect_empty(body).map(|()| Self::Stats)?,
+            Opcode::Update => Self::Update(Update::decode(body)?),
+            Opcode::DeleteWhere => Self::DeleteWhere(DeleteWhere::decode(body)?),
             Opcode::Ping => {
                 if body.len() > PING_BYTES_MAX {
                     let (value, limit) = (body.len() as u64, PING_BYTES_MAX as u64);

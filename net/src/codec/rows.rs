@@ -75,7 +75,7 @@ impl Deleted {
     }
 }
 
-fn read_pressure(reader: &mut Reader<'_>) -> Result<Pressure, FrameError> {
+pub(super) fn read_pressure(reader: &mut Reader<'_>) -> Result<Pressure, FrameError> {
     let problem = "a bit without a meaning is set";
     Pressure::from_bits(reader.u32("pressure")?).ok_or(FrameError::Field { field: "pressure", problem })
 }

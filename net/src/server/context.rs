@@ -1,7 +1,7 @@
 //! What the data plane of a shard and the tasks of its thread share.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -14,6 +14,7 @@ use engine::shard::indexing::Indexing;
 use engine::shard::{Member, Message, Partition, ShardMetrics};
 use engine::uring::Ring;
 
+use super::deletions::Deletion;
 use super::mailbox::Mailbox;
 use super::sampler::Sampler;
 use super::state::ServerState;
@@ -44,6 +45,8 @@ pub struct Context {
     pub scratch: RefCell<Scratch>,
     /// Keeps some queries, to learn their recall.
     pub sampler: RefCell<Sampler>,
+    /// Pieces of deletes by filter that wait for the log.
+    pub deletions: RefCell<VecDeque<Deletion>>,
     helping: Cell<usize>,
     index_woken: Cell<bool>,
     index_waker: RefCell<Option<Waker>>,
@@ -75,6 +78,7 @@ impl Context {
             reads: RefCell::default(),
             scratch: RefCell::default(),
             sampler: RefCell::new(Sampler::new(index, recall_sampling)),
+            deletions: RefCell::default(),
             helping: Cell::new(0),
             index_woken: Cell::new(true),
             index_waker: RefCell::default(),

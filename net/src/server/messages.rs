@@ -9,6 +9,7 @@ use engine::shard::Message;
 use engine::shard::message::EdgeBatch;
 use engine::uring::Op;
 
+use super::deletions;
 use super::reactor::{Reactor, TOKEN_ACCEPT, TOKEN_CANCEL};
 use super::searches;
 use super::session::Session;
@@ -58,6 +59,10 @@ impl Reactor {
             Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
                 self.context.mailbox.answer(ticket, 1, message);
             }
+            Message::DeleteWhere { ticket, collection, filter } => {
+                deletions::spawn_part(&self.context, from, ticket, collection, filter);
+            }
+            Message::DeletedWhere { ticket, .. } => self.context.mailbox.answer(ticket, 1, message),
             Message::Find { ticket, collection, ids } => {
                 let rows = self.shard.partition.borrow().find(collection, ids.view());
                 self.outbound[from].push_back(Message::Found { ticket, rows });

@@ -13,6 +13,7 @@
 mod backpressure;
 mod connections;
 mod context;
+mod deletions;
 mod disk;
 mod mailbox;
 mod memory;
@@ -26,6 +27,7 @@ mod session;
 mod state;
 mod tasks;
 mod thread;
+mod updates;
 mod writes;
 
 use std::net::{SocketAddr, TcpListener};

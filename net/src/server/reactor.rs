@@ -146,6 +146,7 @@ impl Reactor {
         moved |= self.advance_shard()?;
         moved |= self.empty_mailbox();
         self.retry_forwards();
+        self.retry_deletions();
         self.release_held();
         moved |= self.work_on_sessions();
         self.empty_out_tray();

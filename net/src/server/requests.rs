@@ -8,6 +8,7 @@ use engine::probes;
 use engine::schema::Schema;
 use engine::shard::message::ControlRequest;
 
+use super::deletions;
 use super::mailbox::Reply;
 use super::reactor::Reactor;
 use super::searches;
@@ -55,6 +56,7 @@ impl Reactor {
         }
         match opcode {
             Ok(Opcode::Write | Opcode::Delete) if !header.is_reply() => self.write_frame(slot, header),
+            Ok(Opcode::Update) if !header.is_reply() => self.update_frame(slot, header),
             _ => self.other_frame(slot, header),
         }
     }
@@ -128,11 +130,12 @@ impl Reactor {
             Request::Search(search) => searches::spawn_search(&context, session, reply, search)?,
             Request::Get(get) => tasks::spawn_get(&context, session, reply, get)?,
             Request::Scan(scan) => tasks::spawn_scan_rows(&context, session, reply, scan)?,
+            Request::DeleteWhere(asked) => deletions::spawn_delete_where(&context, session, reply, asked)?,
             Request::WaitIndexed(wait) => {
                 let collection = context.collection(header.collection)?;
                 tasks::spawn_wait_indexed(&context, session, reply, collection, wait.timeout_ms);
             }
-            Request::Write(_) | Request::Delete(_) => unreachable!("writes go another way"),
+            Request::Write(_) | Request::Delete(_) | Request::Update(_) => unreachable!("writes go another way"),
         }
         Ok(Plan::Begun)
     }

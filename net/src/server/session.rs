@@ -122,6 +122,8 @@ pub struct Session {
     pub held_since: Instant,
     /// What has held it back since its last write.
     pub pressure: Pressure,
+    /// Bytes that the update at its front had no room for; 0 where there is none.
+    pub whole_bytes: usize,
     /// Closed as soon as everything is sent.
     pub closing: bool,
     /// Closed for good; it only waits for the kernel to let go.
@@ -164,6 +166,7 @@ impl Session {
             held: None,
             held_since: Instant::now(),
             pressure: Pressure::NONE,
+            whole_bytes: 0,
             closing: false,
             dead: false,
             receiving: false,
@@ -223,6 +226,12 @@ impl Session {
         }
         let staging = self.staging.as_ref().expect("no receive in flight");
         Frame::Small(&staging[self.used..self.used + frame_bytes])
+    }
+
+    /// Gives a large frame back that was taken and is to be worked on later.
+    pub fn put_back(&mut self, buffer: Buffer) {
+        let before = self.large.as_mut().expect("it was taken").buffer.replace(buffer);
+        assert!(before.is_none(), "a frame is put back once");
     }
 
     /// The frame that [`Session::next`] told of is done with.

@@ -12,17 +12,21 @@ use engine::ids::IdList;
 use engine::placement;
 use engine::probes;
 use engine::region;
+use engine::schema::Schema;
+use engine::shard::update::Skipped;
 use engine::shard::{Ack, Admission, Message, Operation, Outcome, Pressure, Staged};
 use engine::wal::{HEADROOM, Lsn, Payload};
 
 use super::reactor::Reactor;
 use super::session::{Frame, Held, SessionId};
-use crate::codec::{self, Deleted, HEADER_BYTES, Header, Opcode, Request, Status, Written};
+use super::updates;
+use crate::codec::{self, Deleted, HEADER_BYTES, Header, Opcode, Request, Status, Updated, Written};
 
 /// Frames up to this are copied into the log's group buffer; longer ones are written from where they lie.
-const COPY_BYTES_MAX: usize = 256 << 10;
+pub(super) const COPY_BYTES_MAX: usize = 256 << 10;
 
 /// Who waits for an operation.
+#[derive(Clone)]
 pub enum Ticket {
     /// A client.
     Client {
@@ -32,6 +36,8 @@ pub enum Ticket {
         header: Header,
         /// What held it back.
         pressure: Pressure,
+        /// What was left out of an update.
+        skipped: Skipped,
     },
     /// A shard that forwarded a part to us.
     Peer {
@@ -41,7 +47,24 @@ pub enum Ticket {
         ticket: u64,
         /// What held it back here.
         pressure: Pressure,
+        /// What was left out of an update.
+        skipped: Skipped,
     },
+    /// A task of this shard that deletes rows piece by piece.
+    Task {
+        /// Its number for the piece.
+        ticket: u64,
+    },
+}
+
+impl Ticket {
+    /// What was left out of the update that it is for.
+    pub(super) fn skipped_mut(&mut self) -> &mut Skipped {
+        match self {
+            Ticket::Client { skipped, .. } | Ticket::Peer { skipped, .. } => skipped,
+            Ticket::Task { .. } => unreachable!("a task updates nothing"),
+        }
+    }
 }
 
 /// A part of an operation that another shard forwarded, before there was room for it.
@@ -50,6 +73,8 @@ struct Forwarded {
     ticket: u64,
     frame: Box<[u8]>,
     pressure: Pressure,
+    /// Bytes that it had no room for as whole rows, if it is an update.
+    whole_bytes: usize,
 }
 
 /// A request whose parts are on their way on several shards.
@@ -128,10 +153,10 @@ fn operation<'a>(header: &Header, body: &'a [u8]) -> Result<Operation<'a>, codec
 
 /// Whether a frame writes rows; otherwise it deletes some.
 fn is_write(header: &Header) -> bool {
-    header.opcode == Opcode::Write.code()
+    header.opcode != Opcode::Delete.code()
 }
 
-fn ack_of(header: &Header) -> Ack {
+pub(super) fn ack_of(header: &Header) -> Ack {
     if header.acknowledges_from_memory() { Ack::Memory } else { Ack::Durable }
 }
 
@@ -156,7 +181,7 @@ impl Reactor {
                 return self.refuse(id, &header, Status::from(&error), &error.to_string());
             }
         };
-        let ticket = Ticket::Client { session: id, header, pressure };
+        let ticket = Ticket::Client { session: id, header, pressure, skipped: Skipped::default() };
         // The arms differ in who owns the bytes while they are staged; what happens to them is the same.
         let session = self.sessions[slot as usize].as_mut().expect("open");
         let admitted = match session.frame(&header) {
@@ -189,7 +214,7 @@ impl Reactor {
     }
 
     /// What a write or delete has to wait for.
-    fn has_to_wait(&self, header: &Header, frame_bytes: usize) -> Option<Held> {
+    pub(super) fn has_to_wait(&self, header: &Header, frame_bytes: usize) -> Option<Held> {
         if self.is_replaying() {
             return Some(Held::Recovery);
         }
@@ -200,7 +225,7 @@ impl Reactor {
     }
 
     /// Checks a write against the memory budget; deletes take none.
-    fn admit(&mut self, header: &Header, frame_bytes: usize) -> engine::Result<Pressure> {
+    pub(super) fn admit(&mut self, header: &Header, frame_bytes: usize) -> engine::Result<Pressure> {
         if !is_write(header) {
             return Ok(Pressure::NONE);
         }
@@ -218,7 +243,7 @@ impl Reactor {
 
     /// A frame that could not be staged here: split it if its rows live elsewhere, refuse it otherwise.
     fn refuse_or_scatter(&mut self, slot: u32, ticket: Ticket, large: Option<(Buffer, usize)>, refusal: Refusal) {
-        let Ticket::Client { session: id, header, pressure } = ticket else { unreachable!("a client's frame") };
+        let Ticket::Client { session: id, header, pressure, .. } = ticket else { unreachable!("a client's frame") };
         let small: Option<Box<[u8]>> = match (&large, &refusal) {
             (None, Refusal::Engine(engine::Error::Misplaced { .. })) => match self.session_mut(slot).frame(&header) {
                 Frame::Small(frame) => Some(frame.into()),
@@ -249,7 +274,7 @@ impl Reactor {
     }
 
     /// Sends each part of an operation to the shard where its rows live.
-    fn scatter(
+    pub(super) fn scatter(
         &mut self,
         session: SessionId,
         header: &Header,
@@ -258,30 +283,7 @@ impl Reactor {
     ) -> Result<(), Refusal> {
         let shards = self.context.shards;
         let collection = self.context.collection(header.collection)?;
-        let schema = &collection.spec.schema;
-        let parts: Vec<(usize, Vec<u8>)> = match operation(header, &frame[HEADER_BYTES..])? {
-            Operation::Write { batch, .. } => {
-                let batch = BatchView::parse(schema, batch)?;
-                // Here, because a part that was accepted elsewhere cannot be taken back.
-                region::check_vectors(&batch)?;
-                batch.split(shards, HEADER_BYTES)?.into_iter().map(|part| (part.shard, part.message)).collect()
-            }
-            Operation::Delete { ids, .. } => {
-                let mut homes: Vec<Vec<usize>> = vec![Vec::new(); shards];
-                for (place, ident) in ids.iter().enumerate() {
-                    homes[placement::home(ident, shards)].push(place);
-                }
-                let kind = schema.id_kind();
-                let part = |(home, places): (usize, Vec<usize>)| {
-                    let list = IdList::from_ids(kind, places.iter().map(|&place| ids.get(place)));
-                    let mut frame = vec![0; HEADER_BYTES];
-                    let view = list.view();
-                    codec::encode_ids(kind, (0..view.len()).map(|place| view.get(place)), &mut frame);
-                    (home, frame)
-                };
-                homes.into_iter().enumerate().filter(|(_, places)| !places.is_empty()).map(part).collect()
-            }
-        };
+        let parts = split(header, &frame[HEADER_BYTES..], &collection.spec.schema, shards)?;
         self.forwards.last_ticket += 1;
         let ticket = self.forwards.last_ticket;
         let missing = parts.len();
@@ -303,34 +305,44 @@ impl Reactor {
 
     /// A part of an operation has come in whose rows live here.
     pub(super) fn forwarded_in(&mut self, from: usize, ticket: u64, frame: Box<[u8]>) {
-        self.forwards.inbox.push_back(Forwarded { from, ticket, frame, pressure: Pressure::NONE });
+        self.forwards.inbox.push_back(Forwarded { from, ticket, frame, pressure: Pressure::NONE, whole_bytes: 0 });
     }
 
     /// Works on forwarded parts as long as the log has room.
     pub(super) fn retry_forwards(&mut self) {
-        while let Some(Forwarded { from, ticket, frame, pressure }) = self.forwards.inbox.pop_front() {
+        while let Some(forwarded) = self.forwards.inbox.pop_front() {
+            let Forwarded { from, ticket, frame, pressure, whole_bytes } = forwarded;
+            let header = header_of(&frame);
+            let is_update = header.opcode == Opcode::Update.code();
+            let peer = Ticket::Peer { from, ticket, pressure, skipped: Skipped::default() };
             // A shard that stops while it replays takes nothing any more.
             let stops = self.stopping && self.replaying.is_some();
             if let Some(error) = self.shard.refusal().or(stops.then_some(engine::Error::Stopping)) {
-                self.finish_write(Ticket::Peer { from, ticket, pressure }, Err(error));
+                self.finish_write(peer, Err(error));
                 continue;
             }
-            let buffer = if frame.len() > COPY_BYTES_MAX { self.arena.take(HEADROOM + frame.len()) } else { None };
-            let no_memory = frame.len() > COPY_BYTES_MAX && buffer.is_none();
-            if no_memory || !self.shard.has_room(frame.len()) {
+            let needed = frame.len().max(whole_bytes);
+            let is_long = !is_update && frame.len() > COPY_BYTES_MAX;
+            let buffer = if is_long { self.arena.take(HEADROOM + frame.len()) } else { None };
+            let no_memory = is_long && buffer.is_none();
+            if no_memory || !self.shard.has_room(needed) {
                 let why = match (self.is_replaying(), no_memory) {
                     (true, _) => Held::Recovery,
                     (false, true) => Held::Buffers,
                     (false, false) => Held::Log,
                 };
                 let pressure = pressure | why.pressure();
-                self.forwards.inbox.push_front(Forwarded { from, ticket, frame, pressure });
+                self.forwards.inbox.push_front(Forwarded { from, ticket, frame, pressure, whole_bytes });
                 return;
             }
-            let head = frame.first_chunk::<HEADER_BYTES>().expect("made by a peer");
-            let header = Header::decode(head).expect("made by a peer");
+            if is_update {
+                let Err((why, whole_bytes)) = self.forwarded_update(&header, &frame, peer) else { continue };
+                let pressure = pressure | why.pressure();
+                self.forwards.inbox.push_front(Forwarded { from, ticket, frame, pressure, whole_bytes });
+                return;
+            }
             let staged = stage(&mut self.shard, &header, &frame, body_crc(&frame), None);
-            let peer = Ticket::Peer { from, ticket, pressure };
+            let spare = peer.clone();
             let admitted = match (staged, buffer) {
                 (Ok((staged, crc)), Some(mut buffer)) => {
                     buffer[HEADROOM..HEADROOM + frame.len()].copy_from_slice(&frame);
@@ -349,7 +361,7 @@ impl Reactor {
                 Ok(Admission::Acknowledged(peer, rows, lsn)) => {
                     self.finish_write(peer, Ok((accepted(&header, rows), lsn)));
                 }
-                Err(error) => self.finish_write(Ticket::Peer { from, ticket, pressure }, Err(error)),
+                Err(error) => self.finish_write(spare, Err(error)),
             }
         }
     }
@@ -364,6 +376,7 @@ impl Reactor {
                 scattered.outcome.rows += outcome.rows;
                 scattered.outcome.replaced += outcome.replaced;
                 scattered.outcome.deleted += outcome.deleted;
+                scattered.outcome.skipped = scattered.outcome.skipped + outcome.skipped;
                 scattered.lsn = scattered.lsn.max(lsn);
             }
             Err(error) => scattered.error = Some(error),
@@ -380,14 +393,22 @@ impl Reactor {
     /// Tells whoever waits what became of an operation.
     pub(super) fn finish_write(&mut self, ticket: Ticket, result: engine::Result<(Outcome, Lsn)>) {
         match ticket {
-            Ticket::Peer { from, ticket, pressure } => {
+            Ticket::Peer { from, ticket, pressure, skipped } => {
+                let result = result.map(|(outcome, lsn)| (Outcome { skipped, ..outcome }, lsn));
                 if from == self.context.index {
                     self.forwarded_back(ticket, pressure, result);
                 } else {
                     self.post(from, Message::Forwarded { ticket, pressure, result });
                 }
             }
-            Ticket::Client { session, header, pressure } => self.answer_write(session, &header, pressure, result),
+            Ticket::Task { ticket } => {
+                let done = Message::Forwarded { ticket, pressure: Pressure::NONE, result };
+                self.context.mailbox.answer(ticket, 1, done);
+            }
+            Ticket::Client { session, header, pressure, skipped } => {
+                let result = result.map(|(outcome, lsn)| (Outcome { skipped, ..outcome }, lsn));
+                self.answer_write(session, &header, pressure, result);
+            }
         }
     }
 
@@ -408,6 +429,42 @@ impl Reactor {
     }
 }
 
+/// Cuts the body of an operation by the homes of its rows: the shard, and a frame to be sealed, of each part. All of it is checked here,
+/// because a part that was accepted elsewhere cannot be taken back.
+fn split(header: &Header, body: &[u8], schema: &Schema, shards: usize) -> Result<Vec<(usize, Vec<u8>)>, Refusal> {
+    if header.opcode == Opcode::Update.code() {
+        return updates::split_update(header, body, schema, shards);
+    }
+    match operation(header, body)? {
+        Operation::Write { batch, .. } => {
+            let batch = BatchView::parse(schema, batch)?;
+            region::check_vectors(&batch)?;
+            Ok(batch.split(shards, HEADER_BYTES)?.into_iter().map(|part| (part.shard, part.message)).collect())
+        }
+        Operation::Delete { ids, .. } => {
+            let mut homes: Vec<Vec<usize>> = vec![Vec::new(); shards];
+            for (place, ident) in ids.iter().enumerate() {
+                homes[placement::home(ident, shards)].push(place);
+            }
+            let kind = schema.id_kind();
+            let part = |(home, places): (usize, Vec<usize>)| {
+                let list = IdList::from_ids(kind, places.iter().map(|&place| ids.get(place)));
+                let mut frame = vec![0; HEADER_BYTES];
+                let view = list.view();
+                codec::encode_ids(kind, (0..view.len()).map(|place| view.get(place)), &mut frame);
+                (home, frame)
+            };
+            Ok(homes.into_iter().enumerate().filter(|(_, places)| !places.is_empty()).map(part).collect())
+        }
+    }
+}
+
+/// Header of a frame that a shard made.
+fn header_of(frame: &[u8]) -> Header {
+    let head = frame.first_chunk::<HEADER_BYTES>().expect("made by a peer");
+    Header::decode(head).expect("made by a peer")
+}
+
 /// Checksum of the body of a whole frame.
 fn body_crc(frame: &[u8]) -> u32 {
     codec::extend_crc(0, &frame[HEADER_BYTES..])
@@ -415,7 +472,7 @@ fn body_crc(frame: &[u8]) -> u32 {
 
 /// Checks a frame's body, of which `body_crc` is the checksum, and stages its operation. Returns the checksum over the whole frame,
 /// for the log.
-fn stage(
+pub(super) fn stage(
     shard: &mut engine::shard::Shard<engine::wal::DiskStorage, Ticket>,
     header: &Header,
     frame: &[u8],
@@ -439,13 +496,14 @@ fn accepted(header: &Header, count: u32) -> Outcome {
 }
 
 fn written(header: &Header, outcome: Outcome, pressure: Pressure, lsn: Lsn, output: &mut Vec<u8>) {
-    let is_delete = !is_write(header);
+    let Outcome { rows, replaced, deleted, skipped } = outcome;
     codec::encode_frame(header.reply(), output, |body| {
-        if is_delete {
-            Deleted { deleted: outcome.deleted, pressure, lsn }.encode(body);
-        } else {
-            let Outcome { rows, replaced, .. } = outcome;
+        if header.opcode == Opcode::Update.code() {
+            Updated { rows, missing: skipped.missing, unmet: skipped.unmet, pressure, lsn }.encode(body);
+        } else if is_write(header) {
             Written { rows, inserted: rows - replaced, replaced, pressure, lsn }.encode(body);
+        } else {
+            Deleted { deleted, pressure, lsn }.encode(body);
         }
     });
 }

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
-use crate::cli::{Acknowledge, Mode, Remote};
+use crate::cli::{Acknowledge, Conditions, Mode, Remote};
 use crate::commands::search::{self, Options, Target};
 use crate::commands::{eval, import, wait_indexed};
 use crate::error::{ChildProblem, Error, RequestProblem, Result};
@@ -91,6 +91,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         batch_rows: 1000,
         connections: 1,
         mode: Mode::Upsert,
+        conditions: Conditions::default(),
         ack: Acknowledge::Durable,
         m: 0,
         ef_construction: 0,

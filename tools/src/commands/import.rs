@@ -5,17 +5,17 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use net::client::{Ack, Client, Collection, CollectionOptions, Pending, WriteReport};
+use net::client::{Ack, Client, Collection, CollectionOptions, Pending, UpdateReport, WriteMode, WriteReport};
 use net::codec::Status;
 use serde_json::json;
 
-use crate::cli::{Acknowledge, Mode, Remote};
-use crate::error::Result;
+use crate::cli::{Acknowledge, Conditions, Mode, Remote};
+use crate::error::{RequestProblem, Result};
 use crate::output::{self, rate};
 use crate::progress::Progress;
 use crate::sources::{self, Coding, ElementType, Metric, SourceOptions};
@@ -24,6 +24,8 @@ use crate::sources::{self, Coding, ElementType, Metric, SourceOptions};
 const IN_FLIGHT_MAX: usize = 8;
 /// Bytes of one write; a larger batch is sent in pieces.
 const WRITE_BYTES_MAX: usize = 12 << 20;
+/// Bytes of a text, as long as nothing is known of it.
+const TEXT_BYTES_GUESS: usize = 64;
 
 /// Arguments of `import`.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,6 +60,8 @@ pub struct Arguments {
     /// What is done where a row of an id is there already, or is not.
     #[arg(long, value_enum, default_value = "upsert")]
     pub mode: Mode,
+    #[command(flatten)]
+    pub conditions: Conditions,
     /// When a write counts as done.
     #[arg(long, value_enum, default_value = "durable")]
     pub ack: Acknowledge,
@@ -81,6 +85,8 @@ pub struct Imported {
     pub rows: u64,
     /// Of them, those whose id was there before.
     pub replaced: u64,
+    /// Rows that an update left out.
+    pub skipped: u64,
     /// Payload of the vectors, in bytes.
     pub vector_bytes: u64,
     /// From the first read to the last acknowledgement.
@@ -106,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.remote.json {
         output::line(json!({
             "collection": arguments.collection, "rows": imported.rows, "replaced": imported.replaced,
+            "skipped": imported.skipped,
             "vector_bytes": imported.vector_bytes, "seconds": imported.seconds,
             "rows_per_s": rows_per_s, "mb_per_s": mb_per_s, "ack": arguments.ack.name(),
         }));
@@ -113,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let megabytes = imported.vector_bytes as f64 / 1e6;
     output::line(format_args!(
-        "imported {} rows ({megabytes:.1} MB of vectors) in {:.2} s: {} rows/s, {} MB/s, {}{}",
+        "imported {} rows ({megabytes:.1} MB of vectors) in {:.2} s: {} rows/s, {} MB/s, {}{}{}",
         output::grouped(imported.rows),
         imported.seconds,
         rate(rows_per_s),
@@ -124,6 +131,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         } else {
             String::new()
         },
+        if imported.skipped > 0 {
+            format!("; {} rows were left out", output::grouped(imported.skipped))
+        } else {
+            String::new()
+        },
     ));
     Ok(())
 }
@@ -131,6 +143,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Imports the files.
 pub fn import(arguments: &Arguments) -> Result<Imported> {
     let started = Instant::now();
+    if arguments.mode != Mode::Update && !arguments.conditions.is_default() {
+        return Err(RequestProblem::NoUpdate.into());
+    }
     let options = SourceOptions {
         id: arguments.id.clone(),
         vectors: arguments.vector.clone(),
@@ -182,10 +197,10 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
     Ok(tally.imported)
 }
 
-/// Schema of the collection, which is created if it is not there.
+/// Schema of the collection, which is created if it is not there; of an update, that of the columns that the file has.
 fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) -> Result<SchemaRef> {
     let collection = match client.collection(&arguments.collection) {
-        Err(error) if error.status() == Some(Status::UnknownCollection) => {
+        Err(error) if arguments.mode != Mode::Update && error.status() == Some(Status::UnknownCollection) => {
             let options = CollectionOptions {
                 m: arguments.m,
                 ef_construction: arguments.ef_construction,
@@ -196,7 +211,14 @@ fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) 
         }
         found => found?,
     };
-    Ok(collection.schema().clone())
+    let whole = collection.schema();
+    if arguments.mode == Mode::Update {
+        let id = sources::id_column(whole);
+        let is_given = |index: usize| index == id || schema.index_of(whole.field(index).name()).is_ok();
+        let given: Vec<usize> = (0..whole.fields().len()).filter(|&index| is_given(index)).collect();
+        return Ok(Arc::new(whole.project(&given).expect("columns of the schema")));
+    }
+    Ok(whole.clone())
 }
 
 /// The batches of all files, in the collection's schema.
@@ -242,12 +264,38 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, rows: usize, report: &WriteReport) {
-        let bytes = sources::vector_bytes(&self.schema, rows) as u64;
-        self.imported.rows += rows as u64;
-        self.imported.replaced += report.replaced;
+    fn add(&mut self, rows: usize, done: &Done) {
+        let written = rows as u64 - done.skipped;
+        let bytes = sources::vector_bytes(&self.schema, written as usize) as u64;
+        self.imported.rows += written;
+        self.imported.replaced += done.replaced;
+        self.imported.skipped += done.skipped;
         self.imported.vector_bytes += bytes;
         self.progress.add(rows as u64, bytes);
+    }
+}
+
+/// A batch on its way.
+enum Sent {
+    Write(Pending<WriteReport>),
+    Update(Pending<UpdateReport>),
+}
+
+/// What became of it.
+struct Done {
+    replaced: u64,
+    skipped: u64,
+}
+
+impl Sent {
+    fn wait(self) -> Result<Done> {
+        Ok(match self {
+            Sent::Write(pending) => Done { replaced: pending.wait()?.replaced, skipped: 0 },
+            Sent::Update(pending) => {
+                let report = pending.wait()?;
+                Done { replaced: 0, skipped: report.missing + report.unmet }
+            }
+        })
     }
 }
 
@@ -263,8 +311,7 @@ fn send(
 ) -> Result<()> {
     let client = arguments.remote.connect()?;
     let collection = client.collection(&arguments.collection)?;
-    let ack = Ack::from(arguments.ack);
-    let mut in_flight: VecDeque<(usize, Pending<WriteReport>)> = VecDeque::new();
+    let mut in_flight: VecDeque<(usize, Sent)> = VecDeque::new();
     loop {
         let batch = lock(batches).next();
         let Some(batch) = batch else { break };
@@ -276,7 +323,7 @@ fn send(
                 return Err(error);
             }
         };
-        send_batch(&collection, &batch, arguments.mode, ack, &mut in_flight, tally)?;
+        send_batch(&collection, &batch, arguments, &mut in_flight, tally)?;
     }
     settle(&mut in_flight, 0, tally)
 }
@@ -284,33 +331,59 @@ fn send(
 fn send_batch(
     collection: &Collection,
     batch: &RecordBatch,
-    mode: Mode,
-    ack: Ack,
-    in_flight: &mut VecDeque<(usize, Pending<WriteReport>)>,
+    arguments: &Arguments,
+    in_flight: &mut VecDeque<(usize, Sent)>,
     tally: &Mutex<Tally>,
 ) -> Result<()> {
-    for piece in pieces(batch, WRITE_BYTES_MAX) {
+    let ack = Ack::from(arguments.ack);
+    let write = |piece: &RecordBatch, mode| collection.write_with(piece, mode, ack).map(Sent::Write);
+    // What the server makes of an update are whole rows.
+    let bytes_max = match arguments.mode {
+        Mode::Update => WRITE_BYTES_MAX / whole_row_bytes(collection).div_ceil(row_bytes(batch)).max(1),
+        _ => WRITE_BYTES_MAX,
+    };
+    for piece in pieces(batch, bytes_max) {
         settle(in_flight, IN_FLIGHT_MAX - 1, tally)?;
-        in_flight.push_back((piece.num_rows(), collection.write_with(&piece, mode.into(), ack)?));
+        let sent = match arguments.mode {
+            Mode::Upsert => write(&piece, WriteMode::Upsert)?,
+            Mode::Insert => write(&piece, WriteMode::Insert)?,
+            Mode::Replace => write(&piece, WriteMode::Replace)?,
+            Mode::Update => Sent::Update(collection.update(&piece, &arguments.conditions.options(), ack)?),
+        };
+        in_flight.push_back((piece.num_rows(), sent));
     }
     Ok(())
 }
 
+/// Bytes of a row of the collection, texts guessed.
+fn whole_row_bytes(collection: &Collection) -> usize {
+    let columns = collection.engine_schema().columns().iter();
+    columns.map(|column| column.layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS)).sum()
+}
+
+/// Bytes of a row of a batch, on average.
+fn row_bytes(batch: &RecordBatch) -> usize {
+    (batch_bytes(batch) / batch.num_rows().max(1)).max(1)
+}
+
+fn batch_bytes(batch: &RecordBatch) -> usize {
+    let bytes = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+    batch.columns().iter().map(bytes).sum()
+}
+
 /// Waits until no more than `left` writes are in flight.
-fn settle(in_flight: &mut VecDeque<(usize, Pending<WriteReport>)>, left: usize, tally: &Mutex<Tally>) -> Result<()> {
+fn settle(in_flight: &mut VecDeque<(usize, Sent)>, left: usize, tally: &Mutex<Tally>) -> Result<()> {
     while in_flight.len() > left {
-        let (rows, pending) = in_flight.pop_front().expect("there is more than is to be left");
-        let report = pending.wait()?;
-        lock(tally).add(rows, &report);
+        let (rows, sent) = in_flight.pop_front().expect("there is more than is to be left");
+        let done = sent.wait()?;
+        lock(tally).add(rows, &done);
     }
     Ok(())
 }
 
 /// A batch in pieces of about equal rows, none much larger than `bytes_max`.
 fn pieces(batch: &RecordBatch, bytes_max: usize) -> Vec<RecordBatch> {
-    let bytes = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
-    let bytes: usize = batch.columns().iter().map(bytes).sum();
-    let count = bytes.div_ceil(bytes_max).clamp(1, batch.num_rows().max(1));
+    let count = batch_bytes(batch).div_ceil(bytes_max).clamp(1, batch.num_rows().max(1));
     let rows = batch.num_rows().div_ceil(count).max(1);
     (0..batch.num_rows()).step_by(rows).map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect()
 }

@@ -12,6 +12,7 @@ pub mod search;
 pub mod serve;
 pub mod snapshot;
 pub mod stats;
+pub mod update;
 pub mod wait_indexed;
 
 use arrow::array::RecordBatch;
