@@ -86,7 +86,7 @@ pub enum Error {
         /// Its id.
         id: String,
     },
-    /// A row that was to be replaced or updated is not there.
+    /// A row that was to be replaced, updated or searched by is not there.
     #[error("there is no row of id `{id}`")]
     RowMissing {
         /// Its id.

@@ -50,7 +50,7 @@ pub const WAL_SPARE_SEGMENTS_MAX: usize = 4;
 const _: () = assert!(ROW_BITS_MAX < 32);
 const _: () = assert!(SHARDS_MAX.is_power_of_two());
 const _: () = assert!(SHARDS_MAX + 2 <= MESH_PARTICIPANTS_MAX);
-const _: () = assert!(K_MAX <= EF_MAX);
+const _: () = assert!(K_MAX + EXAMPLES_MAX <= EF_MAX);
 
 /// Links of a node on the upper layers.
 pub const M_MAX: usize = 32;
@@ -75,6 +75,12 @@ pub const FILTER_DEPTH_MAX: usize = 32;
 pub const OPTIONS_BYTES_MAX: usize = 64 << 10;
 /// Brackets of the options of a search that are open at a time.
 pub const OPTIONS_DEPTH_MAX: usize = 32;
+/// Rows that a query may be made of.
+pub const EXAMPLES_MAX: usize = 256;
+/// A search of which it is not known before how many candidates it takes begins with few, and takes so many times as many until they suffice.
+pub const EF_WIDENING: usize = 4;
+/// Candidates up to which a search for groups widens before it compares all rows.
+pub const GROUPS_EF_MAX: usize = 4_096;
 /// Rows below which a collection is scanned and has no graph.
 pub const GRAPH_ROWS_MIN: u64 = 1_024;
 /// Rows that the scale of codes is trained on, at most.

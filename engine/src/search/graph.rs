@@ -12,6 +12,7 @@ use crate::collection::Collection;
 use crate::limits;
 use crate::probes;
 use crate::region::View;
+use crate::space::VectorSpace;
 
 /// A search with a filter is given up in favour of a scan when it has met one in so many of the rows, and this many at least: what the
 /// filter passes is then not where the query is.
@@ -65,6 +66,9 @@ pub enum Nearest {
 }
 
 /// Searches the graph for one query and ranks the best candidates by their full vectors, as far as they are in memory.
+///
+/// Of a search within a threshold it is not known before how many candidates it takes: it begins with few, and takes more for as long as
+/// most of those that it has are within. Where vectors are on disk it takes all at once.
 pub(super) fn nearest(
     collection: &Arc<Collection>,
     request: &SearchRequest,
@@ -72,13 +76,54 @@ pub(super) fn nearest(
     query: usize,
     scratch: &mut Scratch,
 ) -> Nearest {
-    let index = &collection.vectors[request.vector];
-    let vector = request.query(query);
-    let space = index.space();
+    let space = collection.vectors[request.vector].space();
+    let (vector, held) = (request.query(query), request.held());
+    let ef_of = |wanted: usize| if space.uses_codes() { space.vector().ef_min(wanted) } else { wanted };
+    let ef_max = request.ef.max(ef_of(held));
+    let mut ef = if space.vector().on_disk { ef_max } else { request.ef_first(ef_max) };
     space.encode_query(vector, &mut scratch.code);
+    loop {
+        if !walk(collection, request, view, space, ef, space.rerank_depth(held), scratch) {
+            return Nearest::Found(scan_one(collection, request, view, query));
+        }
+        let depth = scratch.rows.len();
+        scratch.unread.clear();
+        if space.vector().on_disk {
+            let is_on_disk = |row: &mut u32| collection.region.on_disk(request.vector, *row).is_some();
+            scratch.unread.extend(scratch.rows.extract_if(.., is_on_disk));
+        }
+        scratch.distances.resize(scratch.rows.len(), 0.0);
+        space.exact(vector, &scratch.rows, &mut scratch.distances);
+        probes::query_ranked(collection.spec.id, depth);
+        let within = request.count_within(space.vector(), &scratch.distances);
+        let is_enough = 2 * within <= depth && ef_of(within) <= ef;
+        if ef >= ef_max || is_enough || scratch.found.len() < ef {
+            break;
+        }
+        ef = ef_max.min(ef * limits::EF_WIDENING);
+    }
+    let mut top = Top::new(held);
+    top.push_all(&scratch.rows, &scratch.distances);
+    if scratch.unread.is_empty() {
+        return Nearest::Found(top);
+    }
+    let (collection, request, rows) = (collection.clone(), request.clone(), scratch.unread.clone());
+    Nearest::Unread(Box::new(Ranking { collection, request, query, top, rows }))
+}
+
+/// Searches the graph for `ef` candidates to the query whose code is in the scratch, and leaves the rows of the nearest `depth` of them
+/// there, all visible and passed by the filter. False where the search was cut off: few rows pass near the query.
+pub(super) fn walk(
+    collection: &Collection,
+    request: &SearchRequest,
+    view: &View,
+    space: &VectorSpace,
+    ef: usize,
+    depth: usize,
+    scratch: &mut Scratch,
+) -> bool {
     let region = &collection.region;
-    let ef = if space.uses_codes() { request.ef.max(space.vector().ef_min(request.k)) } else { request.ef };
-    let depth = space.rerank_depth(request.k);
+    let graph = collection.vectors[request.vector].graph();
     probes::query_begin(collection.spec.id, ef);
     // Where no row is dead, next to all that are found are visible, and only those that are wanted are looked at.
     let is_clean = (0..region.shards()).all(|shard| region.dead_rows(shard) == 0);
@@ -88,9 +133,9 @@ pub(super) fn nearest(
         let accept = |row: u32| !looks_at_all || passes(row);
         let distances_max = if filter.is_some() { region.rows() / GRAPH_ROWS_PART } else { u64::MAX };
         scratch.graph.set_distances_max(distances_max.max(GRAPH_ROWS_MIN));
-        index.graph().search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
+        graph.search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
         if scratch.graph.was_cut_off() {
-            return Nearest::Found(scan_one(collection, request, view, query));
+            return false;
         }
         let rows = scratch.found.iter().map(|&(_, row)| row);
         scratch.rows.clear();
@@ -101,22 +146,7 @@ pub(super) fn nearest(
         }
     }
     probes::query_traversed(collection.spec.id, scratch.found.len());
-    let depth = scratch.rows.len();
-    scratch.unread.clear();
-    if space.vector().on_disk {
-        let is_on_disk = |row: &mut u32| region.on_disk(request.vector, *row).is_some();
-        scratch.unread.extend(scratch.rows.extract_if(.., is_on_disk));
-    }
-    scratch.distances.resize(scratch.rows.len(), 0.0);
-    space.exact(vector, &scratch.rows, &mut scratch.distances);
-    let mut top = Top::new(request.k);
-    top.push_all(&scratch.rows, &scratch.distances);
-    probes::query_ranked(collection.spec.id, depth);
-    if scratch.unread.is_empty() {
-        return Nearest::Found(top);
-    }
-    let (collection, request, rows) = (collection.clone(), request.clone(), scratch.unread.clone());
-    Nearest::Unread(Box::new(Ranking { collection, request, query, top, rows }))
+    true
 }
 
 /// Compares one query with all rows that its filter passes.

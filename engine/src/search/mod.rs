@@ -4,11 +4,15 @@
 //! read before the graph is searched, so a row that moves from the tail into the graph meanwhile is found by both, never
 //! by neither; hits are made unique by row.
 
+mod examples;
 mod graph;
+mod grouped;
+mod groups;
 mod options;
 mod plan;
 mod reads;
 mod recall;
+mod results;
 mod scan;
 mod score;
 mod sides;
@@ -20,22 +24,26 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::hnsw::SearchScratch;
+use crate::ids::IdList;
 use crate::limits;
 use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
 use reads::BlockingReads;
 
+pub use examples::{Examples, query_of};
 pub use graph::{GraphJob, Nearest};
+pub use grouped::{GroupedHits, GroupedSearch};
+pub use groups::Grouping;
 pub use options::SearchOptions;
 pub use reads::{Ranking, VectorReads};
 pub use recall::{RecallEstimate, RecallSample};
 pub use scan::{ScanJob, ScanScratch};
-pub use score::similarity;
+pub use score::{Threshold, similarity};
 pub use sides::{Side, Sides};
 pub use top::{Hit, Top};
 
-/// One or more queries of one vector column.
-#[derive(Clone, Debug)]
+/// One or more queries of one vector column. `..Default::default()` fills in what a plain search has nothing of.
+#[derive(Clone, Debug, Default)]
 pub struct SearchRequest {
     /// Index of the vector column among the collection's vectors.
     pub vector: usize,
@@ -43,14 +51,24 @@ pub struct SearchRequest {
     pub queries: Arc<[u8]>,
     /// Number of queries.
     pub count: usize,
-    /// Hits wanted for each.
+    /// Hits wanted for each; with a grouping, groups.
     pub k: usize,
-    /// Candidates held during the graph search; at least `k`.
+    /// Candidates held during the graph search; at least as many as hits are held ([`SearchRequest::held`]).
     pub ef: usize,
+    /// Candidates to begin with where a threshold or a grouping leaves open how many it takes; `ef` is the most then. Elsewhere without a meaning.
+    pub ef_first: usize,
     /// Scan everything instead.
     pub exact: bool,
     /// Only rows that this is true of are found.
     pub filter: Option<Arc<Filter>>,
+    /// Hits, or groups, that are passed over, nearest first.
+    pub offset: usize,
+    /// Only hits that it admits are wanted.
+    pub threshold: Option<Threshold>,
+    /// Ids of rows that are not wanted.
+    pub left_out: Option<Arc<IdList>>,
+    /// The nearest groups are wanted, and the nearest rows of each.
+    pub grouping: Option<Grouping>,
 }
 
 impl SearchRequest {
@@ -75,10 +93,20 @@ impl SearchRequest {
         if self.k > limits::K_MAX {
             return above("k", self.k, limits::K_MAX);
         }
+        let wanted = self.k.saturating_add(self.offset);
+        if wanted > limits::K_MAX {
+            return above("offset and k together", wanted, limits::K_MAX);
+        }
         if self.ef > limits::EF_MAX {
             return above("ef", self.ef, limits::EF_MAX);
         }
-        if !self.exact && self.ef < self.k {
+        if let Some(threshold) = &self.threshold {
+            threshold.check(column)?;
+        }
+        if let Some(grouping) = &self.grouping {
+            groups::check(&collection.spec.schema, grouping, wanted)?;
+        }
+        if !self.exact && self.ef < self.held() {
             return invalid("ef is below k");
         }
         if self.queries.len() != self.count * column.kind.bytes(column.dimension) {
@@ -132,7 +160,7 @@ impl Search {
         let has_graph = !request.exact && indexed.iter().any(|&ordinals| ordinals > 0);
         let graph = has_graph && !plan::prefers_scan(&collection, &request, &view);
         let scan_from = if graph { indexed } else { vec![0; shards] };
-        let tops = (0..request.count).map(|_| Top::new(request.k)).collect();
+        let tops = (0..request.count).map(|_| Top::new(request.held())).collect();
         Ok(Search { collection, request, view, scan_from, graph, tops })
     }
 
@@ -228,7 +256,11 @@ impl Search {
 
     /// The hits of each query, nearest first, once everything is merged. Their rows stay where they are while the search is held.
     pub fn take_hits(&mut self) -> Vec<Vec<Hit>> {
-        std::mem::take(&mut self.tops).into_iter().map(Top::into_sorted).collect()
+        let mut hits: Vec<Vec<Hit>> = std::mem::take(&mut self.tops).into_iter().map(Top::into_sorted).collect();
+        if !self.request.is_plain() {
+            hits.iter_mut().for_each(|hits| self.request.trim(&self.collection, hits));
+        }
+        hits
     }
 }
 
@@ -246,6 +278,7 @@ pub struct Scratch {
 
 /// Runs a search on the calling thread alone.
 pub fn search(collection: &Arc<Collection>, request: SearchRequest, scratch: &mut Scratch) -> Result<Vec<Vec<Hit>>> {
+    assert!(request.grouping.is_none(), "groups are searched for by a `GroupedSearch`");
     let mut search = Search::begin(collection.clone(), request)?;
     if search.uses_graph() {
         for query in 0..search.queries() {

@@ -207,7 +207,7 @@ mod tests {
     /// A sample of the query that is the first row, with `meanwhile` between what the search finds and what there is to find.
     fn sample(collection: &Arc<Collection>, meanwhile: impl FnOnce()) -> Option<f64> {
         let query = collection.region.vectors(0).get(collection.region.row(0, 0)).into();
-        let request = SearchRequest { vector: 0, queries: query, count: 1, k: 10, ef: 10, exact: false, filter: None };
+        let request = SearchRequest { queries: query, count: 1, k: 10, ef: 10, ..SearchRequest::default() };
         let mut sample = RecallSample::begin(collection.clone(), request).unwrap();
         let mut scratch = Scratch::default();
         for _ in 0..ROWS.div_ceil(u64::from(limits::RECALL_SLICE_ROWS)) {

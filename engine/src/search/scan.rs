@@ -69,7 +69,7 @@ impl ScanJob {
 
     /// Empty results to collect into.
     pub fn tops(&self) -> Vec<Top> {
-        (0..self.request.count).map(|_| Top::new(self.request.k)).collect()
+        (0..self.request.count).map(|_| Top::new(self.request.held())).collect()
     }
 
     /// Takes the next slice and scans it for every query. False when none is left.
@@ -83,7 +83,7 @@ impl ScanJob {
         scratch.distances.resize(scratch.rows.len(), 0.0);
         let space = &self.collection.vectors[self.request.vector].coded;
         if *has_codes {
-            let depth = space.rerank_depth(self.request.k);
+            let depth = space.rerank_depth(self.request.held());
             scratch.near.resize_with(self.request.count, || Top::new(depth));
             for (code, near) in self.codes.iter().zip(&mut scratch.near) {
                 space.distances(code, &scratch.rows, &mut scratch.distances);

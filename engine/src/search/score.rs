@@ -2,6 +2,9 @@
 
 use kernels::Metric;
 
+use crate::error::{Error, Result};
+use crate::schema::VectorColumn;
+
 /// The similarity that a distance stands for. It never grows with the distance.
 ///
 /// | metric | distance | similarity | range |
@@ -20,9 +23,80 @@ pub fn similarity(metric: Metric, dimension: usize, distance: f32) -> f32 {
     }
 }
 
+/// What a row must be to be found: a search for all that is so near, up to `k`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Threshold {
+    /// No farther than this.
+    DistanceMax(f32),
+    /// No less similar than this.
+    ScoreMin(f32),
+}
+
+impl Threshold {
+    /// Whether a distance in a column is within. Of two distances the nearer one is, where the farther one is.
+    pub fn admits(&self, column: &VectorColumn, distance: f32) -> bool {
+        match *self {
+            Threshold::DistanceMax(most) => distance <= most,
+            Threshold::ScoreMin(least) => similarity(column.metric, column.dimension, distance) >= least,
+        }
+    }
+
+    /// Refuses what is no distance or no similarity of a column.
+    ///
+    /// # Errors
+    /// `InvalidOption` for NaN, and for a negative number where there are none.
+    pub fn check(&self, column: &VectorColumn) -> Result<()> {
+        let (option, value, has_negative) = match *self {
+            Threshold::DistanceMax(most) => ("distance_max", most, column.metric == Metric::Dot),
+            Threshold::ScoreMin(least) => ("score_min", least, matches!(column.metric, Metric::Dot | Metric::Cosine)),
+        };
+        let invalid = |problem| Err(Error::InvalidOption { option: option.to_owned(), problem });
+        if value.is_nan() {
+            return invalid("it takes a number");
+        }
+        if value < 0.0 && !has_negative {
+            return invalid("it is never negative under the metric of the column");
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use kernels::ElementKind;
+
     use super::*;
+    use crate::schema::Codes;
+
+    #[test]
+    fn thresholds_count_themselves_and_know_their_range() {
+        let of = |metric| VectorColumn {
+            column: 1,
+            name: "v".into(),
+            kind: ElementKind::F32,
+            dimension: 16,
+            metric,
+            codes: Codes::None,
+            rerank: 1,
+            on_disk: false,
+        };
+        let l2 = of(Metric::L2);
+        assert!(Threshold::DistanceMax(3.0).admits(&l2, 3.0) && !Threshold::DistanceMax(3.0).admits(&l2, 3.1));
+        assert!(Threshold::ScoreMin(0.25).admits(&l2, 3.0) && !Threshold::ScoreMin(0.25).admits(&l2, 3.1));
+        let (negative_distance, negative_score) = (Threshold::DistanceMax(-0.5), Threshold::ScoreMin(-0.5));
+        for (metric, is_distance, is_score) in [
+            (Metric::L2, false, false),
+            (Metric::Cosine, false, true),
+            (Metric::Dot, true, true),
+            (Metric::Hamming, false, false),
+        ] {
+            let column = of(metric);
+            assert_eq!(negative_distance.check(&column).is_ok(), is_distance, "{metric:?}");
+            assert_eq!(negative_score.check(&column).is_ok(), is_score, "{metric:?}");
+            assert!(Threshold::ScoreMin(f32::NAN).check(&column).is_err());
+            assert!(Threshold::DistanceMax(0.0).check(&column).is_ok());
+        }
+    }
 
     #[test]
     fn similarities_are_as_documented() {

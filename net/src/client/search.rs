@@ -45,13 +45,63 @@ pub struct SearchRequest<'a> {
     pub filter: &'a str,
     /// Each hit comes with its similarity.
     pub score: bool,
+    /// Hits, or groups, that are passed over, nearest first.
+    pub offset: usize,
+    /// What a row must be to be found.
+    pub within: Option<Within>,
+    /// In place of queries: rows that the hits are to be like.
+    pub examples: Option<Examples<'a>>,
+    /// Finds the `k` nearest groups of rows.
+    pub grouping: Option<GroupBy<'a>>,
+}
+
+/// A threshold: all rows within it are found, up to `k`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Within {
+    /// No farther than this.
+    DistanceMax(f32),
+    /// No less similar than this; [`Hit::score`] says what that is.
+    ScoreMin(f32),
+}
+
+/// Rows that a query is made of, and are left out of the results.
+#[derive(Debug, Clone, Copy)]
+pub struct Examples<'a> {
+    /// At least one id: of one row the query is its vector, of several their mean.
+    pub like: &'a [Id],
+    /// The query moves away from their mean, by as much as lies between the two.
+    pub unlike: &'a [Id],
+    /// Whether these rows may be results themselves.
+    pub include: bool,
+}
+
+/// A grouping of the results.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupBy<'a> {
+    /// Column whose values make the groups; a null is one as well.
+    pub column: &'a str,
+    /// Rows of each group, at most.
+    pub size: usize,
 }
 
 impl Default for SearchRequest<'_> {
     fn default() -> Self {
         let queries = Queries::F32(&[]);
-        let (column, dimension, ef, columns) = (None, None, None, &[]);
-        Self { column, queries, dimension, k: 10, ef, exact: false, columns, filter: "", score: false }
+        Self {
+            column: None,
+            queries,
+            dimension: None,
+            k: 10,
+            ef: None,
+            exact: false,
+            columns: &[],
+            filter: "",
+            score: false,
+            offset: 0,
+            within: None,
+            examples: None,
+            grouping: None,
+        }
     }
 }
 
@@ -59,8 +109,30 @@ impl SearchRequest<'_> {
     /// What is asked besides, as JSON; nothing for a plain search.
     fn options(&self) -> Result<Vec<u8>> {
         let mut options = Map::new();
+        let mut set = |name: &str, value: Value| drop(options.insert(name.to_owned(), value));
         if self.score {
-            options.insert("score".to_owned(), Value::from(true));
+            set("score", true.into());
+        }
+        if self.offset > 0 {
+            set("offset", self.offset.into());
+        }
+        match self.within {
+            Some(Within::DistanceMax(most)) => set("distance_max", finite(most, "the threshold is no number")?),
+            Some(Within::ScoreMin(least)) => set("score_min", finite(least, "the threshold is no number")?),
+            None => {}
+        }
+        if let Some(examples) = &self.examples {
+            set("like", examples.like.iter().map(json_of).collect());
+            if !examples.unlike.is_empty() {
+                set("unlike", examples.unlike.iter().map(json_of).collect());
+            }
+            if examples.include {
+                set("include_examples", true.into());
+            }
+        }
+        if let Some(grouping) = &self.grouping {
+            set("group_by", grouping.column.into());
+            set("group_size", grouping.size.into());
         }
         if options.is_empty() {
             return Ok(Vec::new());
@@ -71,6 +143,17 @@ impl SearchRequest<'_> {
             return Err(engine::Error::LimitExceeded { what: "size of the options in bytes", value, limit }.into());
         }
         Ok(json)
+    }
+}
+
+fn finite(value: f32, problem: &'static str) -> Result<Value> {
+    if value.is_finite() { Ok(f64::from(value).into()) } else { Err(invalid(problem)) }
+}
+
+fn json_of(id: &Id) -> Value {
+    match id {
+        Id::U64(id) => (*id).into(),
+        Id::Utf8(id) => id.as_str().into(),
     }
 }
 
@@ -93,7 +176,7 @@ pub struct Hit {
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchReply {
-    /// The results of each query, nearest first.
+    /// The results of each query, nearest first; where they are grouped, group by group.
     pub hits: Vec<Vec<Hit>>,
     /// Live rows that the graph did not hold yet; they were scanned, so nothing is missing.
     pub index_lag: u64,
@@ -115,7 +198,13 @@ impl Collection {
         let vector = &self.schema.vectors()[self.schema.vector_index(request.column)?];
         let dimension = request.dimension.unwrap_or(vector.dimension);
         let vectors = encode_queries(request.queries, vector)?;
-        let queries = count_queries(vector.kind, dimension, vectors.len())?;
+        let queries = match request.examples {
+            Some(_) if vectors.is_empty() => 0,
+            Some(_) => return Err(invalid("examples are given in place of queries, not beside them")),
+            None => count_queries(vector.kind, dimension, vectors.len())?,
+        };
+        // Examples are one query.
+        let answers = queries.max(1) as usize;
         let chosen = match request.columns {
             [] => None,
             names => Some(self.choose(names)?),
@@ -143,7 +232,7 @@ impl Collection {
             let reply = replies.pop().expect("one part");
             let is_recovering = reply.is_recovering;
             let found = Found::decode(&reply.body)?;
-            if found.counts().len() != queries as usize {
+            if found.counts().len() != answers {
                 return Err(Error::UnexpectedReply { problem: "not a result for each query" });
             }
             let (hits, index_lag, message_len) = (hits_of(&found), found.index_lag, found.message.len());

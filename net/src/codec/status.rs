@@ -54,7 +54,7 @@ pub enum Status {
     InvalidFilter = 113,
     /// A row that was to be inserted is there.
     RowExists = 114,
-    /// A row that was to be replaced or updated is not there.
+    /// A row that was to be replaced, updated or searched by is not there.
     RowMissing = 115,
     /// A row does not meet the condition of an update.
     ConditionFailed = 116,

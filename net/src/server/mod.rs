@@ -15,6 +15,7 @@ mod connections;
 mod context;
 mod deletions;
 mod disk;
+mod examples;
 mod mailbox;
 mod memory;
 mod messages;

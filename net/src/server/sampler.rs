@@ -77,7 +77,7 @@ impl Sampler {
 
     /// Takes note of queries that were answered; keeps one now and then.
     pub fn note(&mut self, collection: &Arc<Collection>, request: &SearchRequest) {
-        if !self.is_on || request.exact {
+        if !self.is_on || request.exact || !request.is_plain() {
             return;
         }
         let key = (collection.spec.id, request.vector);

@@ -12,12 +12,13 @@ use engine::batch;
 use engine::limits;
 use engine::probes;
 use engine::search::{
-    GraphJob, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top, similarity,
+    GraphJob, GroupedSearch, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top, similarity,
 };
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
 
 use super::context::Context;
+use super::examples;
 use super::reactor::TOKEN_VECTORS;
 use super::session::SessionId;
 use super::tasks::{self, Outcome};
@@ -50,33 +51,66 @@ pub fn spawn_search(
     if asked.dimension as usize != column.dimension {
         return Err(invalid("the dimension of the query vectors is not the column's").into());
     }
-    let options = SearchOptions::parse(asked.options)?;
-    let k = asked.k as usize;
-    let ef = if asked.ef == 0 { EF_DEFAULT.max(k) } else { asked.ef as usize };
-    let request = SearchRequest {
+    let options = SearchOptions::parse(asked.options, schema)?;
+    let mut request = SearchRequest {
         vector,
         queries: asked.vectors.into(),
         count: asked.queries as usize,
-        k,
-        ef,
+        k: asked.k as usize,
         exact: asked.exact,
         filter: tasks::filter(&collection, asked.filter)?,
+        offset: options.offset,
+        threshold: options.threshold,
+        grouping: options.grouping,
+        ..SearchRequest::default()
     };
-    let columns = tasks::chosen(&collection, asked.columns)?;
-    let mut search = Search::begin(collection.clone(), request)?;
-    let shared = share_out(context, &search);
+    let told = Told { columns: tasks::chosen(&collection, asked.columns)?, score: options.score };
     let task = context.clone();
+    let Some(examples) = options.examples else {
+        choose_ef(&mut request, asked.ef as usize);
+        let search = Search::begin(collection, request)?;
+        let shared = share_out(context, &search);
+        tasks::spawn(context, session, header, async move {
+            run_search(&task, session, &header, search, shared, told).await
+        });
+        return Ok(());
+    };
+    if request.count > 0 {
+        let problem = "it takes the place of query vectors, and there are some";
+        return Err(engine::Error::InvalidOption { option: "like".to_owned(), problem }.into());
+    }
+    request.count = 1;
+    request.left_out = (!examples.are_results).then(|| Arc::new(examples.ids.clone()));
+    choose_ef(&mut request, asked.ef as usize);
     tasks::spawn(context, session, header, async move {
-        let (shard, connection, request) = (task.index, session.slot, header.request_id);
-        probes::search_begin(shard, connection, request, search.queries(), search.ef());
-        // The search is held until the reply is made: it keeps the rows where they are.
-        let hits = run_search(&task, session, &header, &mut search, shared).await?;
-        let index_lag = collection.index_backlog();
-        probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
-        let results = Results { search: &search, hits: &hits, columns: &columns, options: &options, index_lag };
-        results.encode(&header)
+        request.queries = examples::query(&task, &collection, vector, &examples).await?;
+        let search = Search::begin(collection, request)?;
+        run_search(&task, session, &header, search, None, told).await
     });
     Ok(())
+}
+
+/// Candidates of a search that asks for so many, or leaves it to the server with 0: at least as many as hits are held, in the end.
+fn choose_ef(request: &mut SearchRequest, asked: usize) {
+    let held = request.held();
+    request.ef_first = if asked == 0 { EF_DEFAULT } else { asked };
+    request.ef = match &request.grouping {
+        // Of each group there may be several rows before the next group comes.
+        Some(grouping) => {
+            let several = held.saturating_mul(grouping.size.saturating_mul(2));
+            request.ef_first = request.ef_first.max(several.min(limits::EF_MAX));
+            request.ef_first.max(limits::GROUPS_EF_MAX)
+        }
+        // One that is below `k` and no more is refused.
+        None if request.threshold.is_none() && asked != 0 && asked < request.k => asked,
+        None => request.ef_first.max(held),
+    };
+}
+
+/// What is told of the rows that are found.
+struct Told {
+    columns: Vec<usize>,
+    score: bool,
 }
 
 /// Tells other shards of a batch of queries, where there is one. The message leaves with this turn, before any query is begun here.
@@ -97,25 +131,42 @@ async fn run_search(
     context: &Rc<Context>,
     session: SessionId,
     header: &Header,
-    search: &mut Search,
+    mut search: Search,
     shared: Option<Arc<GraphJob>>,
-) -> engine::Result<Vec<Vec<Hit>>> {
+    told: Told,
+) -> Outcome {
     let (shard, connection, request) = (context.index, session.slot, header.request_id);
+    probes::search_begin(shard, connection, request, search.queries(), search.ef());
+    if search.request().grouping.is_some() {
+        let mut grouped = GroupedSearch::new(search);
+        while grouped.step(&mut context.scratch.borrow_mut()) {
+            executor::yield_if_needed().await;
+        }
+        context.metrics.queries.add(grouped.search().queries() as u64);
+        let found = grouped.take_found();
+        let groups: Vec<u32> = found.iter().flat_map(|found| &found.groups).copied().collect();
+        let hits: Vec<Vec<Hit>> = found.into_iter().map(|found| found.hits).collect();
+        probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
+        return Results { search: grouped.search(), hits: &hits, groups: Some(&groups), told: &told }.encode(header);
+    }
     if search.uses_graph() {
         match shared {
-            Some(job) => traverse_shared(context, search, &job).await?,
-            None => traverse(context, search).await?,
+            Some(job) => traverse_shared(context, &mut search, &job).await?,
+            None => traverse(context, &mut search).await?,
         }
         probes::search_graph_done(shard, connection, request, search.queries());
     }
     let scan_rows = search.scan_rows();
     if scan_rows > 0 {
-        scan(context, search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
+        scan(context, &mut search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
         probes::search_scan_done(shard, connection, request, scan_rows);
     }
     context.metrics.queries.add(search.queries() as u64);
     context.sampler.borrow_mut().note(search.collection(), search.request());
-    Ok(search.take_hits())
+    // The search is held until the reply is made: it keeps the rows where they are.
+    let hits = search.take_hits();
+    probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
+    Results { search: &search, hits: &hits, groups: None, told: &told }.encode(header)
 }
 
 // ---- the graph ----
@@ -283,31 +334,31 @@ struct Results<'a> {
     search: &'a Search,
     /// Of each query, nearest first.
     hits: &'a [Vec<Hit>],
-    columns: &'a [usize],
-    options: &'a SearchOptions,
-    index_lag: u64,
+    /// The group of each hit.
+    groups: Option<&'a [u32]>,
+    told: &'a Told,
 }
 
 impl Results<'_> {
     fn encode(&self, header: &Header) -> Outcome {
         let (collection, request) = (self.search.collection(), self.search.request());
-        let region = &collection.region;
+        let (region, columns) = (&collection.region, &self.told.columns);
+        let index_lag = collection.index_backlog();
         let rows: Vec<u32> = self.hits.iter().flatten().map(|hit| hit.row).collect();
-        let message =
-            if self.columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, self.columns)?)? };
+        let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
         tasks::check_reply(message.len())?;
         let counts: Vec<u32> = self.hits.iter().map(|hits| hits.len() as u32).collect();
         let distances: Vec<f32> = self.hits.iter().flatten().map(|hit| hit.distance).collect();
         let vector = &collection.spec.schema.vectors()[request.vector];
         let score = |&distance: &f32| similarity(vector.metric, vector.dimension, distance);
-        let scores: Option<Vec<f32>> = self.options.score.then(|| distances.iter().map(score).collect());
+        let scores: Option<Vec<f32>> = self.told.score.then(|| distances.iter().map(score).collect());
         let prefix = FoundPrefix {
             k: request.k as u32,
-            index_lag: self.index_lag,
+            index_lag,
             counts: &counts,
             id_kind: collection.spec.schema.id_kind(),
             message_len: message.len() as u64,
-            extras: Extras { scores: scores.as_deref(), ..Extras::default() },
+            extras: Extras { scores: scores.as_deref(), groups: self.groups, ..Extras::default() },
         };
         let mut frame = Vec::new();
         codec::encode_frame(header.reply(), &mut frame, |out| {

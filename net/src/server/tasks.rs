@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use engine::batch;
 use engine::collection::Collection;
 use engine::filter::Filter;
-use engine::ids::IdList;
+use engine::ids::{IdList, IdsView};
 use engine::limits;
 use engine::placement;
 use engine::region::View;
@@ -64,7 +64,7 @@ pub fn spawn_get(context: &Rc<Context>, session: SessionId, header: Header, get:
     let columns = chosen(&collection, get.columns)?;
     let ids = IdList::from_view(get.ids);
     let task = context.clone();
-    spawn(context, session, header, async move { run_get(&task, header, collection, ids, columns, kind).await });
+    spawn(context, session, header, async move { run_get(&task, header, collection, ids, columns).await });
     Ok(())
 }
 
@@ -74,26 +74,9 @@ async fn run_get(
     collection: Arc<Collection>,
     ids: IdList,
     columns: Vec<usize>,
-    kind: IdKind,
 ) -> Outcome {
     let pin = collection.region.pin();
-    let view = ids.view();
-    let mut homes: Vec<Vec<usize>> = vec![Vec::new(); context.shards];
-    for (place, id) in view.iter().enumerate() {
-        homes[placement::home(id, context.shards)].push(place);
-    }
-    let mut found: Vec<Option<u32>> = vec![None; view.len()];
-    for (shard, places) in homes.iter().enumerate().filter(|(_, places)| !places.is_empty()) {
-        let ticket = context.mailbox.expect(1);
-        let ids: Vec<IdRef<'_>> = places.iter().map(|&place| view.get(place)).collect();
-        let ids = IdList::from_ids(kind, ids.into_iter());
-        context.find(shard, ticket, header.collection, ids);
-        let answer = context.mailbox.answers(ticket).await.pop();
-        let Some(Message::Found { rows, .. }) = answer else { unreachable!("answers a lookup") };
-        for (&place, row) in places.iter().zip(rows?) {
-            found[place] = row;
-        }
-    }
+    let found = find_rows(context, header.collection, &ids).await?;
     let positions: Vec<u32> =
         (0..found.len()).filter(|&place| found[place].is_some()).map(|place| place as u32).collect();
     let rows: Vec<u32> = found.into_iter().flatten().collect();
@@ -106,6 +89,29 @@ async fn run_get(
         out.extend_from_slice(&message);
     });
     Ok(frame)
+}
+
+/// The newest row of each id, looked up on the shards that are their homes. The caller holds a pin from before.
+pub(super) async fn find_rows(context: &Context, collection: u32, ids: &IdList) -> engine::Result<Vec<Option<u32>>> {
+    let view = ids.view();
+    let kind = if matches!(view, IdsView::U64(_)) { IdKind::U64 } else { IdKind::Utf8 };
+    let mut homes: Vec<Vec<usize>> = vec![Vec::new(); context.shards];
+    for (place, id) in view.iter().enumerate() {
+        homes[placement::home(id, context.shards)].push(place);
+    }
+    let mut found: Vec<Option<u32>> = vec![None; view.len()];
+    for (shard, places) in homes.iter().enumerate().filter(|(_, places)| !places.is_empty()) {
+        let ticket = context.mailbox.expect(1);
+        let ids: Vec<IdRef<'_>> = places.iter().map(|&place| view.get(place)).collect();
+        let ids = IdList::from_ids(kind, ids.into_iter());
+        context.find(shard, ticket, collection, ids);
+        let answer = context.mailbox.answers(ticket).await.pop();
+        let Some(Message::Found { rows, .. }) = answer else { unreachable!("answers a lookup") };
+        for (&place, row) in places.iter().zip(rows?) {
+            found[place] = row;
+        }
+    }
+    Ok(found)
 }
 
 /// Checks a scan of rows and starts it.

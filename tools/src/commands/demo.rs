@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use net::client::Collection;
+use arrow::array::AsArray;
+use arrow::datatypes::UInt64Type;
+use net::client::{Collection, Id};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -144,8 +146,7 @@ fn measure(remote: &Remote, collection: &Collection, queries: &Path) -> Result<(
 fn show_searches(collection: &Collection, queries: &Path) -> Result<()> {
     let target = search::target(collection, COLLECTION, Some(VECTOR))?;
     let (id, title) = find_package(collection, KNOWN)?;
-    let vector = search::like(collection, COLLECTION, &target, &id)?;
-    show(collection, &target, &vector, &format!("packages like {KNOWN} ({title})"), Some(&id))?;
+    show(collection, &target, &[], vec![id], &format!("packages like {KNOWN} ({title})"))?;
 
     let file = sources::read_parquet_columns(queries, &["name", "title", VECTOR])?;
     let cell = |column: &str, row: usize| {
@@ -161,30 +162,33 @@ fn show_searches(collection: &Collection, queries: &Path) -> Result<()> {
             collection,
             &target,
             &vector,
+            Vec::new(),
             &format!("packages near \"{}\" ({}, not stored)", cell("title", row), cell("name", row)),
-            None,
         )?;
     }
     Ok(())
 }
 
-fn show(collection: &Collection, target: &Target, query: &[u8], text: &str, leave_out: Option<&str>) -> Result<()> {
+fn show(collection: &Collection, target: &Target, query: &[u8], like: Vec<Id>, text: &str) -> Result<()> {
     heading(text);
     let columns = vec!["name".to_owned(), "title".to_owned()];
-    let options = Options { k: SHOWN + usize::from(leave_out.is_some()), columns, ..Options::default() };
+    let options = Options { k: SHOWN, columns, like, ..Options::default() };
     let reply = search::search(collection, target, query, &options)?;
-    let results = search::results(&reply, SHOWN, leave_out);
-    search::table(&reply, &results[0], &options.columns).print();
+    search::table(&reply, &search::results(&reply)[0], &options.columns).print();
     Ok(())
 }
 
 /// Id and title of a package, by its name.
-fn find_package(collection: &Collection, name: &str) -> Result<(String, String)> {
+fn find_package(collection: &Collection, name: &str) -> Result<(Id, String)> {
     for batch in collection.scan(&["id", "name", "title"])? {
         let batch = batch?;
         let cell = |column: usize, row: usize| output::text_cell(batch.column(column), row);
         if let Some(row) = (0..batch.num_rows()).find(|&row| cell(1, row) == name) {
-            return Ok((cell(0, row), cell(2, row)));
+            let id = match batch.column(0).as_primitive_opt::<UInt64Type>() {
+                Some(ids) => Id::U64(ids.value(row)),
+                None => Id::Utf8(cell(0, row)),
+            };
+            return Ok((id, cell(2, row)));
         }
     }
     Err(RequestProblem::NoRow { collection: COLLECTION.to_owned(), id: name.to_owned() }.into())

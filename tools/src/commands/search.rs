@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float64Array};
 use arrow::datatypes::{DataType, Field};
-use net::client::{Collection, Id, Queries, SearchReply, SearchRequest};
+use net::client::{Collection, Examples, GroupBy, Hit, Id, Ids, Queries, SearchReply, SearchRequest, Within};
 use serde_json::{Value, json};
 
 use crate::cli::Remote;
@@ -21,9 +21,12 @@ pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// Rows like this one; the row itself is left out.
-    #[arg(long, group = "query", value_name = "ID")]
-    like: Option<String>,
+    /// Rows like this one, or like all of these; they themselves are left out.
+    #[arg(long, group = "query", value_delimiter = ',', value_name = "ID,…")]
+    like: Vec<String>,
+    /// And unlike these.
+    #[arg(long, requires = "like", value_delimiter = ',', value_name = "ID,…")]
+    unlike: Vec<String>,
     /// Rows near this vector.
     #[arg(long, group = "query", value_name = "[X,…]", allow_hyphen_values = true)]
     vector: Option<String>,
@@ -42,6 +45,24 @@ pub struct Arguments {
     /// Only rows that this is true of: {"column": "kib", "<": 10}, {"and": […]}, {"or": […]}, {"not": …}
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
+    /// Pass over so many of the nearest rows, or groups.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    offset: u32,
+    /// Only rows no farther than this: all of them, up to -k.
+    #[arg(long, conflicts_with = "score_min", value_name = "DISTANCE", allow_hyphen_values = true)]
+    distance_max: Option<f32>,
+    /// Only rows no less similar than this: all of them, up to -k.
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    score_min: Option<f32>,
+    /// Show the similarity as well: cosine: 1 − distance, dot: the product, l2: 1 / (1 + distance), hamming: the share of equal bits.
+    #[arg(long)]
+    score: bool,
+    /// The nearest groups of rows that have the same value in this column, -k of them.
+    #[arg(long, value_name = "NAME")]
+    group_by: Option<String>,
+    /// Rows of each group, at most.
+    #[arg(long, requires = "group_by", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    group_size: u32,
     /// Columns to show beside id and distance.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     columns: Vec<String>,
@@ -65,6 +86,18 @@ pub struct Options {
     pub columns: Vec<String>,
     /// What must be true of a row; empty: nothing.
     pub filter: String,
+    /// Results that are passed over.
+    pub offset: usize,
+    /// How near a row must be.
+    pub within: Option<Within>,
+    /// Whether the similarity is asked for.
+    pub score: bool,
+    /// Rows that the results are to be like, in place of queries; empty: none.
+    pub like: Vec<Id>,
+    /// Rows that they are to be unlike.
+    pub unlike: Vec<Id>,
+    /// Column of groups, and rows of each.
+    pub group: Option<(String, usize)>,
 }
 
 /// A vector column of a collection.
@@ -80,21 +113,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let client = arguments.remote.connect()?;
     let collection = client.collection(&arguments.collection)?;
     let target = target(&collection, &arguments.collection, arguments.column.as_deref())?;
-    let mut options = Options {
-        k: arguments.k as usize,
-        ef: arguments.ef.map(|ef| ef as usize),
-        exact: arguments.exact,
-        columns: arguments.columns.clone(),
-        filter: arguments.filter.clone().unwrap_or_default(),
-    };
-    let mut leave_out = None;
-    let queries = if let Some(id) = &arguments.like {
-        leave_out = Some(id.clone());
-        options.k += 1;
-        // With the row itself among the results there is one more to keep; an ef below k stays one, for the server to refuse.
-        options.ef = options.ef.map(|ef| if ef + 1 == options.k { options.k } else { ef });
-        like(&collection, &arguments.collection, &target, id)?
-    } else if let Some(text) = &arguments.vector {
+    let options = arguments.options(&collection)?;
+    let queries = if let Some(text) = &arguments.vector {
         encode(&parse_vector(text, &target)?, &target)?
     } else if let Some(path) = &arguments.npy {
         let vectors = sources::read_npy_queries(path)?;
@@ -103,14 +123,42 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         encode(&vectors, &target)?
     } else {
-        unreachable!("one of the three is required");
+        // The rows that the results are to be like are in the options.
+        Vec::new()
     };
     let reply = search(&collection, &target, &queries, &options)?;
-    show(arguments, &reply, leave_out.as_deref());
+    show(&reply, &options.columns, arguments.remote.json);
     if reply.is_recovering {
         eprintln!("the server is replaying its log after a start: the newest rows may be missing");
     }
     Ok(())
+}
+
+impl Arguments {
+    fn options(&self, collection: &Collection) -> Result<Options> {
+        let ids = |texts: &[String]| -> Result<Vec<Id>> {
+            Ok(match parse_ids(collection, texts)? {
+                Ids::U64(ids) => ids.into_iter().map(Id::U64).collect(),
+                Ids::Utf8(ids) => ids.into_iter().map(Id::Utf8).collect(),
+            })
+        };
+        let mut columns = self.columns.clone();
+        // What makes a group is shown with it.
+        columns.extend(self.group_by.iter().filter(|name| !self.columns.contains(name)).cloned());
+        Ok(Options {
+            k: self.k as usize,
+            ef: self.ef.map(|ef| ef as usize),
+            exact: self.exact,
+            columns,
+            filter: self.filter.clone().unwrap_or_default(),
+            offset: self.offset as usize,
+            within: self.distance_max.map(Within::DistanceMax).or(self.score_min.map(Within::ScoreMin)),
+            score: self.score,
+            like: ids(&self.like)?,
+            unlike: ids(&self.unlike)?,
+            group: self.group_by.clone().map(|name| (name, self.group_size as usize)),
+        })
+    }
 }
 
 /// The vector column to search: the named one, or the only one.
@@ -155,17 +203,6 @@ pub fn encode(vectors: &ArrayRef, target: &Target) -> Result<Vec<u8>> {
     sources::query_bytes(vectors, &target.data_type).ok_or_else(|| misfit().into())
 }
 
-/// The vector of a row, as a query.
-pub fn like(collection: &Collection, name: &str, target: &Target, id: &str) -> Result<Vec<u8>> {
-    let ids = parse_ids(collection, &[id.to_owned()])?;
-    let rows = collection.get(&ids, &[target.column.as_str()])?;
-    let vector = rows.column_by_name(&target.column).filter(|column| column.len() == 1);
-    match vector {
-        Some(vector) => encode(vector, target),
-        None => Err(RequestProblem::NoRow { collection: name.to_owned(), id: id.to_owned() }.into()),
-    }
-}
-
 /// One request, and its answer.
 pub fn search(collection: &Collection, target: &Target, queries: &[u8], options: &Options) -> Result<SearchReply> {
     let columns: Vec<&str> = options.columns.iter().map(String::as_str).collect();
@@ -187,7 +224,16 @@ pub fn request<'a>(
         exact: options.exact,
         columns,
         filter: &options.filter,
-        ..SearchRequest::default()
+        offset: options.offset,
+        within: options.within,
+        score: options.score,
+        examples: (!options.like.is_empty()).then_some(Examples {
+            like: &options.like,
+            unlike: &options.unlike,
+            include: false,
+        }),
+        grouping: options.group.as_ref().map(|(column, size)| GroupBy { column, size: *size }),
+        dimension: None,
     }
 }
 
@@ -214,34 +260,28 @@ fn parse_vector(text: &str, target: &Target) -> Result<ArrayRef> {
     Ok(Arc::new(list.map_err(|error| RequestProblem::Vector(error.to_string()))?))
 }
 
-/// A result: its place among all results of the reply, its id, its distance.
-pub type Found<'a> = (usize, &'a Id, f32);
+/// A result, with its place among all results of the reply.
+pub type Found<'a> = (usize, &'a Hit);
 
-/// The results of each query, without the row `leave_out`, no more than `k`.
-pub fn results<'a>(reply: &'a SearchReply, k: usize, leave_out: Option<&str>) -> Vec<Vec<Found<'a>>> {
-    let mut place = 0;
-    let mut all = Vec::with_capacity(reply.hits.len());
-    for hits in &reply.hits {
-        let found = hits.iter().enumerate().map(|(index, hit)| (place + index, &hit.id, hit.distance));
-        all.push(found.filter(|(_, id, _)| leave_out.is_none_or(|text| id.to_string() != text)).take(k).collect());
-        place += hits.len();
-    }
-    all
+/// The results of each query.
+pub fn results(reply: &SearchReply) -> Vec<Vec<Found<'_>>> {
+    let mut places = 0..;
+    reply.hits.iter().map(|hits| places.by_ref().zip(hits).take(hits.len()).collect()).collect()
 }
 
-fn show(arguments: &Arguments, reply: &SearchReply, leave_out: Option<&str>) {
-    let queries = results(reply, arguments.k as usize, leave_out);
+fn show(reply: &SearchReply, columns: &[String], is_json: bool) {
+    let queries = results(reply);
     for (query, found) in queries.iter().enumerate() {
-        if arguments.remote.json {
+        if is_json {
             output::line(json_results(reply, query, found));
             continue;
         }
         if queries.len() > 1 {
             output::line(format_args!("{}query {query}", if query > 0 { "\n" } else { "" }));
         }
-        table(reply, found, &arguments.columns).print();
+        table(reply, found, columns).print();
     }
-    if reply.index_lag > 0 && !arguments.remote.json {
+    if reply.index_lag > 0 && !is_json {
         output::line(format_args!(
             "{} rows are not in the index yet; they were searched one by one",
             output::grouped(reply.index_lag)
@@ -250,14 +290,20 @@ fn show(arguments: &Arguments, reply: &SearchReply, leave_out: Option<&str>) {
 }
 
 fn json_results(reply: &SearchReply, query: usize, found: &[Found<'_>]) -> Value {
-    let result = |&(place, id, distance): &Found<'_>| {
+    let result = |&(place, hit): &Found<'_>| {
         let mut object = serde_json::Map::new();
-        let id = match id {
+        let id = match &hit.id {
             Id::U64(id) => Value::from(*id),
             Id::Utf8(id) => Value::from(id.as_str()),
         };
         object.insert("id".to_owned(), id);
-        object.insert("distance".to_owned(), json!(output::shortest(distance)));
+        object.insert("distance".to_owned(), json!(output::shortest(hit.distance)));
+        if let Some(score) = hit.score {
+            object.insert("score".to_owned(), json!(output::shortest(score)));
+        }
+        if let Some(group) = hit.group {
+            object.insert("group".to_owned(), json!(group));
+        }
         if let Some(rows) = &reply.columns {
             // A column named `id` or `distance` does not hide what the search found.
             json_row(rows, place).into_iter().for_each(|(name, value)| {
@@ -271,9 +317,15 @@ fn json_results(reply: &SearchReply, query: usize, found: &[Found<'_>]) -> Value
 
 /// Results for people.
 pub fn table(reply: &SearchReply, found: &[Found<'_>], columns: &[String]) -> Table {
-    let mut table = Table::new(["id", "distance"].into_iter().chain(columns.iter().map(String::as_str)));
-    for &(place, id, distance) in found {
-        let mut cells = vec![id.to_string(), format!("{distance:.4}")];
+    let all = || found.iter().map(|(_, hit)| hit);
+    let (has_score, has_group) = (all().any(|hit| hit.score.is_some()), all().any(|hit| hit.group.is_some()));
+    let own = [("id", true), ("distance", true), ("score", has_score), ("group", has_group)];
+    let own = own.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name);
+    let mut table = Table::new(own.chain(columns.iter().map(String::as_str)));
+    for &(place, hit) in found {
+        let mut cells = vec![hit.id.to_string(), format!("{:.4}", hit.distance)];
+        cells.extend(hit.score.map(|score| format!("{score:.4}")));
+        cells.extend(hit.group.map(|group| group.to_string()));
         for name in columns {
             let column = reply.columns.as_ref().and_then(|rows| rows.column_by_name(name));
             cells.push(column.map(|column| text_cell(column, place)).unwrap_or_default());
@@ -310,22 +362,20 @@ mod tests {
     }
 
     #[test]
-    fn results_keep_their_place_and_leave_out_the_row_itself() {
-        let hit = |id: u64, distance: f32| net::client::Hit {
-            id: Id::U64(id),
-            distance,
-            score: None,
-            sides: None,
-            group: None,
-        };
-        let hits = vec![vec![hit(7, 0.0), hit(1, 0.5), hit(2, 0.6)], vec![hit(3, 0.1)]];
+    fn results_keep_their_place_among_all() {
+        let hit = |id: u64, distance: f32| Hit { id: Id::U64(id), distance, score: None, sides: None, group: None };
+        let mut hits = vec![vec![hit(1, 0.5), hit(2, 0.625)], vec![], vec![hit(3, 0.125)]];
+        (hits[2][0].score, hits[2][0].group) = (Some(0.875), Some(0));
         let reply = SearchReply { hits, index_lag: 0, is_recovering: false, columns: None, report: None };
-        let found = results(&reply, 2, Some("7"));
-        assert_eq!(found[0], [(1, &Id::U64(1), 0.5), (2, &Id::U64(2), 0.6)]);
-        assert_eq!(found[1], [(3, &Id::U64(3), 0.1)]);
-        let json = json_results(&reply, 0, &found[0]).to_string();
-        let expected = r#"{"index_lag":0,"query":0,"recovering":false,"results":[{"distance":0.5,"id":1},{"distance":0.6,"id":2}]}"#;
-        assert_eq!(json, expected);
+        let found = results(&reply);
+        let places: Vec<Vec<usize>> =
+            found.iter().map(|found| found.iter().map(|(place, _)| *place).collect()).collect();
+        assert_eq!(places, [vec![0, 1], vec![], vec![2]]);
+        let json = |query: usize| json_results(&reply, query, &found[query]).to_string();
+        let expected = r#"{"index_lag":0,"query":0,"recovering":false,"results":[{"distance":0.5,"id":1},{"distance":0.625,"id":2}]}"#;
+        assert_eq!(json(0), expected);
+        let expected = r#"{"index_lag":0,"query":2,"recovering":false,"results":[{"distance":0.125,"group":0,"id":3,"score":0.875}]}"#;
+        assert_eq!(json(2), expected);
     }
 
     #[test]

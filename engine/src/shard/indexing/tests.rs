@@ -162,7 +162,7 @@ impl Simulation {
         let missed = runs.filter(|&(shard, slot)| {
             let row = region.row(shard, slot);
             let queries = Arc::from(region.vectors(0).get(row));
-            let request = SearchRequest { vector: 0, queries, count: 1, k: 1, ef, exact: false, filter: None };
+            let request = SearchRequest { queries, count: 1, k: 1, ef, ..SearchRequest::default() };
             region.visible(&view, row) && search(&self.collection, request, &mut scratch).unwrap()[0][0].row != row
         });
         missed.collect()
