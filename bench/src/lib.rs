@@ -11,10 +11,11 @@
 //! | [`scale`] | the same on a million rows | hnswlib, and one that is quantised |
 //! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
 //! | [`disk`] | memory and searches of a server whose vectors are on disk | one that has them in memory |
+//! | [`turnover`] | recall and memory of a server whose rows came and went | servers that were just filled |
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
-//! `make bench` runs all of it but `peers`, which is `make peers`, and `scale`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
+//! `make bench` runs all of it but `peers`, which is `make peers`, `scale` and `turnover`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
 
 pub mod disk;
 pub mod engines;
@@ -26,4 +27,5 @@ pub mod path;
 pub mod peers;
 pub mod report;
 pub mod scale;
+pub mod turnover;
 pub mod wal;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, wal};
+use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, turnover, wal};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ struct Arguments {
     /// Directory on the disk that is to be measured; what is written there is removed again.
     #[arg(long, default_value = "target", value_name = "DIR")]
     scratch: PathBuf,
-    /// Be the server of the sections `ingest`, `path` and `disk` on this directory.
+    /// Be the server of the sections `ingest`, `path`, `disk` and `turnover` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
     /// Be this one of our engines, of the section `peers`, on the files of `--work`.
@@ -54,6 +54,7 @@ enum Section {
     Disk,
     Peers,
     Scale,
+    Turnover,
 }
 
 fn main() -> ExitCode {
@@ -143,6 +144,9 @@ fn measure(arguments: &Arguments) -> Report {
             scale::run(quick, &sizes, &program, &arguments.scratch, &base, &queries);
         report.add("scale", figures);
         comparisons.into_iter().for_each(|comparison| report.add_comparison("scale", comparison));
+    }
+    if wanted(Section::Turnover) {
+        report.add("turnover", turnover::run(quick, &program, &arguments.scratch, &base, &queries));
     }
     report
 }

@@ -54,6 +54,11 @@ fn wal() {
 }
 
 #[test]
+fn turnover() {
+    assert_measured("turnover", &["recall@10, ef 64, after 0.5 times", "resident after 1 times", "options read"]);
+}
+
+#[test]
 fn disk() {
     let names = ["resident, less a server with nothing", "vectors on disk, of all", "search over TCP", "recall@10"];
     assert_measured("disk", &names);

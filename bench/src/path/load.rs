@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{AsArray, FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Float32Type, Metadata, Schema, SchemaRef, UInt64Type};
 use net::client::{Ack, CollectionOptions, Hit, Id, Ids, PreparedWrite, Queries, SearchRequest};
 
@@ -47,6 +47,12 @@ impl Load {
     /// The vectors.
     pub fn vectors(&self) -> &Vectors {
         &self.vectors
+    }
+
+    /// The rows of some ids.
+    pub fn rows_of(&self, ids: &[u64]) -> RecordBatch {
+        let values: Vec<f32> = ids.iter().flat_map(|&id| self.vectors.get(id as usize)).copied().collect();
+        batch_with(&self.batches[0].schema(), ids.to_vec(), values, self.vectors.dimension())
     }
 
     /// Makes the collection, whose vectors have this metadata besides their role and metric, and of each batch the bytes that go over
@@ -128,9 +134,14 @@ fn schema(dimension: usize, metadata: &[(&'static str, &'static str)]) -> Schema
 fn batch(schema: &SchemaRef, vectors: &Vectors, first: usize) -> RecordBatch {
     let end = vectors.len().min(first + BATCH_ROWS);
     let dimension = vectors.dimension();
-    let values = Float32Array::from(vectors.values()[first * dimension..end * dimension].to_vec());
+    let values = vectors.values()[first * dimension..end * dimension].to_vec();
+    batch_with(schema, (first as u64..end as u64).collect(), values, dimension)
+}
+
+fn batch_with(schema: &SchemaRef, ids: Vec<u64>, values: Vec<f32>, dimension: usize) -> RecordBatch {
     let DataType::FixedSizeList(item, _) = schema.field(1).data_type() else { unreachable!("made above") };
+    let values = Float32Array::from(values);
     let list = FixedSizeListArray::new(item.clone(), dimension as i32, Arc::new(values), None);
-    let ids = UInt64Array::from_iter_values(first as u64..end as u64);
-    RecordBatch::try_new(schema.clone(), vec![Arc::new(ids), Arc::new(list)]).expect("the columns fit the schema")
+    let columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from(ids)), Arc::new(list)];
+    RecordBatch::try_new(schema.clone(), columns).expect("the columns fit the schema")
 }
