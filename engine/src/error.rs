@@ -36,6 +36,14 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A text of a column of JSON that is none.
+    #[error("column `{column}`, row {row}: the text is not JSON")]
+    NotJson {
+        /// Column.
+        column: String,
+        /// Row in the batch, from 0.
+        row: usize,
+    },
     /// A vector that holds NaN or infinity.
     #[error("column `{column}`, row {row}: the vector holds NaN or infinity")]
     NonFinite {

@@ -14,6 +14,10 @@ pub const COLLECTIONS_MAX: usize = 1_024;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Bytes of one utf8 id.
 pub const ID_BYTES_MAX: usize = 512;
+/// Texts of a list, in one row.
+pub const LIST_ITEMS_MAX: usize = 1_024;
+/// Bytes of the texts of a list, in one row.
+pub const LIST_BYTES_MAX: usize = 64 << 10;
 /// Shards of a server.
 pub const SHARDS_MAX: usize = 64;
 /// Participants of the mesh: the shards and a few threads beside them. A set of participants fits one u128.

@@ -4,11 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{
+    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, UInt64Array,
+};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
-use net::client::{Ack, Client, Collection, CollectionOptions, Ids, Queries, SearchRequest};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt64Type};
+use engine::schema::TYPE_KEY;
+use net::client::{Ack, Client, Collection, CollectionOptions, Id, Ids, Queries, SearchRequest};
 use net::codec::{Columns, Opcode, Search, Status};
+use tests::random::Random;
 use tests::raw::Raw;
 use tests::server::{Process, Server};
 
@@ -129,6 +134,152 @@ fn plain() -> Rows {
         ]
     };
     Rows { schema, columns, ids: |numbers| Ids::U64(numbers.to_vec()) }
+}
+
+/// As [`plain`], with ids of i64, half of them negative.
+fn signed() -> Rows {
+    fn id(number: u64) -> i64 {
+        number as i64 * 3 - 9_000
+    }
+    let Rows { schema, .. } = plain();
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields[0] = Arc::new(Field::new("id", DataType::Int64, false));
+    let columns = |numbers: &[u64], version: u64| {
+        let mut columns = (plain().columns)(numbers, version);
+        columns[0] = Arc::new(numbers.iter().map(|&number| id(number)).collect::<Int64Array>());
+        columns
+    };
+    let ids = |numbers: &[u64]| Ids::I64(numbers.iter().map(|&number| id(number)).collect());
+    Rows { schema: Schema::new(fields), columns, ids }
+}
+
+#[test]
+fn rows_with_signed_ids() {
+    signed().check_all_the_way(6_000);
+}
+
+/// `id` utf8, `more` JSON.
+fn json() -> Rows {
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("more", DataType::Utf8, true).with_metadata([(TYPE_KEY, "json")]),
+    ]);
+    let columns = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
+        let text = |number: &u64| (number % 3 != 0).then(|| format!("{{\"größe\": [{number}, {{\"v\": {version}}}]}}"));
+        let ids = numbers.iter().map(|number| format!("{number:06}"));
+        vec![Arc::new(StringArray::from_iter_values(ids)), Arc::new(numbers.iter().map(text).collect::<StringArray>())]
+    };
+    let ids = |numbers: &[u64]| Ids::Utf8(numbers.iter().map(|number| format!("{number:06}")).collect());
+    Rows { schema, columns, ids }
+}
+
+#[test]
+fn rows_with_json() {
+    json().check_all_the_way(5_000);
+}
+
+/// One text that is no JSON, and nothing of its batch is written: not where the row lives, nor on any other shard.
+#[test]
+fn a_batch_with_a_text_that_is_no_json_is_refused_whole() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 3);
+    let client = server.client();
+    let rows = json();
+    let collection = rows.create(&client, "rows");
+    rows.write(&collection, 0..100, 1);
+    let good = rows.batch(&(0..200).collect::<Vec<_>>(), 2);
+    let texts = good["more"].as_string::<i32>().iter().enumerate();
+    let texts: StringArray = texts.map(|(row, text)| if row == 149 { Some("{\"open\": ") } else { text }).collect();
+    let bad = RecordBatch::try_new(good.schema(), vec![good.column(0).clone(), Arc::new(texts)]).expect("columns");
+    let refused = collection.write(&bad, Ack::Durable).err().expect("the client looks");
+    assert!(refused.to_string().contains("column `more`, row 149"), "{refused}");
+    let number = client.describe("rows").expect("it is there").id;
+    let message = engine::batch::encode(&bad).expect("Arrow can encode it");
+    for shard in 0..3 {
+        let mut raw = Raw::greeted_by(server.address(), shard);
+        let reply = raw.write(number, collection.fingerprint(), &message);
+        reply.expect_refusal("no JSON", Status::MalformedColumn, &["`more`", "row 149", "JSON"]);
+    }
+    rows.check(&collection, "nothing was written", &(0..100).map(|number| (number, 1)).collect::<Vec<_>>());
+    drop(collection);
+    server.stop();
+    rows.check_restarted(directory.path(), &(0..100).map(|number| (number, 1)).collect::<Vec<_>>());
+}
+
+/// `id` u64, `tags` list of utf8 with nulls, `names` list of utf8 without, `vector` f32 × 8.
+fn tagged() -> Rows {
+    let texts = || DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    let item = || Arc::new(Field::new("item", DataType::Float32, true));
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::UInt64, false),
+        Field::new("tags", texts(), true),
+        Field::new("names", texts(), false),
+        Field::new("vector", DataType::FixedSizeList(item(), 8), false),
+    ]);
+    let columns = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
+        let (mut tags, mut names) = (ListBuilder::new(StringBuilder::new()), ListBuilder::new(StringBuilder::new()));
+        let mut values = Vec::new();
+        for &number in numbers {
+            let mut random = Random::new(number << 8 | version);
+            let texts = |lists: &mut ListBuilder<StringBuilder>, random: &mut Random| {
+                for _ in 0..random.below(5) {
+                    let long = if random.below(50) == 0 { 300 } else { 1 };
+                    lists.values().append_value(format!("größe {}", random.below(100)).repeat(long));
+                }
+            };
+            let is_null = random.below(4) == 0;
+            if !is_null {
+                texts(&mut tags, &mut random);
+            }
+            tags.append(!is_null);
+            texts(&mut names, &mut random);
+            names.append(true);
+            values.extend((0..8).map(|_| random.unit()));
+        }
+        let item = Arc::new(Field::new("item", DataType::Float32, true));
+        let vectors = FixedSizeListArray::new(item, 8, Arc::new(Float32Array::from(values)), None);
+        vec![
+            Arc::new(UInt64Array::from(numbers.to_vec())),
+            Arc::new(tags.finish()),
+            Arc::new(names.finish()),
+            Arc::new(vectors),
+        ]
+    };
+    Rows { schema, columns, ids: |numbers| Ids::U64(numbers.to_vec()) }
+}
+
+#[test]
+fn rows_with_lists_of_text() {
+    tagged().check_all_the_way(5_000);
+}
+
+#[test]
+fn lists_come_with_what_is_found_and_survive_moves() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let (rows, count) = (tagged(), 4 * CHUNK_ROWS);
+    let collection = rows.create(&client, "rows");
+    rows.write(&collection, 0..count, 1);
+    let query = rows.batch(&[77], 1);
+    let values = query["vector"].as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
+    let request =
+        SearchRequest { queries: Queries::F32(&values), k: 1, columns: &["tags", "names"], ..Default::default() };
+    let found = collection.search(&request).expect("a good request").wait().expect("an answer");
+    assert_eq!(found.hits[0][0].id, Id::U64(77));
+    let columns = found.columns.expect("columns were asked for");
+    assert!(columns.columns() == &query.columns()[1..3]);
+    // Chunks of which one row in four lives are emptied: their rows move.
+    rows.delete(&collection, (0..count).filter(|number| number % 4 != 0));
+    let moved = || {
+        let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+        let shards = stats["shards"].as_array().expect("a list");
+        shards.iter().map(|shard| shard["rows_moved"].as_u64().expect("a number")).sum::<u64>()
+    };
+    tests::wait_longer("rows were moved", || moved() >= 500);
+    let left: Vec<(u64, u64)> = (0..count).step_by(4).map(|number| (number, 1)).collect();
+    rows.check(&collection, "moved", &left);
+    server.stop();
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl RegionWriter {
     /// # Panics
     /// If there is no memory behind the slot, or the column is none of text.
     pub fn text_bytes(&self, column: usize, slot: u32) -> &[u8] {
-        let ColumnWriter::Text { places, heap, shard } = &self.columns[column] else {
+        let ColumnWriter::Text { places, heap, shard, .. } = &self.columns[column] else {
             panic!("column {column} is none of text")
         };
         let place = Place::decode(places.rows(slot, 1));

@@ -253,7 +253,7 @@ impl Region {
         }
     }
 
-    /// Text of a published row.
+    /// Text of a published row; of a list, its texts as `text_list` has them.
     ///
     /// # Panics
     /// If it is not published, or the column is none of text.
@@ -347,9 +347,9 @@ impl Region {
             Values::Text { places, heap } => IdRef::Utf8(text_of(places, heap, shard, slot)),
             Values::Fixed { span } => {
                 let bytes = span.rows(shard, slot, 1);
-                IdRef::U64(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+                IdRef::from_bytes(self.schema.id_kind(), bytes.try_into().expect("eight bytes"))
             }
-            Values::Bool { .. } => unreachable!("an id is u64 or utf8"),
+            Values::Bool { .. } => unreachable!("an id is a number or text"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! | fixed width, vectors | one, `bytes` a row; vectors in huge pages |
 //! | bool | one, a byte a row |
 //! | utf8 | `places`: a word a row, start and length of its text in the heap (see `text`) |
+//! | list of utf8 | the same, of the texts of a row as one text (see `text_list`) |
 //! | nullable | besides: a bitmap in atomic words, set bit = null |
 //!
 //! The bitmap is atomic because rows on both sides of the published length share a word.
@@ -45,7 +46,7 @@ impl Storage {
             Layout::VectorList { bytes, .. } | Layout::VectorBinary { bytes } => {
                 Values::Fixed { span: span(bytes, true)? }
             }
-            Layout::Utf8 => {
+            Layout::Utf8 | Layout::Utf8List => {
                 Values::Text { places: span(8, false)?, heap: Heap::new(shards, HEAP_BYTES_PER_ROW << row_bits)? }
             }
         };
@@ -55,14 +56,14 @@ impl Storage {
 
     /// Address space of a row of this column, in bytes, rounded up.
     pub fn reserved_row_bytes(column: &Column) -> usize {
-        Storage::row_bytes(column) + if column.layout == Layout::Utf8 { HEAP_BYTES_PER_ROW } else { 0 }
+        Storage::row_bytes(column) + if column.layout.is_text() { HEAP_BYTES_PER_ROW } else { 0 }
     }
 
     /// Memory of a row of this column, in bytes, rounded up; its text, if it has one, comes to that.
     pub fn row_bytes(column: &Column) -> usize {
         let values = match column.layout {
             Layout::Bool => 1,
-            Layout::Utf8 => 8,
+            Layout::Utf8 | Layout::Utf8List => 8,
             layout => layout.row_bytes().expect("the other layouts have a width"),
         };
         values + usize::from(column.nullable)

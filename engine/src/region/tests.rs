@@ -71,6 +71,7 @@ proptest! {
             match region.id(row) {
                 IdRef::U64(id) => prop_assert_eq!(id, slot),
                 IdRef::Utf8(id) => prop_assert_eq!(id.to_owned(), format!("id-{slot}")),
+                IdRef::I64(_) => panic!("the ids are u64 or text"),
             }
             prop_assert_eq!(writer.ids().get(slot as u32), region.id(row));
         }

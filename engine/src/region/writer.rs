@@ -114,7 +114,8 @@ impl RegionWriter {
 
     /// Ids of filled rows by slot, published or not.
     pub fn ids(&self) -> Ids<'_> {
-        self.columns[self.region.schema.id_column()].ids(self.region.chunks.used(self.shard))
+        let schema = &self.region.schema;
+        self.columns[schema.id_column()].ids(self.region.chunks.used(self.shard), schema.id_kind())
     }
 
     /// Where the first row at or behind an ordinal lies, and which it is; rows whose chunk is gone are passed over. None where

@@ -247,6 +247,7 @@ impl Partition {
                     return Err(Error::Empty { what: "batch" });
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
+                batch.check_json()?;
                 member.check_presence(&batch, presence)?;
                 let slots = member.writer.fill_arrived(&batch, arrival);
                 self.filled_bytes += member.writer.take_copied_bytes();

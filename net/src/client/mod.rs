@@ -166,6 +166,8 @@ pub enum WriteMode {
 pub enum Ids {
     /// Unsigned 64-bit.
     U64(Vec<u64>),
+    /// Signed 64-bit.
+    I64(Vec<i64>),
     /// Text.
     Utf8(Vec<String>),
 }
@@ -175,6 +177,8 @@ pub enum Ids {
 pub enum Id {
     /// Unsigned 64-bit.
     U64(u64),
+    /// Signed 64-bit.
+    I64(i64),
     /// Text.
     Utf8(String),
 }
@@ -183,6 +187,7 @@ impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Id::U64(id) => id.fmt(f),
+            Id::I64(id) => id.fmt(f),
             Id::Utf8(id) => id.fmt(f),
         }
     }

@@ -165,7 +165,7 @@ impl From<&engine::Error> for Status {
             Error::InvalidSchema { .. } => Self::InvalidSchema,
             Error::SchemaMismatch { .. } => Self::SchemaMismatch,
             Error::MalformedBatch { .. } => Self::MalformedBatch,
-            Error::MalformedColumn { .. } => Self::MalformedColumn,
+            Error::MalformedColumn { .. } | Error::NotJson { .. } => Self::MalformedColumn,
             Error::NonFinite { .. } => Self::NonFinite,
             Error::ZeroVector { .. } => Self::ZeroVector,
             Error::Empty { .. } => Self::Empty,

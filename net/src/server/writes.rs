@@ -439,6 +439,7 @@ fn split(header: &Header, body: &[u8], schema: &Schema, shards: usize) -> Result
         Operation::Write { batch, .. } => {
             let batch = BatchView::parse(schema, batch)?;
             region::check_vectors(&batch)?;
+            batch.check_json()?;
             Ok(batch.split(shards, HEADER_BYTES)?.into_iter().map(|part| (part.shard, part.message)).collect())
         }
         Operation::Delete { ids, .. } => {
