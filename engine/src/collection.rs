@@ -130,11 +130,11 @@ pub struct Collection {
     /// Rows.
     pub region: Arc<Region>,
     /// One per vector column, in the order of `schema.vectors()`.
-    pub vectors: Vec<VectorIndex>,
+    pub vectors: Vec<Arc<VectorIndex>>,
     /// Scans of its rows, which come before moves of them.
-    pub paging: Paging,
+    pub paging: Arc<Paging>,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
-    pub last_use: LastUse,
+    pub last_use: Arc<LastUse>,
 }
 
 impl Collection {
@@ -155,10 +155,28 @@ impl Collection {
                 let scale = Arc::new(CodeScale::new());
                 let coded = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
                 let plain = coded.without_codes(kernels);
-                Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
+                let recall = RecallEstimate::new(shards);
+                Ok(Arc::new(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall }))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default(), last_use: LastUse::default() }))
+        Ok(Arc::new(Collection { spec, region, vectors, paging: Arc::default(), last_use: Arc::default() }))
+    }
+
+    /// The same collection with the columns of a newer version of its schema. Rows, graphs and all else are shared; see
+    /// [`Region::extended`].
+    ///
+    /// # Errors
+    /// Where there is no address space for more columns.
+    pub fn extended(&self, schema: Arc<Schema>) -> Result<Arc<Collection>> {
+        let region = self.region.extended(schema.clone())?;
+        let spec = CollectionSpec { schema, ..self.spec.clone() };
+        Ok(Arc::new(Collection {
+            spec,
+            region,
+            vectors: self.vectors.clone(),
+            paging: self.paging.clone(),
+            last_use: self.last_use.clone(),
+        }))
     }
 
     /// Makes an empty graph for every vector column that has none yet.
@@ -219,7 +237,7 @@ impl Collection {
             return 0;
         }
         let region = &self.region;
-        let behind = |index: &VectorIndex| {
+        let behind = |index: &Arc<VectorIndex>| {
             let of_shard = |shard| region.live_rows_in(shard, index.graph().indexed(shard)..region.published(shard));
             (0..self.shards()).map(of_shard).sum()
         };

@@ -168,6 +168,7 @@ impl Control {
             ControlRequest::Create { name, schema, options, if_not_exists } => {
                 self.create(name, schema, options, if_not_exists).map(ControlReply::Collection)
             }
+            ControlRequest::Alter { name, schema } => self.alter(&name, *schema).map(ControlReply::Collection),
             ControlRequest::Drop { name } => self.drop_collection(&name).map(|()| ControlReply::Dropped),
             ControlRequest::Snapshot => self.snapshot(),
         }
@@ -206,9 +207,53 @@ impl Control {
         Ok(collection)
     }
 
-    fn drop_collection(&mut self, name: &str) -> Result<()> {
+    fn position(&self, name: &str) -> Result<usize> {
         let found = self.collections.iter().position(|collection| collection.spec.name == name);
-        let Some(index) = found else { return Err(Error::UnknownCollection { name: name.to_owned() }) };
+        found.ok_or_else(|| Error::UnknownCollection { name: name.to_owned() })
+    }
+
+    /// Adds columns: every shard makes room for them, then they are written down, then batches with them are taken everywhere, and only
+    /// then are they shown. So no record of the log is of a schema that the manifest does not know, and who sees a column can use it.
+    fn alter(&mut self, name: &str, schema: Schema) -> Result<Arc<Collection>> {
+        let index = self.position(name)?;
+        let before = &self.collections[index];
+        if schema == *before.spec.schema {
+            return Ok(before.clone());
+        }
+        let id = before.spec.id;
+        let extended = before.extended(Arc::new(before.spec.schema.extended(schema)?))?;
+        if let Err(error) = self.prepare_columns(&extended).and_then(|()| self.write_extended(&extended)) {
+            self.change_all(|| Message::GiveColumnsUp(id));
+            return Err(error);
+        }
+        self.collections[index] = extended.clone();
+        self.change_all(|| Message::AddColumns(extended.clone()));
+        self.change_all(|| Message::ShowColumns(extended.clone()));
+        Ok(extended)
+    }
+
+    fn prepare_columns(&mut self, extended: &Arc<Collection>) -> Result<()> {
+        for shard in 0..self.shards.len() {
+            self.send(shard, Message::PrepareColumns(extended.clone()));
+        }
+        let answers = self.answers().into_iter();
+        answers.fold(Ok(()), |all, answer| match answer {
+            Message::Prepared(prepared) => all.and(prepared),
+            _ => all,
+        })
+    }
+
+    fn write_extended(&mut self, extended: &Collection) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        let entry = manifest.collections.iter_mut().find(|entry| entry.id == extended.spec.id);
+        *entry.expect("the manifest names every collection") = CollectionEntry::of(&extended.spec);
+        manifest.write(&self.options.data)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    fn drop_collection(&mut self, name: &str) -> Result<()> {
+        let index = self.position(name)?;
         let id = self.collections[index].spec.id;
         let mut manifest = self.manifest.clone();
         manifest.collections.retain(|entry| entry.id != id);

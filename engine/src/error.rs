@@ -14,6 +14,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A schema in JSON that cannot be read.
+    #[error("the schema is not JSON of the form that is needed: {source}")]
+    SchemaJson {
+        /// Where, and what is wrong.
+        source: serde_json::Error,
+    },
     /// A batch was made for another schema.
     #[error("the batch was made for schema {found:016x}, the collection has {expected:016x}")]
     SchemaMismatch {

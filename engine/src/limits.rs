@@ -4,10 +4,14 @@
 pub const ROW_BITS_MAX: u32 = 26;
 /// Virtual address space that one collection may reserve, in bytes. Reserved is not committed.
 pub const COLLECTION_SPAN_BYTES_MAX: u64 = 4 << 40;
+/// The same with the columns that were added to it: rows that it had room for stay.
+pub const EXTENDED_SPAN_BYTES_MAX: u64 = 2 * COLLECTION_SPAN_BYTES_MAX;
 /// Dimensions of a vector.
 pub const DIMENSION_MAX: usize = 8_192;
 /// Columns of a collection.
 pub const COLUMNS_MAX: usize = 256;
+/// Versions of a schema: what a collection was made with, and once more for each time that columns were added.
+pub const SCHEMA_VERSIONS_MAX: usize = 64;
 /// Collections of a server.
 pub const COLLECTIONS_MAX: usize = 1_024;
 /// Bytes of a collection name.

@@ -1,12 +1,14 @@
 //! Collections of every kind of schema: what is written is there, by id, in scans and after every kind of start.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, UInt64Array, new_null_array,
 };
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt64Type};
@@ -335,4 +337,236 @@ fn without_vectors_there_is_no_graph_and_no_search() {
     let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
     assert_eq!(stats["collections"][0]["has_graph"], false);
     server.stop();
+}
+
+/// `id` u64, `version` i64, `text` utf8, `vector` f32 × 8, and with `more` columns that are added later: `extra` i64, `note` utf8, `tags` list
+/// of utf8, `flag` bool.
+fn growing(more: bool) -> Rows {
+    let item = Arc::new(Field::new("item", DataType::Float32, true));
+    let mut fields: Vec<_> = plain().schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(Field::new("vector", DataType::FixedSizeList(item, 8), false));
+    if more {
+        fields.extend(added());
+    }
+    let base = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
+        let mut columns = (plain().columns)(numbers, version);
+        columns.extend((tagged().columns)(numbers, version).pop());
+        columns
+    };
+    let whole = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
+        let mut columns = (growing(false).columns)(numbers, version);
+        let tags = (tagged().columns)(numbers, version)[1].clone();
+        let note = |number: &u64| (number % 3 != 0).then(|| format!("note {number} of {version}"));
+        columns.push(Arc::new(
+            numbers.iter().map(|&number| (number % 4 != 0).then_some(number as i64)).collect::<Int64Array>(),
+        ));
+        columns.push(Arc::new(numbers.iter().map(note).collect::<StringArray>()));
+        columns.push(tags);
+        columns.push(Arc::new(numbers.iter().map(|number| Some(number % 2 == 0)).collect::<BooleanArray>()));
+        columns
+    };
+    Rows {
+        schema: Schema::new(fields),
+        columns: if more { whole } else { base },
+        ids: |numbers| Ids::U64(numbers.to_vec()),
+    }
+}
+
+fn added() -> Vec<Field> {
+    let texts = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    vec![
+        Field::new("extra", DataType::Int64, true),
+        Field::new("note", DataType::Utf8, true),
+        Field::new("tags", texts, true),
+        Field::new("flag", DataType::Boolean, true),
+    ]
+}
+
+/// Checks that rows have what was written to them: whole, or null in the columns that were added. Each is (number, version, whole).
+#[track_caller]
+fn check_grown(collection: &Collection, what: &str, expected: &BTreeMap<u64, (u64, bool)>) {
+    let found: Vec<RecordBatch> =
+        collection.scan(&[]).expect("all columns").map(|rows| rows.expect("an answer")).collect();
+    let found = sorted(&concat_batches(collection.schema(), &found).expect("one schema"));
+    let numbers: Vec<u64> = expected.keys().copied().collect();
+    assert_eq!(found["id"].as_primitive::<UInt64Type>().values()[..], numbers[..], "{what}: the rows");
+    let rows = growing(true);
+    let parts = expected.iter().collect::<Vec<_>>();
+    let parts: Vec<RecordBatch> = parts
+        .chunk_by(|a, b| a.1 == b.1)
+        .map(|some| {
+            let numbers: Vec<u64> = some.iter().map(|row| *row.0).collect();
+            let (version, whole) = *some[0].1;
+            let mut columns = rows.batch(&numbers, version).columns().to_vec();
+            if !whole {
+                columns[4..].iter_mut().for_each(|column| *column = new_null_array(column.data_type(), numbers.len()));
+            }
+            RecordBatch::try_new(Arc::new(rows.schema.clone()), columns).expect("columns of the schema")
+        })
+        .collect();
+    let parts = concat_batches(&Arc::new(rows.schema.clone()), &parts).expect("one schema");
+    for (column, (found, wanted)) in found.columns().iter().zip(parts.columns()).enumerate() {
+        assert!(found == wanted, "{what}: column {column}");
+    }
+    for some in numbers.chunks(4_000) {
+        let by_id = collection.get(&Ids::U64(some.to_vec()), &["note", "id"]).expect("an answer");
+        assert_eq!(by_id.num_rows(), some.len(), "{what}: rows by id");
+    }
+}
+
+/// Writes and searches go on over a handle from before, and over a new one, while columns are added; after every kind of start all is
+/// as it was written.
+#[test]
+fn columns_are_added_to_a_collection_in_use() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let process = Process::start(directory.path(), 2);
+    let client = process.client();
+    let (base, whole) = (growing(false), growing(true));
+    let old = base.create(&client, "rows");
+    base.write(&old, 0..9_000, 1);
+    let mut expected: BTreeMap<u64, (u64, bool)> = (0..9_000).map(|number| (number, (1, false))).collect();
+    let over = AtomicBool::new(false);
+    let grown = std::thread::scope(|scope| {
+        let (over, old, base) = (&over, &old, &base);
+        let writer = scope.spawn(move || {
+            let mut version = 1;
+            while !over.load(Ordering::Acquire) {
+                version += 1;
+                base.write(old, 20_000..20_500, version);
+            }
+            version
+        });
+        let searcher = scope.spawn(move || {
+            let query = base.batch(&[77], 1);
+            let values = query["vector"].as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
+            let queries = Queries::F32(&values);
+            while !over.load(Ordering::Acquire) {
+                let request = SearchRequest { queries, k: 1, columns: &["text"], ..Default::default() };
+                let found = old.search(&request).expect("a good request").wait().expect("an answer");
+                assert_eq!(found.hits[0][0].id, Id::U64(77));
+            }
+        });
+        let one = client.add_columns("rows", &added()[..1]).expect("a column more");
+        let grown = client.add_columns("rows", &added()[1..]).expect("columns more");
+        assert_eq!(grown.schema().fields().len(), 8);
+        assert_eq!(one.get(&Ids::U64(vec![5]), &[]).expect("an answer").num_columns(), 5, "a handle from between");
+        whole.write(&grown, 5_000..6_000, 2);
+        whole.write(&grown, 30_000..30_050, 1);
+        // What the old handle replaces is null again.
+        base.write(old, 5_500..5_600, 3);
+        let same = client.alter_collection("rows", &whole.schema).expect("nothing new is no error");
+        assert_eq!(same.fingerprint(), grown.fingerprint());
+        std::thread::sleep(Duration::from_millis(50));
+        over.store(true, Ordering::Release);
+        let version = writer.join().expect("every write was taken");
+        searcher.join().expect("every search was answered");
+        expected.extend((20_000..20_500).map(|number| (number, (version, false))));
+        grown
+    });
+    expected.extend((5_000..6_000).map(|number| (number, (2, true))));
+    expected.extend((5_500..5_600).map(|number| (number, (3, false))));
+    expected.extend((30_000..30_050).map(|number| (number, (1, true))));
+    check_grown(&grown, "in use", &expected);
+    let filter = r#"{"and": [{"column": "extra", "is_null": false}, {"column": "flag", "=": true}]}"#;
+    let found = grown.scan(&["id"]).expect("a column").with_filter(filter);
+    let found: usize = found.map(|rows| rows.expect("an answer").num_rows()).sum();
+    let passes = |(number, (_, whole)): (&u64, &(u64, bool))| *whole && number % 4 != 0 && number % 2 == 0;
+    assert_eq!(found, expected.iter().filter(|row| passes(*row)).count());
+    refuse_other_changes(&client, &grown);
+    let old_fingerprint = old.fingerprint();
+    process.kill();
+
+    for round in 0..2 {
+        let process = Process::start(directory.path(), 2);
+        let client = process.client();
+        let collection = client.collection("rows").expect("it is there");
+        check_grown(&collection, &format!("start {round}"), &expected);
+        // A client that knows the first schema alone, and nothing of shards.
+        let number = 40_000 + round as u64;
+        let message = engine::batch::encode(&base.batch(&[number, 5_000], 9)).expect("encoded");
+        let mut raw = Raw::greeted(process.address());
+        raw.write(client.describe("rows").expect("it is there").id, old_fingerprint, &message).expect_done("old rows");
+        whole.write(&collection, [100 + round as u64], 9);
+        expected.extend([(number, (9, false)), (5_000, (9, false)), (100 + round as u64, (9, true))]);
+        if round == 1 {
+            client.snapshot_all().expect("it is written");
+            let grown = client.add_columns("rows", &[Field::new("last", DataType::Float32, true)]).expect("one more");
+            let rows = grown.get(&Ids::U64(vec![100]), &["last"]).expect("an answer");
+            assert_eq!(rows.column(0).null_count(), 1);
+        } else {
+            check_grown(&collection, &format!("after start {round}"), &expected);
+        }
+        if round == 0 {
+            process.terminate();
+        } else {
+            process.kill();
+        }
+    }
+    let process = Process::start(directory.path(), 3);
+    let collection = process.client().collection("rows").expect("it is there");
+    assert_eq!(collection.schema().fields().len(), 9);
+    let rows = collection.get(&Ids::U64((0..9_000).collect()), &["last"]).expect("an answer");
+    assert_eq!((rows.num_rows(), rows.column(0).null_count()), (9_000, 9_000));
+}
+
+/// What is not an addition is refused with the column's name, and nothing has changed.
+fn refuse_other_changes(client: &Client, collection: &Collection) {
+    let fields: Vec<Field> = collection.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    let with = |index: usize, field: Field| {
+        let mut fields = fields.clone();
+        fields[index] = field;
+        Schema::new(fields)
+    };
+    let and = |field: Field| Schema::new([fields.clone(), vec![field]].concat());
+    for (what, schema, column) in [
+        ("a column less", Schema::new(fields[..7].to_vec()), "`flag`"),
+        ("another type", with(2, Field::new("text", DataType::Int8, true)), "`text`"),
+        ("another name", with(2, Field::new("words", DataType::Utf8, true)), "`text`"),
+        ("a column that is not null", and(Field::new("full", DataType::Int8, false)), "`full`"),
+        ("a vector", and(fields[3].clone().with_name("second")), "`second`"),
+    ] {
+        let refused = client.alter_collection("rows", &schema).err().expect(what);
+        assert_eq!(refused.status(), Some(Status::InvalidSchema), "{what}: {refused}");
+        assert!(refused.to_string().contains(column), "{what}: {refused}");
+    }
+    let unknown = client.alter_collection("nothing", &Schema::new(fields)).err().expect("no such collection");
+    assert_eq!(unknown.status(), Some(Status::UnknownCollection));
+    assert_eq!(client.describe("rows").expect("it is there").fingerprint, collection.fingerprint());
+}
+
+/// A batch for a schema that the collection never had is refused before it is looked at, and nothing of it is written.
+#[test]
+fn a_batch_for_another_schema_writes_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let rows = plain();
+    let collection = rows.create(&client, "rows");
+    rows.write(&collection, 0..100, 1);
+    let info = client.describe("rows").expect("it is there");
+    let other = engine::batch::encode(&signed().batch(&[1, 2, 3], 2)).expect("encoded");
+    let same = engine::batch::encode(&rows.batch(&[1, 2, 3], 2)).expect("encoded");
+    let wal_bytes = || {
+        let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+        stats["shards"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|shard| shard["filled_bytes"].as_u64())
+            .collect::<Vec<_>>()
+    };
+    let before = wal_bytes();
+    for shard in 0..2 {
+        let mut raw = Raw::greeted_by(server.address(), shard);
+        for (message, fingerprint) in [(&other, info.fingerprint ^ 1), (&same, 0), (&same, info.fingerprint ^ 1)] {
+            let reply = raw.write(info.id, fingerprint, message);
+            reply.expect_refusal("another schema", Status::SchemaMismatch, &[&format!("{:016x}", info.fingerprint)]);
+        }
+    }
+    assert_eq!(wal_bytes(), before, "nothing was copied");
+    let expected: Vec<(u64, u64)> = (0..100).map(|number| (number, 1)).collect();
+    rows.check(&collection, "nothing was written", &expected);
+    drop(collection);
+    server.stop();
+    rows.check_restarted(directory.path(), &expected);
 }

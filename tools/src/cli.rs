@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
-    bench, collections, delete, demo, drop_collection, eval, get, import, search, serve, snapshot, stats, update,
-    wait_indexed,
+    alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, search, serve,
+    snapshot, stats, update, wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -40,6 +40,12 @@ pub enum Command {
     Delete(delete::Arguments),
     /// Show counters of the server.
     Stats(stats::Arguments),
+    /// Create a collection of a schema.
+    Create(create::Arguments),
+    /// Add columns to a collection.
+    Alter(alter::Arguments),
+    /// Show a collection with its columns.
+    Describe(describe::Arguments),
     /// List the collections.
     Collections(collections::Arguments),
     /// Drop a collection with all its rows.
@@ -215,6 +221,9 @@ mod tests {
             "broadhead delete --collection c --all",
             "broadhead stats --json",
             "broadhead collections --server h:1",
+            "broadhead create c --schema s.json --if-not-exists --m 8",
+            "broadhead describe c --json",
+            "broadhead alter c --add {} --add more.json",
             "broadhead drop --collection c",
             "broadhead snapshot --collection c",
             "broadhead wait-indexed --collection c --timeout 5",

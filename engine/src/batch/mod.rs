@@ -150,6 +150,11 @@ impl<'a> BatchView<'a> {
         &self.columns[column]
     }
 
+    /// All columns, in the order of the schema.
+    pub fn columns(&self) -> &[ColumnView<'a>] {
+        &self.columns
+    }
+
     /// The whole batch as a message behind `headroom` zero bytes.
     ///
     /// # Errors

@@ -205,7 +205,7 @@ pub fn load_graphs(opened: &Opened) -> Result<Vec<Vec<Vec<Indexer>>>> {
         }
         collection.complete_graphs()?;
         for (shard, indexers) in indexers.iter_mut().enumerate() {
-            let of_shard = |index: &crate::collection::VectorIndex| Indexer::new(index.graph().clone(), shard);
+            let of_shard = |index: &Arc<crate::collection::VectorIndex>| Indexer::new(index.graph().clone(), shard);
             indexers.push(collection.vectors.iter().map(of_shard).collect());
         }
     }

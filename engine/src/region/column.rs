@@ -196,6 +196,20 @@ impl ColumnWriter {
         }
     }
 
+    /// Writes rows that have no value; as [`ColumnWriter::fill`].
+    pub fn fill_null(&mut self, rows: usize, slot: u32) -> io::Result<Option<usize>> {
+        match self {
+            ColumnWriter::Fixed { values } | ColumnWriter::Bool { values } => values.rows_mut(slot, rows).fill(0),
+            ColumnWriter::Text { places, heap, .. } => {
+                // Where the next text goes: what is taken back later is taken back from there on.
+                let place = heap.mark(slot >> CHUNK_BITS).encode();
+                let stored = places.rows_mut(slot, rows).as_chunks_mut::<8>().0;
+                stored.iter_mut().for_each(|word| *word = place);
+            }
+        }
+        Ok(Some(0))
+    }
+
     /// Bytes of text that blocks were taken for.
     pub fn text_bytes(&self) -> u64 {
         match self {

@@ -101,7 +101,8 @@ impl Region {
                 Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows.len(), value), nulls)))
             }
             Values::Text { .. } if self.schema.columns()[column].layout == Layout::Utf8List => {
-                self.gather_lists(column, rows, nulls)
+                let located = rows.iter().map(|&row| self.locate(row));
+                self.lists(column, located.map(|(shard, slot)| self.text_bytes(column, shard, slot)), nulls)
             }
             Values::Text { places, heap } => {
                 let mut offsets = Offsets::new(rows.len());
@@ -117,13 +118,18 @@ impl Region {
         }
     }
 
-    fn gather_lists(&self, column: usize, rows: &[u32], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    /// Lists of texts from how each is kept.
+    pub(super) fn lists<'a>(
+        &self,
+        column: usize,
+        rows: impl ExactSizeIterator<Item = &'a [u8]>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
         let DataType::List(item) = self.schema.arrow().field(column).data_type() else { unreachable!("its layout") };
         let (mut lists, mut items, mut text) = (Offsets::new(rows.len()), Offsets::new(0), MutableBuffer::new(0));
-        for &row in rows {
-            let (shard, slot) = self.locate(row);
+        for list in rows {
             let mut count = 0;
-            for value in text_list::items(self.text_bytes(column, shard, slot)) {
+            for value in text_list::items(list) {
                 items.push(value.len())?;
                 text.extend_from_slice(value);
                 count += 1;

@@ -24,13 +24,13 @@ const HEAP_BYTES_PER_ROW: usize = 256;
 const WORD_ROWS: usize = 64;
 
 /// The spans of one column.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Storage {
     pub values: Values,
     pub nulls: Option<Nulls>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Values {
     Fixed { span: Arc<Span> },
     Bool { span: Arc<Span> },
@@ -82,15 +82,15 @@ pub(super) fn text_bytes_of<'a>(places: &Span, heap: &'a Heap, shard: usize, slo
 }
 
 /// Null bitmap of a column: a set bit is a null.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Nulls {
-    words: AtomicSpan,
+    words: Arc<AtomicSpan>,
 }
 
 impl Nulls {
     fn new(shards: usize, row_bits: u32) -> io::Result<Nulls> {
         let words = AtomicSpan::whole_pages((1usize << row_bits) / WORD_ROWS);
-        Ok(Nulls { words: AtomicSpan::new(shards, words)? })
+        Ok(Nulls { words: Arc::new(AtomicSpan::new(shards, words)?) })
     }
 
     pub fn commit(&self, shard: usize, slots: usize) -> io::Result<()> {
@@ -105,6 +105,12 @@ impl Nulls {
     /// The bits of 64 slots, from `word` × 64 on.
     pub fn word(&self, shard: usize, word: usize) -> u64 {
         self.words.word(shard, word).load(Ordering::Relaxed)
+    }
+
+    /// Says that the first slots, whole words of them, hold null; nobody reads them yet.
+    pub fn set_all(&self, shard: usize, slots: usize) {
+        assert!(slots.is_multiple_of(WORD_ROWS), "whole words");
+        (0..slots / WORD_ROWS).for_each(|word| self.words.word(shard, word).store(u64::MAX, Ordering::Relaxed));
     }
 
     /// Writes the bits of `len` rows from `first`; only the shard's writer calls this. Other bits of a word stay as they are.

@@ -518,7 +518,7 @@ pub(super) fn canonical(parsed: &Parsed, out: &mut String) {
     writeln!(out, "|{}|{role}|{metric}", u8::from(column.nullable)).expect("writing to a String");
 }
 
-fn element_name(kind: ElementKind) -> &'static str {
+pub(super) fn element_name(kind: ElementKind) -> &'static str {
     match kind {
         ElementKind::F32 => "f32",
         ElementKind::F16 => "f16",
@@ -531,7 +531,7 @@ fn element_name(kind: ElementKind) -> &'static str {
     }
 }
 
-fn type_name(data_type: &DataType, out: &mut String) {
+pub(super) fn type_name(data_type: &DataType, out: &mut String) {
     use std::fmt::Write;
     let name = match data_type {
         DataType::Boolean => "bool",

@@ -40,6 +40,8 @@
 //! ```
 
 mod column;
+mod evolution;
+pub mod json;
 mod message;
 
 use std::sync::Arc;
@@ -63,6 +65,8 @@ pub struct Schema {
     id_column: usize,
     id_kind: IdKind,
     fingerprint: u64,
+    /// What it was before columns were added, the newest first.
+    older: Vec<Arc<Schema>>,
 }
 
 impl Schema {
@@ -112,6 +116,7 @@ impl Schema {
             id_column,
             id_kind,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
+            older: Vec::new(),
         })
     }
 

@@ -156,6 +156,29 @@ impl Partition {
         self.members.remove(&collection).map(|member| member.collection)
     }
 
+    /// First step of adding columns to a collection: makes room for them, in a version of it that nobody sees yet.
+    ///
+    /// # Errors
+    /// `UnknownCollection`, `OutOfMemory`.
+    pub fn prepare_columns(&mut self, extended: &Collection) -> Result<()> {
+        self.member_mut(extended.spec.id)?.writer.adopt(extended.region.clone())
+    }
+
+    /// Instead of the second step: forgets the columns.
+    pub fn give_columns_up(&mut self, collection: u32) {
+        if let Ok(member) = self.member_mut(collection) {
+            member.writer.give_up(member.collection.region.clone());
+        }
+    }
+
+    /// Second step: the collection has the columns that were prepared.
+    pub fn add_columns(&mut self, extended: &Arc<Collection>) {
+        if let Ok(member) = self.member_mut(extended.spec.id) {
+            assert!(Arc::ptr_eq(member.writer.region(), &extended.region), "it was prepared");
+            member.collection = extended.clone();
+        }
+    }
+
     /// A collection's part.
     pub fn member(&self, collection: u32) -> Result<&Member> {
         self.members.get(&collection).ok_or_else(|| unknown(collection))
@@ -218,7 +241,7 @@ impl Partition {
     /// Copies the vectors of a write ahead whose batch is still arriving; see [`RegionWriter::fill_ahead`].
     pub fn fill_ahead(&mut self, collection: u32, fingerprint: u64, arriving: &Arriving<'_>) {
         if let Some(member) = self.members.get_mut(&collection)
-            && member.collection.spec.schema.fingerprint() == fingerprint
+            && member.collection.spec.schema.version(fingerprint).is_some()
         {
             member.writer.fill_ahead(arriving);
         }
@@ -239,10 +262,7 @@ impl Partition {
         let schema = member.collection.spec.schema.clone();
         let change = match operation {
             Operation::Write { fingerprint, batch, .. } => {
-                if fingerprint != schema.fingerprint() {
-                    return Err(Error::SchemaMismatch { expected: schema.fingerprint(), found: fingerprint });
-                }
-                let batch = BatchView::parse(&schema, batch)?;
+                let batch = BatchView::parse(schema.known_version(fingerprint)?, batch)?;
                 if batch.rows() == 0 {
                     return Err(Error::Empty { what: "batch" });
                 }

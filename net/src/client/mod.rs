@@ -14,6 +14,7 @@
 mod batch;
 mod collection;
 mod connection;
+mod infer;
 mod pending;
 mod pool;
 mod rewrite;
@@ -26,12 +27,13 @@ mod update;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use engine::limits::NAME_BYTES_MAX;
 use engine::schema::Schema;
 pub use engine::shard::update::Missing;
 
 pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
+pub use infer::Inference;
 pub use pending::Pending;
 pub use rewrite::RewritableWrite;
 pub use rows::Scan;
@@ -39,7 +41,7 @@ pub use search::{Hit, Queries, SearchReply, SearchRequest};
 pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;
-use crate::codec::{self, Create, FrameError, Opcode};
+use crate::codec::{self, Alter, Create, FrameError, Opcode};
 pub use crate::codec::{IndexStatus, SnapshotDone};
 use crate::error::{Error, Result};
 use connection::Reply;
@@ -229,6 +231,30 @@ impl Client {
         let create = Create { m, ef_construction, if_not_exists, evictable, name, schema: &schema };
         let reply = self.call(Opcode::CreateCollection, 0, |body| create.encode(body))?;
         Collection::open(self.pool.clone(), read_info(&reply)?)
+    }
+
+    /// Adds columns to a collection and gives a handle on it: `schema` has all its columns, the new ones at the end. Rows that are there
+    /// are null in them. Handles from before go on working, without the new columns. Where nothing is new, nothing is done.
+    ///
+    /// # Errors
+    /// `Engine` for a schema that cannot be served, `Remote` with `UnknownCollection`, and with `InvalidSchema` where anything else
+    /// than columns of data at the end has changed, or one of them may not be null.
+    pub fn alter_collection(&self, name: &str, schema: &ArrowSchema) -> Result<Collection> {
+        check_name(name)?;
+        let schema = Schema::from_arrow(schema)?.to_bytes();
+        let alter = Alter { name, schema: &schema };
+        let reply = self.call(Opcode::AlterCollection, 0, |body| alter.encode(body))?;
+        Collection::open(self.pool.clone(), read_info(&reply)?)
+    }
+
+    /// Adds these columns to a collection, behind those that it has: see [`Client::alter_collection`].
+    ///
+    /// # Errors
+    /// As [`Client::alter_collection`].
+    pub fn add_columns(&self, name: &str, columns: &[Field]) -> Result<Collection> {
+        let before = self.describe(name)?.schema.ok_or(Error::UnexpectedReply { problem: "no schema" })?;
+        let fields: Vec<_> = before.fields().iter().cloned().chain(columns.iter().cloned().map(Arc::new)).collect();
+        self.alter_collection(name, &ArrowSchema::new_with_metadata(fields, before.metadata().clone()))
     }
 
     /// Drops a collection with all its rows.

@@ -24,7 +24,7 @@ pub mod search;
 pub mod status;
 pub mod update;
 
-pub use collection::{CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
+pub use collection::{Alter, CollectionInfo, Create, IndexStatus, List, SnapshotDone, WaitIndexed};
 pub use delete_where::{DeleteWhere, DeletedWhere};
 pub use found::{Extras, Found, FoundPrefix};
 pub(crate) use frame::combine;

@@ -2,7 +2,7 @@
 
 use engine::ids::IdsView;
 
-use super::collection::{Create, WaitIndexed, decode_name};
+use super::collection::{Alter, Create, WaitIndexed, decode_name};
 use super::delete_where::DeleteWhere;
 use super::fields::expect_empty;
 use super::handshake::Hello;
@@ -50,6 +50,8 @@ pub enum Opcode {
     Update = 15,
     /// Delete the rows that a filter is true of.
     DeleteWhere = 16,
+    /// Add columns to a collection.
+    AlterCollection = 19,
 }
 
 impl Opcode {
@@ -71,6 +73,7 @@ impl Opcode {
         Self::Ping,
         Self::Update,
         Self::DeleteWhere,
+        Self::AlterCollection,
     ];
 
     /// The number on the wire.
@@ -120,6 +123,8 @@ pub enum Request<'a> {
     Update(Update<'a>),
     /// Delete the rows that a filter is true of.
     DeleteWhere(DeleteWhere<'a>),
+    /// Add columns to a collection.
+    AlterCollection(Alter<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -133,6 +138,7 @@ impl<'a> Request<'a> {
         Ok(match opcode {
             Opcode::Hello => Self::Hello(Hello::decode(body)?),
             Opcode::CreateCollection => Self::CreateCollection(Create::decode(body)?),
+            Opcode::AlterCollection => Self::AlterCollection(Alter::decode(body)?),
             Opcode::DropCollection => Self::DropCollection(decode_name(body)?),
             Opcode::List => expect_empty(body).map(|()| Self::List)?,
             Opcode::Describe => Self::Describe(decode_name(body)?),

@@ -162,7 +162,7 @@ impl From<&engine::Error> for Status {
     fn from(error: &engine::Error) -> Self {
         use engine::Error;
         match error {
-            Error::InvalidSchema { .. } => Self::InvalidSchema,
+            Error::InvalidSchema { .. } | Error::SchemaJson { .. } => Self::InvalidSchema,
             Error::SchemaMismatch { .. } => Self::SchemaMismatch,
             Error::MalformedBatch { .. } => Self::MalformedBatch,
             Error::MalformedColumn { .. } | Error::NotJson { .. } => Self::MalformedColumn,

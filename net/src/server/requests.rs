@@ -118,6 +118,11 @@ impl Reactor {
                 };
                 tasks::spawn_control(&context, session, reply, request);
             }
+            Request::AlterCollection(alter) => {
+                let schema = Box::new(Schema::from_bytes(alter.schema)?);
+                let request = ControlRequest::Alter { name: alter.name.to_owned(), schema };
+                tasks::spawn_control(&context, session, reply, request);
+            }
             Request::DropCollection(name) => {
                 tasks::spawn_control(&context, session, reply, ControlRequest::Drop { name: name.to_owned() });
             }

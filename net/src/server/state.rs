@@ -90,7 +90,9 @@ impl ServerState {
     /// Shows a collection in the metrics until it is dropped.
     pub fn watch(&self, collection: &Arc<Collection>) {
         let mut all = self.collections.lock().expect("no holder panics");
-        all.retain(|known| known.strong_count() > 0);
+        // What had fewer columns is gone, once nobody reads it any more.
+        let is_same = |known: &Arc<Collection>| known.spec.id == collection.spec.id && !Arc::ptr_eq(known, collection);
+        all.retain(|known| known.upgrade().is_some_and(|known| !is_same(&known)));
         if !all.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(collection))) {
             all.push(Arc::downgrade(collection));
         }

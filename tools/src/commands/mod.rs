@@ -1,9 +1,12 @@
 //! The subcommands, one file each: its arguments, and `run`.
 
+pub mod alter;
 pub mod bench;
 pub mod collections;
+pub mod create;
 pub mod delete;
 pub mod demo;
+pub mod describe;
 pub mod drop_collection;
 pub mod eval;
 pub mod get;
