@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::eviction::LastUse;
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
+use crate::namespace::Namespace;
 use crate::paging::Paging;
 use crate::quant::CodeScale;
 use crate::region::{Region, View};
@@ -135,6 +136,8 @@ pub struct Collection {
     pub paging: Arc<Paging>,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
     pub last_use: Arc<LastUse>,
+    /// Set once, where its name has one.
+    namespace: OnceLock<Arc<Namespace>>,
 }
 
 impl Collection {
@@ -159,7 +162,8 @@ impl Collection {
                 Ok(Arc::new(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall }))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors, paging: Arc::default(), last_use: Arc::default() }))
+        let (paging, last_use, namespace) = Default::default();
+        Ok(Arc::new(Collection { spec, region, vectors, paging, last_use, namespace }))
     }
 
     /// The same collection with the columns of a newer version of its schema. Rows, graphs and all else are shared; see
@@ -176,7 +180,21 @@ impl Collection {
             vectors: self.vectors.clone(),
             paging: self.paging.clone(),
             last_use: self.last_use.clone(),
+            namespace: self.namespace.clone(),
         }))
+    }
+
+    /// The namespace that it belongs to.
+    pub fn namespace(&self) -> Option<&Arc<Namespace>> {
+        self.namespace.get()
+    }
+
+    /// Makes it one of a namespace, before it is served.
+    ///
+    /// # Panics
+    /// If it belongs to one.
+    pub fn join(&self, namespace: Arc<Namespace>) {
+        assert!(self.namespace.set(namespace).is_ok(), "a collection belongs to one namespace");
     }
 
     /// Makes an empty graph for every vector column that has none yet.

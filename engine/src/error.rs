@@ -142,6 +142,42 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// No namespace of that name.
+    #[error("unknown namespace `{name}`")]
+    UnknownNamespace {
+        /// Its name.
+        name: String,
+    },
+    /// A namespace of that name is there.
+    #[error("namespace `{name}` exists")]
+    NamespaceExists {
+        /// Its name.
+        name: String,
+    },
+    /// A namespace would have more than it may.
+    #[error("namespace `{namespace}` would have {value} {what}, its quota is {limit}: delete some first")]
+    QuotaExceeded {
+        /// The namespace.
+        namespace: String,
+        /// Of what: rows, bytes.
+        what: &'static str,
+        /// How many it would have, with what is being written.
+        value: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// A namespace writes faster than it may.
+    #[error("namespace `{namespace}` writes more than {per_s} {what} a second: try again in {wait_ms} ms")]
+    RateExceeded {
+        /// The namespace.
+        namespace: String,
+        /// Of what: rows, bytes.
+        what: &'static str,
+        /// What is allowed.
+        per_s: u64,
+        /// Until a write is taken again, in milliseconds.
+        wait_ms: u64,
+    },
     /// No column of that name.
     #[error("unknown column `{name}`")]
     UnknownColumn {

@@ -35,6 +35,7 @@ pub mod ids;
 pub mod limits;
 pub mod manifest;
 pub mod mesh;
+pub mod namespace;
 pub mod paging;
 pub mod placement;
 pub mod probes;

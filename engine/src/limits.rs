@@ -14,7 +14,9 @@ pub const COLUMNS_MAX: usize = 256;
 pub const SCHEMA_VERSIONS_MAX: usize = 64;
 /// Collections of a server.
 pub const COLLECTIONS_MAX: usize = 1_024;
-/// Bytes of a collection name.
+/// Namespaces of a server.
+pub const NAMESPACES_MAX: usize = 1_024;
+/// Bytes of a collection name, with that of its namespace.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Bytes of one utf8 id.
 pub const ID_BYTES_MAX: usize = 512;

@@ -10,6 +10,7 @@
 //! It is replaced as a whole: written beside, synced, renamed over, and the directory synced. What it does not name does
 //! not exist. A generation belongs to one number of shards; another number makes another generation.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collection::{CollectionOptions, CollectionSpec};
 use crate::error::{Error, Result};
+use crate::namespace::Quota;
 use crate::schema::Schema;
 use crate::wal::Lsn;
 
@@ -42,6 +44,9 @@ pub struct Manifest {
     pub next_collection: u32,
     /// Collections.
     pub collections: Vec<CollectionEntry>,
+    /// Namespaces, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, Quota>,
     /// Newest whole snapshot of this generation.
     pub snapshot: Option<SnapshotEntry>,
     /// Per shard: all that the log before this LSN wrote has been replaced since, or is in the snapshot.
@@ -146,6 +151,7 @@ impl Manifest {
             shards,
             next_collection: 1,
             collections: Vec::new(),
+            namespaces: BTreeMap::new(),
             snapshot: None,
             log_from: vec![0; shards],
         }

@@ -414,6 +414,15 @@ fn check_grown(collection: &Collection, what: &str, expected: &BTreeMap<u64, (u6
     }
 }
 
+/// Tells threads that it is over.
+struct EndAtDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndAtDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Writes and searches go on over a handle from before, and over a new one, while columns are added; after every kind of start all is
 /// as it was written.
 #[test]
@@ -446,6 +455,8 @@ fn columns_are_added_to_a_collection_in_use() {
                 assert_eq!(found.hits[0][0].id, Id::U64(77));
             }
         });
+        // Also where something is not as it should be: the threads would go on for ever.
+        let end = EndAtDrop(over);
         let one = client.add_columns("rows", &added()[..1]).expect("a column more");
         let grown = client.add_columns("rows", &added()[1..]).expect("columns more");
         assert_eq!(grown.schema().fields().len(), 8);
@@ -457,7 +468,7 @@ fn columns_are_added_to_a_collection_in_use() {
         let same = client.alter_collection("rows", &whole.schema).expect("nothing new is no error");
         assert_eq!(same.fingerprint(), grown.fingerprint());
         std::thread::sleep(Duration::from_millis(50));
-        over.store(true, Ordering::Release);
+        drop(end);
         let version = writer.join().expect("every write was taken");
         searcher.join().expect("every search was answered");
         expected.extend((20_000..20_500).map(|number| (number, (version, false))));

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
-    alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, search, serve,
-    snapshot, stats, update, wait_indexed,
+    alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, namespace, search,
+    serve, snapshot, stats, update, wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -46,6 +46,11 @@ pub enum Command {
     Alter(alter::Arguments),
     /// Show a collection with its columns.
     Describe(describe::Arguments),
+    /// List the namespaces, with what they have and may have.
+    Namespaces(namespace::List),
+    /// Make a namespace with quotas, change them, or drop it.
+    #[command(subcommand)]
+    Namespace(namespace::Command),
     /// List the collections.
     Collections(collections::Arguments),
     /// Drop a collection with all its rows.
@@ -223,6 +228,9 @@ mod tests {
             "broadhead collections --server h:1",
             "broadhead create c --schema s.json --if-not-exists --m 8",
             "broadhead describe c --json",
+            "broadhead namespaces --json",
+            "broadhead namespace put t --rows 10 --bytes 1000 --rows-per-s 5 --bytes-per-s 6 --new",
+            "broadhead namespace drop t",
             "broadhead alter c --add {} --add more.json",
             "broadhead drop --collection c",
             "broadhead snapshot --collection c",

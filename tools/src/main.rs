@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         Command::Create(arguments) => commands::create::run(&arguments),
         Command::Alter(arguments) => commands::alter::run(&arguments),
         Command::Describe(arguments) => commands::describe::run(&arguments),
+        Command::Namespaces(arguments) => commands::namespace::list(&arguments),
+        Command::Namespace(command) => commands::namespace::run(&command),
         Command::Collections(arguments) => commands::collections::run(&arguments),
         Command::Drop(arguments) => commands::drop_collection::run(&arguments),
         Command::Snapshot(arguments) => commands::snapshot::run(&arguments),

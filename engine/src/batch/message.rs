@@ -69,6 +69,14 @@ fn read_head(message: &[u8]) -> Result<Head<'_>> {
     Ok(Head { batch, rows, body })
 }
 
+/// Number of rows that a message says it has, looking at its front alone.
+///
+/// # Errors
+/// `MalformedBatch`, `Empty`, `LimitExceeded`.
+pub fn rows_of(message: &[u8]) -> Result<usize> {
+    Ok(read_head(message)?.rows)
+}
+
 /// Reads a message of `schema`: the number of rows and the columns in schema order.
 pub(super) fn parse<'a>(schema: &Schema, message: &'a [u8]) -> Result<(usize, Vec<ColumnView<'a>>)> {
     let Head { batch, rows, body } = read_head(message)?;

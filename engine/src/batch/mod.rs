@@ -20,7 +20,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 
 pub use column::{Bits, ColumnView, Text, TextList, Values};
-pub use message::body_len;
+pub use message::{body_len, rows_of};
 pub use split::ShardBatch;
 
 use crate::error::{Error, Result};

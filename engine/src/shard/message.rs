@@ -218,14 +218,32 @@ pub enum ControlRequest {
     },
     /// Write a snapshot.
     Snapshot,
+    /// Make a namespace, or give it other quotas.
+    PutNamespace {
+        /// Name.
+        name: String,
+        /// What it may have.
+        quota: crate::namespace::Quota,
+        /// One that exists is an error.
+        is_new: bool,
+    },
+    /// Drop a namespace with its collections.
+    DropNamespace {
+        /// Name.
+        name: String,
+    },
+    /// All namespaces.
+    ListNamespaces,
 }
 
 /// What the control thread answers.
 pub enum ControlReply {
     /// The collection that was created or has new columns, or was there as it was to be.
     Collection(Arc<Collection>),
-    /// The collection is gone.
-    Dropped,
+    /// It is done, and there is nothing to tell.
+    Done,
+    /// All namespaces, each with what it has.
+    Namespaces(Vec<(Arc<crate::namespace::Namespace>, crate::namespace::Usage)>),
     /// The snapshot is durable.
     Snapshot {
         /// Bytes written.

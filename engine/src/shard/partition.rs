@@ -6,16 +6,17 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::Member;
 use super::unpublished::Change;
 use super::update::{Merged, Skipped, Update};
-use crate::batch::{Arriving, BatchView};
+use crate::batch::{self, Arriving, BatchView};
 use crate::collection::{Collection, VectorIndex};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::ids::{IdList, IdsView};
+use crate::namespace::{Reservation, Usage};
 use crate::placement;
 use crate::region::Background;
 use crate::schema::IdRef;
@@ -69,6 +70,8 @@ impl Operation<'_> {
 pub struct Staged {
     collection: u32,
     change: Change,
+    /// Room in the quotas of a namespace, until it is published or taken back.
+    reservation: Option<Reservation>,
 }
 
 impl Staged {
@@ -78,6 +81,11 @@ impl Staged {
             Change::Write(ordinals) => (ordinals.end - ordinals.start) as u32,
             Change::Delete(ids) => ids.view().len() as u32,
         }
+    }
+
+    /// Holds room in the quotas of a namespace for as long as it is staged.
+    pub(super) fn hold(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
     }
 
     /// Never true: empty operations are refused.
@@ -247,6 +255,28 @@ impl Partition {
         }
     }
 
+    /// Holds a write against the quotas of its namespace, where it has one. The log is replayed without: what it has was admitted.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`, `RateExceeded`.
+    pub fn admit(&self, operation: &Operation<'_>) -> Result<Option<Reservation>> {
+        let Operation::Write { collection, fingerprint, batch, .. } = *operation else { return Ok(None) };
+        let Ok(member) = self.member(collection) else { return Ok(None) };
+        let limited = member.collection.namespace().filter(|namespace| namespace.is_limited());
+        let Some(namespace) = limited else { return Ok(None) };
+        let rows = batch::rows_of(batch)?;
+        let usage = || Usage::of(namespace, self.members().map(|member| &member.collection));
+        let new_rows = || {
+            let schema = member.collection.spec.schema.known_version(fingerprint)?;
+            let batch = BatchView::parse(schema, batch)?;
+            let stored = member.writer.ids();
+            let is_new = |id: &IdRef<'_>| member.ids.get(*id, |slot| stored.get(slot)).is_none();
+            let new: HashSet<IdRef<'_>> = (0..batch.rows()).map(|row| batch.id(row)).filter(is_new).collect();
+            Ok(new.len() as u64)
+        };
+        namespace.admit(rows as u64, batch.len() as u64, usage, new_rows).map(Some)
+    }
+
     /// Checks an operation and fills its rows in. On an error nothing was taken. `arrival` is the number of a batch that
     /// [`Partition::fill_ahead`] was called for.
     pub fn stage(&mut self, operation: Operation<'_>, arrival: Option<u64>) -> Result<Staged> {
@@ -282,7 +312,7 @@ impl Partition {
             }
         };
         member.note_staged(change.clone());
-        Ok(Staged { collection, change })
+        Ok(Staged { collection, change, reservation: None })
     }
 
     /// Makes an update a write of whole rows, of the newest of the rows that it is about, behind `headroom` zero bytes. It holds until

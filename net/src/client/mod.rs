@@ -15,6 +15,7 @@ mod batch;
 mod collection;
 mod connection;
 mod infer;
+mod namespace;
 mod pending;
 mod pool;
 mod rewrite;
@@ -34,6 +35,7 @@ pub use engine::shard::update::Missing;
 
 pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
 pub use infer::Inference;
+pub use namespace::NamespaceInfo;
 pub use pending::Pending;
 pub use rewrite::RewritableWrite;
 pub use rows::Scan;

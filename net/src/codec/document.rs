@@ -121,6 +121,7 @@ fn limits() {
         ("bytes of the options of a SEARCH", OPTIONS_BYTES_MAX as u64),
         ("brackets of the options of a SEARCH that are open at a time", OPTIONS_DEPTH_MAX as u64),
         ("versions of a schema", SCHEMA_VERSIONS_MAX as u64),
+        ("namespaces", NAMESPACES_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),
         ("GETs, SCANs and SEARCHes of a connection at a time", READS_IN_FLIGHT_MAX as u64),

@@ -11,6 +11,7 @@ pub mod drop_collection;
 pub mod eval;
 pub mod get;
 pub mod import;
+pub mod namespace;
 pub mod search;
 pub mod serve;
 pub mod snapshot;
