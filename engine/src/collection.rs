@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::eviction::LastUse;
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
+use crate::namespace::Namespace;
 use crate::paging::Paging;
 use crate::quant::CodeScale;
 use crate::region::{Region, View};
@@ -130,11 +131,13 @@ pub struct Collection {
     /// Rows.
     pub region: Arc<Region>,
     /// One per vector column, in the order of `schema.vectors()`.
-    pub vectors: Vec<VectorIndex>,
+    pub vectors: Vec<Arc<VectorIndex>>,
     /// Scans of its rows, which come before moves of them.
-    pub paging: Paging,
+    pub paging: Arc<Paging>,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
-    pub last_use: LastUse,
+    pub last_use: Arc<LastUse>,
+    /// Set once, where its name has one.
+    namespace: OnceLock<Arc<Namespace>>,
 }
 
 impl Collection {
@@ -155,10 +158,43 @@ impl Collection {
                 let scale = Arc::new(CodeScale::new());
                 let coded = VectorSpace::new(region.clone(), index, scale.clone(), kernels);
                 let plain = coded.without_codes(kernels);
-                Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
+                let recall = RecallEstimate::new(shards);
+                Ok(Arc::new(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall }))
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default(), last_use: LastUse::default() }))
+        let (paging, last_use, namespace) = Default::default();
+        Ok(Arc::new(Collection { spec, region, vectors, paging, last_use, namespace }))
+    }
+
+    /// The same collection with the columns of a newer version of its schema. Rows, graphs and all else are shared; see
+    /// [`Region::extended`].
+    ///
+    /// # Errors
+    /// Where there is no address space for more columns.
+    pub fn extended(&self, schema: Arc<Schema>) -> Result<Arc<Collection>> {
+        let region = self.region.extended(schema.clone())?;
+        let spec = CollectionSpec { schema, ..self.spec.clone() };
+        Ok(Arc::new(Collection {
+            spec,
+            region,
+            vectors: self.vectors.clone(),
+            paging: self.paging.clone(),
+            last_use: self.last_use.clone(),
+            namespace: self.namespace.clone(),
+        }))
+    }
+
+    /// The namespace that it belongs to.
+    pub fn namespace(&self) -> Option<&Arc<Namespace>> {
+        self.namespace.get()
+    }
+
+    /// Makes it one of a namespace, before it is served.
+    ///
+    /// # Panics
+    /// If it belongs to one.
+    pub fn join(&self, namespace: Arc<Namespace>) {
+        assert!(self.namespace.set(namespace).is_ok(), "a collection belongs to one namespace");
     }
 
     /// Makes an empty graph for every vector column that has none yet.
@@ -219,7 +255,7 @@ impl Collection {
             return 0;
         }
         let region = &self.region;
-        let behind = |index: &VectorIndex| {
+        let behind = |index: &Arc<VectorIndex>| {
             let of_shard = |shard| region.live_rows_in(shard, index.graph().indexed(shard)..region.published(shard));
             (0..self.shards()).map(of_shard).sum()
         };

@@ -16,6 +16,7 @@ use crate::eviction::{self, Evictions};
 use crate::limits;
 use crate::manifest::{CollectionEntry, Manifest};
 use crate::mesh::Port;
+use crate::namespace::{Namespace, Quota, Usage};
 use crate::probes;
 use crate::schema::Schema;
 use crate::shard::message::{ControlReply, ControlRequest};
@@ -51,6 +52,7 @@ pub struct Control {
     options: ControlOptions,
     manifest: Manifest,
     collections: Vec<Arc<Collection>>,
+    namespaces: Vec<Arc<Namespace>>,
     port: Port<Message>,
     shards: Vec<Arc<ShardMetrics>>,
     requests: VecDeque<(usize, u64, ControlRequest)>,
@@ -73,8 +75,15 @@ impl Control {
     ) -> Control {
         assert_eq!(port.index(), shards.len(), "the control thread is the last participant");
         let watchdog = Watchdog::new(shards.len());
+        // Those of collections are there; the others have none.
+        let namespace = |(name, &quota): (&String, &Quota)| {
+            let mut known = collections.iter().filter_map(|collection| collection.namespace());
+            known.find(|known| known.name() == name).cloned().unwrap_or_else(|| Namespace::new(name, quota))
+        };
+        let namespaces = manifest.namespaces.iter().map(namespace).collect();
         Control {
             options,
+            namespaces,
             manifest,
             collections,
             port,
@@ -168,8 +177,14 @@ impl Control {
             ControlRequest::Create { name, schema, options, if_not_exists } => {
                 self.create(name, schema, options, if_not_exists).map(ControlReply::Collection)
             }
-            ControlRequest::Drop { name } => self.drop_collection(&name).map(|()| ControlReply::Dropped),
+            ControlRequest::Alter { name, schema } => self.alter(&name, *schema).map(ControlReply::Collection),
+            ControlRequest::Drop { name } => self.drop_collection(&name).map(|()| ControlReply::Done),
             ControlRequest::Snapshot => self.snapshot(),
+            ControlRequest::PutNamespace { name, quota, is_new } => {
+                self.put_namespace(name, quota, is_new).map(|()| ControlReply::Done)
+            }
+            ControlRequest::DropNamespace { name } => self.drop_namespace(&name).map(|()| ControlReply::Done),
+            ControlRequest::ListNamespaces => Ok(ControlReply::Namespaces(self.list_namespaces())),
         }
     }
 
@@ -185,6 +200,10 @@ impl Control {
             let equal = found.spec.schema.fingerprint() == schema.fingerprint();
             return if if_not_exists && equal { Ok(found.clone()) } else { Err(Error::CollectionExists { name }) };
         }
+        let namespace = match Namespace::split(&name).0 {
+            Some(namespace) => Some(self.namespaces[self.namespace_position(namespace)?].clone()),
+            None => None,
+        };
         if self.collections.len() >= limits::COLLECTIONS_MAX {
             let value = self.collections.len() as u64 + 1;
             return Err(Error::LimitExceeded {
@@ -196,6 +215,9 @@ impl Control {
         let spec = CollectionSpec { id: self.manifest.next_collection, name, schema, options };
         let collection = Collection::new(spec, self.shards.len())?;
         collection.region.keep_on_disk(&self.options.data)?;
+        if let Some(namespace) = namespace {
+            collection.join(namespace);
+        }
         let mut manifest = self.manifest.clone();
         manifest.next_collection += 1;
         manifest.collections.push(CollectionEntry::of(&collection.spec));
@@ -206,9 +228,53 @@ impl Control {
         Ok(collection)
     }
 
-    fn drop_collection(&mut self, name: &str) -> Result<()> {
+    fn position(&self, name: &str) -> Result<usize> {
         let found = self.collections.iter().position(|collection| collection.spec.name == name);
-        let Some(index) = found else { return Err(Error::UnknownCollection { name: name.to_owned() }) };
+        found.ok_or_else(|| Error::UnknownCollection { name: name.to_owned() })
+    }
+
+    /// Adds columns: every shard makes room for them, then they are written down, then batches with them are taken everywhere, and only
+    /// then are they shown. So no record of the log is of a schema that the manifest does not know, and who sees a column can use it.
+    fn alter(&mut self, name: &str, schema: Schema) -> Result<Arc<Collection>> {
+        let index = self.position(name)?;
+        let before = &self.collections[index];
+        if schema == *before.spec.schema {
+            return Ok(before.clone());
+        }
+        let id = before.spec.id;
+        let extended = before.extended(Arc::new(before.spec.schema.extended(schema)?))?;
+        if let Err(error) = self.prepare_columns(&extended).and_then(|()| self.write_extended(&extended)) {
+            self.change_all(|| Message::GiveColumnsUp(id));
+            return Err(error);
+        }
+        self.collections[index] = extended.clone();
+        self.change_all(|| Message::AddColumns(extended.clone()));
+        self.change_all(|| Message::ShowColumns(extended.clone()));
+        Ok(extended)
+    }
+
+    fn prepare_columns(&mut self, extended: &Arc<Collection>) -> Result<()> {
+        for shard in 0..self.shards.len() {
+            self.send(shard, Message::PrepareColumns(extended.clone()));
+        }
+        let answers = self.answers().into_iter();
+        answers.fold(Ok(()), |all, answer| match answer {
+            Message::Prepared(prepared) => all.and(prepared),
+            _ => all,
+        })
+    }
+
+    fn write_extended(&mut self, extended: &Collection) -> Result<()> {
+        let mut manifest = self.manifest.clone();
+        let entry = manifest.collections.iter_mut().find(|entry| entry.id == extended.spec.id);
+        *entry.expect("the manifest names every collection") = CollectionEntry::of(&extended.spec);
+        manifest.write(&self.options.data)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    fn drop_collection(&mut self, name: &str) -> Result<()> {
+        let index = self.position(name)?;
         let id = self.collections[index].spec.id;
         let mut manifest = self.manifest.clone();
         manifest.collections.retain(|entry| entry.id != id);
@@ -228,6 +294,65 @@ impl Control {
             Ok(()) => tracing::info!(collection = name, "evicted: memory is short, and it was used least recently"),
             Err(error) => tracing::error!(collection = name, %error, "could not be evicted"),
         }
+    }
+
+    fn namespace_position(&self, name: &str) -> Result<usize> {
+        let found = self.namespaces.iter().position(|namespace| namespace.name() == name);
+        found.ok_or_else(|| Error::UnknownNamespace { name: name.to_owned() })
+    }
+
+    fn put_namespace(&mut self, name: String, quota: Quota, is_new: bool) -> Result<()> {
+        check_part(&name)?;
+        let found = self.namespace_position(&name).ok();
+        if found.is_some() && is_new {
+            return Err(Error::NamespaceExists { name });
+        }
+        if found.is_none() && self.namespaces.len() >= limits::NAMESPACES_MAX {
+            let (value, limit) = (self.namespaces.len() as u64 + 1, limits::NAMESPACES_MAX as u64);
+            return Err(Error::LimitExceeded { what: "number of namespaces", value, limit });
+        }
+        let mut manifest = self.manifest.clone();
+        manifest.namespaces.insert(name.clone(), quota);
+        manifest.write(&self.options.data)?;
+        self.manifest = manifest;
+        match found {
+            Some(index) => self.namespaces[index].set_quota(quota),
+            None => self.namespaces.push(Namespace::new(&name, quota)),
+        }
+        Ok(())
+    }
+
+    /// Drops a namespace and its collections, all at once or not at all.
+    fn drop_namespace(&mut self, name: &str) -> Result<()> {
+        let index = self.namespace_position(name)?;
+        let is_of_it = |collection: &Arc<Collection>| Namespace::split(&collection.spec.name).0 == Some(name);
+        let ids: Vec<u32> = self
+            .collections
+            .iter()
+            .filter(|collection| is_of_it(collection))
+            .map(|collection| collection.spec.id)
+            .collect();
+        let mut manifest = self.manifest.clone();
+        manifest.namespaces.remove(name);
+        manifest.collections.retain(|entry| !ids.contains(&entry.id));
+        manifest.write(&self.options.data)?;
+        self.manifest = manifest;
+        self.namespaces.remove(index);
+        self.collections.retain(|collection| !is_of_it(collection));
+        for id in ids {
+            self.change_all(|| Message::Remove(id));
+        }
+        Ok(())
+    }
+
+    fn list_namespaces(&self) -> Vec<(Arc<Namespace>, Usage)> {
+        let mut all: Vec<_> = self
+            .namespaces
+            .iter()
+            .map(|namespace| (namespace.clone(), Usage::of(namespace, &self.collections)))
+            .collect();
+        all.sort_unstable_by(|a, b| a.0.name().cmp(b.0.name()));
+        all
     }
 
     /// Tells every shard of a change and waits until all have made it.
@@ -332,18 +457,28 @@ impl Control {
 
 /// Refuses a name that could not be shown or told apart.
 fn check_name(name: &str) -> Result<()> {
-    if name.is_empty() {
-        return Err(Error::Empty { what: "collection name" });
-    }
     if name.len() > limits::NAME_BYTES_MAX {
         let (value, limit) = (name.len() as u64, limits::NAME_BYTES_MAX as u64);
         return Err(Error::LimitExceeded { what: "length of the collection name in bytes", value, limit });
+    }
+    let (namespace, rest) = Namespace::split(name);
+    namespace.into_iter().chain([rest]).try_for_each(check_part)
+}
+
+/// Refuses a name of a namespace, or of a collection in one.
+fn check_part(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::Empty { what: "name" });
+    }
+    if name.len() > limits::NAME_BYTES_MAX {
+        let (value, limit) = (name.len() as u64, limits::NAME_BYTES_MAX as u64);
+        return Err(Error::LimitExceeded { what: "length of the name in bytes", value, limit });
     }
     let allowed = |character: char| character.is_alphanumeric() || "-_.".contains(character);
     if !name.chars().all(allowed) {
         return Err(Error::InvalidSchema {
             column: String::new(),
-            problem: "a collection name has letters, digits, `-`, `_` and `.` only",
+            problem: "a name has letters, digits, `-`, `_` and `.` only, and one `/` behind that of a namespace",
         });
     }
     Ok(())
@@ -395,11 +530,11 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for name in ["a", "debian-12_x.y", "größe"] {
+        for name in ["a", "debian-12_x.y", "größe", "tenant/packages"] {
             check_name(name).expect(name);
         }
         let long = "x".repeat(limits::NAME_BYTES_MAX + 1);
-        for name in ["", "a b", "a/b", "tab\t", &long] {
+        for name in ["", "a b", "/b", "a/", "a/b/c", "a b/c", "tab\t", &long] {
             assert!(check_name(name).is_err(), "{name:?}");
         }
     }

@@ -14,6 +14,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A schema in JSON that cannot be read.
+    #[error("the schema is not JSON of the form that is needed: {source}")]
+    SchemaJson {
+        /// Where, and what is wrong.
+        source: serde_json::Error,
+    },
     /// A batch was made for another schema.
     #[error("the batch was made for schema {found:016x}, the collection has {expected:016x}")]
     SchemaMismatch {
@@ -35,6 +41,14 @@ pub enum Error {
         column: String,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// A text of a column of JSON that is none.
+    #[error("column `{column}`, row {row}: the text is not JSON")]
+    NotJson {
+        /// Column.
+        column: String,
+        /// Row in the batch, from 0.
+        row: usize,
     },
     /// A vector that holds NaN or infinity.
     #[error("column `{column}`, row {row}: the vector holds NaN or infinity")]
@@ -127,6 +141,42 @@ pub enum Error {
     CollectionExists {
         /// Its name.
         name: String,
+    },
+    /// No namespace of that name.
+    #[error("unknown namespace `{name}`")]
+    UnknownNamespace {
+        /// Its name.
+        name: String,
+    },
+    /// A namespace of that name is there.
+    #[error("namespace `{name}` exists")]
+    NamespaceExists {
+        /// Its name.
+        name: String,
+    },
+    /// A namespace would have more than it may.
+    #[error("namespace `{namespace}` would have {value} {what}, its quota is {limit}: delete some first")]
+    QuotaExceeded {
+        /// The namespace.
+        namespace: String,
+        /// Of what: rows, bytes.
+        what: &'static str,
+        /// How many it would have, with what is being written.
+        value: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// A namespace writes faster than it may.
+    #[error("namespace `{namespace}` writes more than {per_s} {what} a second: try again in {wait_ms} ms")]
+    RateExceeded {
+        /// The namespace.
+        namespace: String,
+        /// Of what: rows, bytes.
+        what: &'static str,
+        /// What is allowed.
+        per_s: u64,
+        /// Until a write is taken again, in milliseconds.
+        wait_ms: u64,
     },
     /// No column of that name.
     #[error("unknown column `{name}`")]

@@ -12,6 +12,8 @@ use crate::schema::{IdKind, IdRef};
 pub enum IdsView<'a> {
     /// Little-endian u64 ids, 8 bytes each.
     U64(&'a [u8]),
+    /// Little-endian i64 ids, 8 bytes each.
+    I64(&'a [u8]),
     /// Utf8 ids: `offsets` holds n + 1 little-endian u32 into `text`, non-decreasing and on character boundaries.
     Utf8 {
         /// n + 1 offsets.
@@ -48,10 +50,19 @@ impl<'a> IdsView<'a> {
         Ok(IdsView::Utf8 { offsets, text })
     }
 
+    /// Their kind.
+    pub fn kind(&self) -> IdKind {
+        match self {
+            IdsView::U64(_) => IdKind::U64,
+            IdsView::I64(_) => IdKind::I64,
+            IdsView::Utf8 { .. } => IdKind::Utf8,
+        }
+    }
+
     /// Number of ids.
     pub fn len(&self) -> usize {
         match self {
-            IdsView::U64(bytes) => bytes.len() / 8,
+            IdsView::U64(bytes) | IdsView::I64(bytes) => bytes.len() / 8,
             IdsView::Utf8 { offsets, .. } => (offsets.len() / 4).saturating_sub(1),
         }
     }
@@ -64,10 +75,8 @@ impl<'a> IdsView<'a> {
     /// The id at `index`, which must be below `len`.
     pub fn get(&self, index: usize) -> IdRef<'a> {
         match *self {
-            IdsView::U64(bytes) => {
-                let chunk: [u8; 8] = bytes[index * 8..index * 8 + 8].try_into().expect("8 bytes");
-                IdRef::U64(u64::from_le_bytes(chunk))
-            }
+            IdsView::U64(bytes) => IdRef::from_bytes(IdKind::U64, bytes.as_chunks().0[index]),
+            IdsView::I64(bytes) => IdRef::from_bytes(IdKind::I64, bytes.as_chunks().0[index]),
             IdsView::Utf8 { offsets, text } => {
                 let start = read_u32(&offsets[index * 4..]) as usize;
                 let end = read_u32(&offsets[index * 4 + 4..]) as usize;
@@ -83,8 +92,7 @@ impl<'a> IdsView<'a> {
 
     /// Checks the list against a collection: kind of id, and count.
     pub fn check(&self, kind: IdKind) -> Result<()> {
-        let matches = matches!((self, kind), (IdsView::U64(_), IdKind::U64) | (IdsView::Utf8 { .. }, IdKind::Utf8));
-        if !matches {
+        if self.kind() != kind {
             return Err(Error::MalformedBatch { problem: "id list: kind of id differs from the collection's" });
         }
         if self.is_empty() {
@@ -105,7 +113,7 @@ fn read_u32(bytes: &[u8]) -> u32 {
 /// An owned list of ids: what a delete keeps until its record is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdList {
-    utf8: bool,
+    kind: IdKind,
     offsets: Vec<u8>,
     bytes: Vec<u8>,
 }
@@ -114,22 +122,25 @@ impl IdList {
     /// Copies a view.
     pub fn from_view(view: IdsView<'_>) -> IdList {
         match view {
-            IdsView::U64(bytes) => IdList { utf8: false, offsets: Vec::new(), bytes: bytes.to_vec() },
+            IdsView::U64(bytes) | IdsView::I64(bytes) => {
+                IdList { kind: view.kind(), offsets: Vec::new(), bytes: bytes.to_vec() }
+            }
             IdsView::Utf8 { offsets, text } => {
-                IdList { utf8: true, offsets: offsets.to_vec(), bytes: text.as_bytes().to_vec() }
+                IdList { kind: IdKind::Utf8, offsets: offsets.to_vec(), bytes: text.as_bytes().to_vec() }
             }
         }
     }
 
     /// A list of the given ids, all of `kind`.
     pub fn from_ids<'a>(kind: IdKind, ids: impl Iterator<Item = IdRef<'a>>) -> IdList {
-        let mut list = IdList { utf8: kind == IdKind::Utf8, offsets: Vec::new(), bytes: Vec::new() };
-        if list.utf8 {
+        let mut list = IdList { kind, offsets: Vec::new(), bytes: Vec::new() };
+        if kind == IdKind::Utf8 {
             list.offsets.extend_from_slice(&0u32.to_le_bytes());
         }
         for id in ids {
             match id {
                 IdRef::U64(id) => list.bytes.extend_from_slice(&id.to_le_bytes()),
+                IdRef::I64(id) => list.bytes.extend_from_slice(&id.to_le_bytes()),
                 IdRef::Utf8(id) => {
                     list.bytes.extend_from_slice(id.as_bytes());
                     list.offsets.extend_from_slice(&(list.bytes.len() as u32).to_le_bytes());
@@ -141,11 +152,13 @@ impl IdList {
 
     /// The list, borrowed.
     pub fn view(&self) -> IdsView<'_> {
-        if self.utf8 {
-            let text = std::str::from_utf8(&self.bytes).expect("made from text");
-            IdsView::Utf8 { offsets: &self.offsets, text }
-        } else {
-            IdsView::U64(&self.bytes)
+        match self.kind {
+            IdKind::U64 => IdsView::U64(&self.bytes),
+            IdKind::I64 => IdsView::I64(&self.bytes),
+            IdKind::Utf8 => {
+                let text = std::str::from_utf8(&self.bytes).expect("made from text");
+                IdsView::Utf8 { offsets: &self.offsets, text }
+            }
         }
     }
 }
@@ -201,6 +214,8 @@ impl IdMap {
 pub enum OwnedId {
     /// Unsigned 64-bit.
     U64(u64),
+    /// Signed 64-bit.
+    I64(i64),
     /// Text.
     Utf8(Box<str>),
 }
@@ -210,6 +225,7 @@ impl OwnedId {
     pub fn of(id: IdRef<'_>) -> OwnedId {
         match id {
             IdRef::U64(id) => OwnedId::U64(id),
+            IdRef::I64(id) => OwnedId::I64(id),
             IdRef::Utf8(id) => OwnedId::Utf8(id.into()),
         }
     }
@@ -218,6 +234,7 @@ impl OwnedId {
     pub fn as_ref(&self) -> IdRef<'_> {
         match self {
             OwnedId::U64(id) => IdRef::U64(*id),
+            OwnedId::I64(id) => IdRef::I64(*id),
             OwnedId::Utf8(id) => IdRef::Utf8(id),
         }
     }
@@ -253,6 +270,10 @@ mod tests {
         let list = IdList::from_ids(IdKind::U64, [7, u64::MAX].into_iter().map(IdRef::U64));
         assert_eq!(list.view().len(), 2);
         assert_eq!(list.view().get(1), IdRef::U64(u64::MAX));
+        let list = IdList::from_ids(IdKind::I64, [-7, i64::MIN].into_iter().map(IdRef::I64));
+        assert_eq!((list.view().kind(), list.view().get(1)), (IdKind::I64, IdRef::I64(i64::MIN)));
+        assert_eq!(IdList::from_view(list.view()), list);
+        assert!(list.view().check(IdKind::U64).is_err(), "the kind is that of the collection");
         assert!(IdsView::u64(&[0; 9]).is_err());
     }
 }

@@ -15,6 +15,7 @@
 //! | [`eviction`] | which collection goes when memory is short |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
 //! | [`uring`], [`buffers`], [`heap`] | the kernel's ring, and memory that it may use; memory given back |
+//! | [`text_list`] | lists of text as bytes |
 //! | [`probes`] | where a tracer can look on |
 
 #![deny(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod ids;
 pub mod limits;
 pub mod manifest;
 pub mod mesh;
+pub mod namespace;
 pub mod paging;
 pub mod placement;
 pub mod probes;
@@ -47,6 +49,7 @@ pub mod shard;
 pub mod snapshot;
 pub mod space;
 pub mod text;
+pub mod text_list;
 #[allow(unsafe_code)]
 pub mod uring;
 pub mod wal;

@@ -4,16 +4,26 @@
 pub const ROW_BITS_MAX: u32 = 26;
 /// Virtual address space that one collection may reserve, in bytes. Reserved is not committed.
 pub const COLLECTION_SPAN_BYTES_MAX: u64 = 4 << 40;
+/// The same with the columns that were added to it: rows that it had room for stay.
+pub const EXTENDED_SPAN_BYTES_MAX: u64 = 2 * COLLECTION_SPAN_BYTES_MAX;
 /// Dimensions of a vector.
 pub const DIMENSION_MAX: usize = 8_192;
 /// Columns of a collection.
 pub const COLUMNS_MAX: usize = 256;
+/// Versions of a schema: what a collection was made with, and once more for each time that columns were added.
+pub const SCHEMA_VERSIONS_MAX: usize = 64;
 /// Collections of a server.
 pub const COLLECTIONS_MAX: usize = 1_024;
-/// Bytes of a collection name.
+/// Namespaces of a server.
+pub const NAMESPACES_MAX: usize = 1_024;
+/// Bytes of a collection name, with that of its namespace.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Bytes of one utf8 id.
 pub const ID_BYTES_MAX: usize = 512;
+/// Texts of a list, in one row.
+pub const LIST_ITEMS_MAX: usize = 1_024;
+/// Bytes of the texts of a list, in one row.
+pub const LIST_BYTES_MAX: usize = 64 << 10;
 /// Shards of a server.
 pub const SHARDS_MAX: usize = 64;
 /// Participants of the mesh: the shards and a few threads beside them. A set of participants fits one u128.

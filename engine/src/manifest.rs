@@ -10,6 +10,7 @@
 //! It is replaced as a whole: written beside, synced, renamed over, and the directory synced. What it does not name does
 //! not exist. A generation belongs to one number of shards; another number makes another generation.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,11 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::collection::{CollectionOptions, CollectionSpec};
 use crate::error::{Error, Result};
+use crate::namespace::Quota;
 use crate::schema::Schema;
 use crate::wal::Lsn;
 
 /// The format that this program reads and writes.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
+/// The oldest that this program reads: what came since has defaults.
+const FORMAT_MIN: u32 = 3;
 /// Name of the file.
 pub const FILE_NAME: &str = "MANIFEST";
 const TAG: &str = "broadhead manifest";
@@ -40,6 +44,9 @@ pub struct Manifest {
     pub next_collection: u32,
     /// Collections.
     pub collections: Vec<CollectionEntry>,
+    /// Namespaces, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, Quota>,
     /// Newest whole snapshot of this generation.
     pub snapshot: Option<SnapshotEntry>,
     /// Per shard: all that the log before this LSN wrote has been replaced since, or is in the snapshot.
@@ -57,6 +64,9 @@ pub struct CollectionEntry {
     pub options: CollectionOptions,
     /// Arrow IPC schema message, in hexadecimal.
     pub schema: String,
+    /// What the schema was before columns were added, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older_schemas: Vec<String>,
 }
 
 /// A whole snapshot.
@@ -102,23 +112,35 @@ pub struct SnapshotFile {
 impl CollectionEntry {
     /// The entry of a collection.
     pub fn of(spec: &CollectionSpec) -> CollectionEntry {
-        let schema = spec.schema.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        CollectionEntry { id: spec.id, name: spec.name.clone(), options: spec.options, schema }
+        let digits = |schema: &Schema| schema.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        CollectionEntry {
+            id: spec.id,
+            name: spec.name.clone(),
+            options: spec.options,
+            schema: digits(&spec.schema),
+            older_schemas: spec.schema.older().iter().map(|older| digits(older)).collect(),
+        }
     }
 
     /// The collection of an entry.
     pub fn spec(&self) -> Result<CollectionSpec> {
-        let invalid =
-            || Error::InvalidSchema { column: String::new(), problem: "the manifest's schema is not hexadecimal" };
-        let digits = self.schema.as_bytes();
-        let bytes = digits
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).ok().and_then(|text| u8::from_str_radix(text, 16).ok()))
-            .collect::<Option<Vec<u8>>>()
-            .ok_or_else(invalid)?;
-        let schema = Arc::new(Schema::from_bytes(&bytes)?);
+        let older = self.older_schemas.iter().map(|digits| schema_of(digits)).collect::<Result<Vec<_>>>()?;
+        let schema = Arc::new(schema_of(&self.schema)?.with_older(older)?);
         Ok(CollectionSpec { id: self.id, name: self.name.clone(), schema, options: self.options })
     }
+}
+
+/// The schema of an entry.
+fn schema_of(digits: &str) -> Result<Schema> {
+    let invalid =
+        || Error::InvalidSchema { column: String::new(), problem: "the manifest's schema is not hexadecimal" };
+    let bytes = digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).ok().and_then(|text| u8::from_str_radix(text, 16).ok()))
+        .collect::<Option<Vec<u8>>>()
+        .ok_or_else(invalid)?;
+    Schema::from_bytes(&bytes)
 }
 
 impl Manifest {
@@ -129,6 +151,7 @@ impl Manifest {
             shards,
             next_collection: 1,
             collections: Vec::new(),
+            namespaces: BTreeMap::new(),
             snapshot: None,
             log_from: vec![0; shards],
         }
@@ -151,7 +174,7 @@ impl Manifest {
         if format > FORMAT {
             return Err(Error::NewerFormat { path, found: format, supported: FORMAT });
         }
-        if format < FORMAT {
+        if format < FORMAT_MIN {
             return Err(Error::OlderFormat { path, found: format, supported: FORMAT });
         }
         let crc = words.next().and_then(|word| u32::from_str_radix(word, 16).ok());
@@ -285,10 +308,13 @@ mod tests {
                 "flipped byte {position} went unnoticed: {read:?}"
             );
         }
-        let text = String::from_utf8(whole).expect("text").replacen("manifest 3", "manifest 4", 1);
+        let text = String::from_utf8(whole).expect("text").replacen("manifest 4", "manifest 5", 1);
         std::fs::write(&path, text).expect("writable");
         let read = Manifest::read(directory.path());
-        assert!(matches!(read, Err(Error::NewerFormat { found: 4, supported: FORMAT, .. })), "{read:?}");
+        assert!(matches!(read, Err(Error::NewerFormat { found: 5, supported: FORMAT, .. })), "{read:?}");
+        let text = String::from_utf8(std::fs::read(&path).expect("readable")).expect("text");
+        std::fs::write(&path, text.replacen("manifest 5", "manifest 3", 1)).expect("writable");
+        assert_eq!(Manifest::read(directory.path()).expect("the format before has all that is needed"), Some(sample()));
         // What the program of format 1 wrote into an empty directory of one shard.
         let old = "broadhead manifest 1 0d2a2a0c\n{\n  \"generation\": 1,\n  \"shards\": 1\n}";
         std::fs::write(&path, old).expect("writable");

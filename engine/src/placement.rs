@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! hash(u64 id)  = finaliser of splitmix64 (id + 0x9e3779b97f4a7c15)
+//! hash(i64 id)  = the same of the u64 with its bits (two's complement)
 //! hash(utf8 id) = xxh3_64 of its bytes, seed 0
 //! home          = (hash × shards) >> 64        (128-bit product)
 //! ```
@@ -16,6 +17,7 @@ use crate::schema::IdRef;
 pub fn hash(id: IdRef<'_>) -> u64 {
     match id {
         IdRef::U64(id) => splitmix64(id),
+        IdRef::I64(id) => splitmix64(id.cast_unsigned()),
         IdRef::Utf8(id) => xxhash_rust::xxh3::xxh3_64(id.as_bytes()),
     }
 }
@@ -46,6 +48,8 @@ mod tests {
     fn values_that_clients_rely_on() {
         assert_eq!(hash(IdRef::U64(0)), 0xe220_a839_7b1d_cdaf);
         assert_eq!(hash(IdRef::U64(0x9e37_79b9_7f4a_7c15)), 0x6e78_9e6a_a1b9_65f4);
+        assert_eq!(hash(IdRef::I64(-1)), 0xe4d9_7177_1b65_2c20);
+        assert_eq!(hash(IdRef::I64(7)), hash(IdRef::U64(7)));
         assert_eq!(hash(IdRef::Utf8("")), 0x2d06_8005_38d3_94c2);
         assert_eq!(home(IdRef::U64(0), 64), 56);
         assert_eq!(home(IdRef::U64(7), 1), 0);

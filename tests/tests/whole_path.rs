@@ -79,7 +79,7 @@ fn nearest(collection: &Collection, query: &[u8], k: usize, ef: Option<usize>) -
 fn id_of(id: &Id) -> u64 {
     match id {
         Id::U64(id) => *id,
-        Id::Utf8(_) => panic!("the ids are numbers"),
+        Id::I64(_) | Id::Utf8(_) => panic!("the ids are u64"),
     }
 }
 

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
-    bench, collections, delete, demo, drop_collection, eval, get, import, search, serve, snapshot, stats, update,
-    wait_indexed,
+    alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, namespace, search,
+    serve, snapshot, stats, update, wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -40,6 +40,17 @@ pub enum Command {
     Delete(delete::Arguments),
     /// Show counters of the server.
     Stats(stats::Arguments),
+    /// Create a collection of a schema.
+    Create(create::Arguments),
+    /// Add columns to a collection.
+    Alter(alter::Arguments),
+    /// Show a collection with its columns.
+    Describe(describe::Arguments),
+    /// List the namespaces, with what they have and may have.
+    Namespaces(namespace::List),
+    /// Make a namespace with quotas, change them, or drop it.
+    #[command(subcommand)]
+    Namespace(namespace::Command),
     /// List the collections.
     Collections(collections::Arguments),
     /// Drop a collection with all its rows.
@@ -215,6 +226,12 @@ mod tests {
             "broadhead delete --collection c --all",
             "broadhead stats --json",
             "broadhead collections --server h:1",
+            "broadhead create c --schema s.json --if-not-exists --m 8",
+            "broadhead describe c --json",
+            "broadhead namespaces --json",
+            "broadhead namespace put t --rows 10 --bytes 1000 --rows-per-s 5 --bytes-per-s 6 --new",
+            "broadhead namespace drop t",
+            "broadhead alter c --add {} --add more.json",
             "broadhead drop --collection c",
             "broadhead snapshot --collection c",
             "broadhead wait-indexed --collection c --timeout 5",

@@ -209,7 +209,7 @@ pub enum RowProblem {
     #[error("column `{0}`: the id is null")]
     NullId(String),
     /// Ids are unsigned.
-    #[error("column `{0}`: the id is negative")]
+    #[error("column `{0}`: the id is negative; --signed-ids takes such")]
     NegativeId(String),
     /// No vector.
     #[error("column `{0}`: the vector is null, empty or has null elements")]

@@ -4,8 +4,9 @@ use std::io::Write;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use engine::schema::TYPE_KEY;
 use serde_json::Value;
 
 use crate::sources::widened_bf16;
@@ -100,6 +101,15 @@ pub fn rate(value: f64) -> String {
     if value >= 100.0 { grouped(value.round() as u64) } else { format!("{value:.1}") }
 }
 
+/// One value of a column as JSON: as [`json_cell`], and JSON where the column holds that.
+pub fn json_value(field: &Field, array: &ArrayRef, row: usize) -> Value {
+    let is_json = field.metadata().get(TYPE_KEY).is_some_and(|name| name == "json");
+    match json_cell(array, row) {
+        Value::String(text) if is_json => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        value => value,
+    }
+}
+
 /// One value as JSON. Timestamps and dates are text as ISO 8601 has it; NaN and infinity are null.
 pub fn json_cell(array: &ArrayRef, row: usize) -> Value {
     if array.is_null(row) {
@@ -118,6 +128,10 @@ pub fn json_cell(array: &ArrayRef, row: usize) -> Value {
         integer if integer.is_integer() => {
             let wide = cast(&array.slice(row, 1), &DataType::Int64).expect("every integer but u64 widens to i64");
             Value::from(wide.as_primitive::<Int64Type>().value(0))
+        }
+        DataType::List(_) => {
+            let values = array.as_list::<i32>().value(row);
+            Value::Array((0..values.len()).map(|index| json_cell(&values, index)).collect())
         }
         DataType::FixedSizeList(..) => {
             let values = array.as_fixed_size_list().value(row);
@@ -151,12 +165,10 @@ pub fn text_cell(array: &ArrayRef, row: usize) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use super::*;
     use arrow::array::{
         FixedSizeListArray, Float32Array, Int16Array, StringArray, TimestampSecondArray, UInt16Array, UInt64Array,
     };
-    use arrow::datatypes::Field;
-
-    use super::*;
 
     #[test]
     fn tables_are_aligned() {
@@ -183,6 +195,15 @@ mod tests {
         assert_eq!(cell(Arc::new(Int16Array::from(vec![-3]))), "-3");
         assert_eq!(cell(Arc::new(StringArray::from(vec!["a\"b"]))), "\"a\\\"b\"");
         assert_eq!(cell(Arc::new(StringArray::from(vec![None::<&str>]))), "null");
+        let json: ArrayRef = Arc::new(StringArray::from(vec![Some(r#"{"a":[1,null]}"#), None]));
+        let field = |metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            Field::new("more", DataType::Utf8, true)
+                .with_metadata(metadata.collect::<std::collections::HashMap<_, _>>())
+        };
+        assert_eq!(json_value(&field(&[(TYPE_KEY, "json")]), &json, 0).to_string(), r#"{"a":[1,null]}"#);
+        assert_eq!(json_value(&field(&[(TYPE_KEY, "json")]), &json, 1), Value::Null);
+        assert!(json_value(&field(&[]), &json, 0).is_string());
         let item = Arc::new(Field::new("item", DataType::UInt16, false));
         let bf16 = Arc::new(UInt16Array::from(vec![0x3fc0, 0xc000]));
         assert_eq!(cell(Arc::new(FixedSizeListArray::new(item, 2, bf16, None))), "[1.5,-2.0]");

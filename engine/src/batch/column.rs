@@ -1,9 +1,11 @@
 //! Borrowed columns: the same view over the bytes of a message and over an Arrow array.
 
+use std::ops::Range;
+
 use arrow::array::{
-    Array, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, StringArray, downcast_primitive_array,
+    Array, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, ListArray, StringArray, downcast_primitive_array,
 };
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 
 use crate::schema::Layout;
 
@@ -59,6 +61,8 @@ pub enum Values<'a> {
     },
     /// Text, checked to be UTF-8 with every row on character boundaries.
     Text(Text<'a>),
+    /// Lists of text, checked likewise.
+    TextList(TextList<'a>),
 }
 
 /// Text of all rows and where each begins.
@@ -96,8 +100,7 @@ impl<'a> Text<'a> {
 
     #[inline]
     fn offset(&self, row: usize) -> usize {
-        let bytes = self.offsets[row * 4..].first_chunk::<4>().expect("checked by parse");
-        i32::from_le_bytes(*bytes) as usize - self.base
+        offset_at(self.offsets, row) - self.base
     }
 
     /// Text of a row; empty or arbitrary where the row is null.
@@ -111,6 +114,78 @@ impl<'a> Text<'a> {
         let rows = self.offsets.len() / 4 - 1;
         (0..rows).map(|row| self.offset(row + 1) - self.offset(row)).max().unwrap_or(0)
     }
+}
+
+/// Lists of texts of all rows: where each begins among the texts.
+#[derive(Clone, Copy, Debug)]
+pub struct TextList<'a> {
+    /// Little endian i32, one more than rows; the first is `base`.
+    offsets: &'a [u8],
+    base: usize,
+    /// The texts from `base` on.
+    items: Text<'a>,
+}
+
+impl<'a> TextList<'a> {
+    /// Checks the offsets of the lists (`4 × (rows + 1)` bytes), those of the texts, and the bytes that these point into. Texts that
+    /// belong to no list are not looked at.
+    pub(super) fn parse(
+        offsets: &'a [u8],
+        item_offsets: &'a [u8],
+        values: &'a [u8],
+    ) -> Result<TextList<'a>, &'static str> {
+        let (offsets_i32, rest) = offsets.as_chunks::<4>();
+        assert!(!offsets_i32.is_empty() && rest.is_empty(), "the caller cuts the offsets to the rows");
+        let base = i32::from_le_bytes(offsets_i32[0]);
+        let mut previous = base;
+        for offset in offsets_i32 {
+            let offset = i32::from_le_bytes(*offset);
+            if offset < previous || offset < 0 {
+                return Err("the list offsets are negative or do not ascend");
+            }
+            previous = offset;
+        }
+        let (base, end) = (base as usize, previous as usize);
+        let item_offsets = match item_offsets.get(4 * base..4 * (end + 1)) {
+            Some(offsets) => offsets,
+            // A column without texts may leave out the one offset that it would have.
+            None if base == end => &[0; 4],
+            None => return Err("the list offsets point outside of the texts"),
+        };
+        Ok(TextList { offsets, base, items: Text::parse(item_offsets, values)? })
+    }
+
+    /// Places of the texts of a row, for [`TextList::item`].
+    #[inline]
+    fn places(&self, row: usize) -> Range<usize> {
+        offset_at(self.offsets, row) - self.base..offset_at(self.offsets, row + 1) - self.base
+    }
+
+    /// Number of texts of a row; any where the row is null.
+    pub fn len(&self, row: usize) -> usize {
+        self.places(row).len()
+    }
+
+    /// The texts of a row; arbitrary where the row is null.
+    pub fn get(&self, row: usize) -> impl ExactSizeIterator<Item = &'a str> + use<'a> {
+        let items = self.items;
+        self.places(row).map(move |place| items.get(place))
+    }
+
+    /// Texts of the row that has most, and bytes of the row whose texts have most.
+    pub(super) fn largest(&self) -> (usize, usize) {
+        let rows = self.offsets.len() / 4 - 1;
+        let bytes = |places: Range<usize>| self.items.offset(places.end) - self.items.offset(places.start);
+        (0..rows)
+            .map(|row| self.places(row))
+            .fold((0, 0), |(most, longest), places| (most.max(places.len()), longest.max(bytes(places))))
+    }
+}
+
+#[inline]
+fn offset_at(offsets: &[u8], row: usize) -> usize {
+    let bytes = offsets[row * 4..].first_chunk::<4>().expect("checked by parse");
+    i32::from_le_bytes(*bytes) as usize
 }
 
 /// One column of a batch.
@@ -133,8 +208,17 @@ impl<'a> ColumnView<'a> {
             Layout::Fixed { bytes: width } => Values::Fixed { bytes: primitive_bytes(array), width },
             Layout::Utf8 => {
                 let array = any.downcast_ref::<StringArray>().expect("of this type");
-                let offsets = array.offsets().inner().inner().as_slice();
-                Values::Text(Text::parse(&offsets[..4 * (rows + 1)], array.value_data())?)
+                Values::Text(Text::parse(offset_bytes(array.offsets()), array.value_data())?)
+            }
+            Layout::Utf8List => {
+                let lists = any.downcast_ref::<ListArray>().expect("of this type");
+                let items = lists.values().as_any().downcast_ref::<StringArray>().expect("of this type");
+                let used = lists.offsets()[0] as usize..lists.offsets()[rows] as usize;
+                if items.nulls().is_some_and(|nulls| nulls.slice(used.start, used.len()).null_count() > 0) {
+                    return Err("a list holds null");
+                }
+                let offsets = offset_bytes(lists.offsets());
+                Values::TextList(TextList::parse(offsets, offset_bytes(items.offsets()), items.value_data())?)
             }
             Layout::VectorList { bytes: width, .. } => {
                 let items = any.downcast_ref::<FixedSizeListArray>().expect("of this type").values();
@@ -196,12 +280,24 @@ impl<'a> ColumnView<'a> {
         bits.get(row)
     }
 
+    /// Texts of a row of a column of lists.
+    #[inline]
+    pub fn texts(&self, row: usize) -> impl ExactSizeIterator<Item = &'a str> + use<'a> {
+        let Values::TextList(lists) = self.values else { panic!("a column of lists of text") };
+        lists.get(row)
+    }
+
     /// Text of a row.
     #[inline]
     pub fn text(&self, row: usize) -> &'a str {
         let Values::Text(text) = self.values else { panic!("a text column") };
         text.get(row)
     }
+}
+
+/// Offsets as bytes, one more than rows.
+fn offset_bytes(offsets: &OffsetBuffer<i32>) -> &[u8] {
+    &offsets.inner().inner().as_slice()[..4 * offsets.len()]
 }
 
 fn primitive_bytes(array: &dyn Array) -> &[u8] {

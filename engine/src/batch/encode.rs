@@ -85,17 +85,34 @@ impl Plan {
             (_, Values::Text(_)) => {
                 let mut bytes = 0;
                 selection.for_each(|row| bytes += text_or_empty(column, row).len());
-                if i32::try_from(bytes).is_err() {
-                    return Err(Error::LimitExceeded {
-                        what: "text bytes of a batch",
-                        value: bytes as u64,
-                        limit: i32::MAX as u64,
-                    });
-                }
+                self.text(rows, bytes)?;
+            }
+            (_, Values::TextList(lists)) => {
+                let (mut items, mut bytes) = (0, 0);
+                selection.for_each(|row| {
+                    if column.is_valid(row) {
+                        items += lists.len(row);
+                        bytes += lists.get(row).map(str::len).sum::<usize>();
+                    }
+                });
                 self.buffer(4 * (rows + 1));
-                self.buffer(bytes);
+                self.node(items, 0);
+                self.buffer(0);
+                self.text(items, bytes)?;
             }
         }
+        Ok(())
+    }
+
+    /// Offsets and bytes of so many texts.
+    fn text(&mut self, texts: usize, bytes: usize) -> Result<()> {
+        let larger = bytes.max(texts);
+        if i32::try_from(larger).is_err() {
+            let limit = i32::MAX as u64;
+            return Err(Error::LimitExceeded { what: "text bytes of a batch", value: larger as u64, limit });
+        }
+        self.buffer(4 * (texts + 1));
+        self.buffer(bytes);
         Ok(())
     }
 
@@ -156,17 +173,40 @@ impl Writer<'_> {
                 }),
             },
             Values::Text(_) => {
-                let mut end = 0i32;
-                self.out.extend_from_slice(&end.to_le_bytes());
-                selection.for_each(|row| {
-                    end += text_or_empty(column, row).len() as i32;
-                    self.out.extend_from_slice(&end.to_le_bytes());
-                });
+                self.offsets(selection, |row| text_or_empty(column, row).len());
                 self.pad();
                 selection.for_each(|row| self.out.extend_from_slice(text_or_empty(column, row).as_bytes()));
             }
+            Values::TextList(lists) => {
+                self.offsets(selection, |row| if column.is_valid(row) { lists.len(row) } else { 0 });
+                self.pad();
+                self.pad();
+                let texts = |row: usize| if column.is_valid(row) { Some(lists.get(row)) } else { None };
+                let mut end = 0i32;
+                self.out.extend_from_slice(&end.to_le_bytes());
+                selection.for_each(|row| {
+                    for text in texts(row).into_iter().flatten() {
+                        end += text.len() as i32;
+                        self.out.extend_from_slice(&end.to_le_bytes());
+                    }
+                });
+                self.pad();
+                selection.for_each(|row| {
+                    texts(row).into_iter().flatten().for_each(|text| self.out.extend_from_slice(text.as_bytes()))
+                });
+            }
         }
         self.pad();
+    }
+
+    /// Where each row begins that has so many parts, and where the last ends.
+    fn offsets(&mut self, selection: Selection<'_>, len: impl Fn(usize) -> usize) {
+        let mut end = 0i32;
+        self.out.extend_from_slice(&end.to_le_bytes());
+        selection.for_each(|row| {
+            end += len(row) as i32;
+            self.out.extend_from_slice(&end.to_le_bytes());
+        });
     }
 
     fn bits(&mut self, selection: Selection<'_>, bit: impl Fn(usize) -> bool) {

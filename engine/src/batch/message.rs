@@ -11,7 +11,7 @@
 use arrow_ipc::{Buffer, FieldNode, MetadataVersion, RecordBatch};
 use flatbuffers::Vector;
 
-use super::column::{Bits, ColumnView, Text, Values};
+use super::column::{Bits, ColumnView, Text, TextList, Values};
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS_MAX;
 use crate::schema::{Column, Layout, Schema};
@@ -69,6 +69,14 @@ fn read_head(message: &[u8]) -> Result<Head<'_>> {
     Ok(Head { batch, rows, body })
 }
 
+/// Number of rows that a message says it has, looking at its front alone.
+///
+/// # Errors
+/// `MalformedBatch`, `Empty`, `LimitExceeded`.
+pub fn rows_of(message: &[u8]) -> Result<usize> {
+    Ok(read_head(message)?.rows)
+}
+
 /// Reads a message of `schema`: the number of rows and the columns in schema order.
 pub(super) fn parse<'a>(schema: &Schema, message: &'a [u8]) -> Result<(usize, Vec<ColumnView<'a>>)> {
     let Head { batch, rows, body } = read_head(message)?;
@@ -116,6 +124,7 @@ fn buffers_of(layout: Layout) -> usize {
     match layout {
         Layout::Bool | Layout::Fixed { .. } | Layout::VectorBinary { .. } => 2,
         Layout::Utf8 | Layout::VectorList { .. } => 3,
+        Layout::Utf8List => 5,
     }
 }
 
@@ -151,6 +160,17 @@ impl<'a> Reader<'a, '_> {
                 let values = self.buffer(0)?;
                 Values::Text(Text::parse(&offsets[..4 * (rows + 1)], values)?)
             }
+            Layout::Utf8List => {
+                let offsets = self.buffer(4 * (rows + 1))?;
+                let items = self.next_len()?;
+                if self.validity(items, true)?.is_some() {
+                    return Err("a list holds null");
+                }
+                // Of no texts, there need be no offset either.
+                let item_offsets = self.buffer(if items == 0 { 0 } else { items_bytes(items)? })?;
+                let values = self.buffer(0)?;
+                Values::TextList(TextList::parse(&offsets[..4 * (rows + 1)], item_offsets, values)?)
+            }
             Layout::VectorList { bytes: width, elements } => {
                 let items = rows.checked_mul(elements).ok_or("the vectors are too large")?;
                 self.validity(items, false)?;
@@ -158,6 +178,14 @@ impl<'a> Reader<'a, '_> {
             }
         };
         Ok(ColumnView { layout, validity, values })
+    }
+
+    /// Length of the column that comes next, as its node says.
+    fn next_len(&self) -> Result<usize, &'static str> {
+        if self.next_node == self.nodes.len() {
+            return Err("it is missing from the batch");
+        }
+        usize::try_from(self.nodes.get(self.next_node).length()).map_err(|_| "a length is negative")
     }
 
     /// Reads node and null bitmap of a column or of the elements of a vector column.
@@ -212,4 +240,9 @@ impl<'a> Reader<'a, '_> {
             Ok(bytes)
         }
     }
+}
+
+/// Bytes of the offsets of so many texts.
+fn items_bytes(items: usize) -> Result<usize, &'static str> {
+    items.checked_add(1).and_then(|offsets| offsets.checked_mul(4)).ok_or("a list has too many texts")
 }

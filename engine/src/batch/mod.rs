@@ -5,10 +5,12 @@
 //! number of rows. What a view says, a message says: [`BatchView::encode`] and [`BatchView::take`] write messages that
 //! [`BatchView::parse`] reads, as does any Arrow implementation.
 //!
-//! Finite vectors are not checked here but where they are copied anyway, in the region.
+//! Finite vectors are not checked here but where they are copied anyway, in the region. That texts are JSON is checked where a column
+//! says so, once a batch is going to be written.
 
 mod column;
 mod encode;
+mod json;
 mod message;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -17,12 +19,12 @@ mod split;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 
-pub use column::{Bits, ColumnView, Text, Values};
-pub use message::body_len;
+pub use column::{Bits, ColumnView, Text, TextList, Values};
+pub use message::{body_len, rows_of};
 pub use split::ShardBatch;
 
 use crate::error::{Error, Result};
-use crate::limits::{BATCH_ROWS_MAX, ID_BYTES_MAX};
+use crate::limits::{BATCH_ROWS_MAX, ID_BYTES_MAX, LIST_BYTES_MAX, LIST_ITEMS_MAX};
 use crate::schema::{IdRef, Schema};
 use encode::Selection;
 
@@ -63,7 +65,7 @@ impl<'a> BatchView<'a> {
     /// Reads an encapsulated record batch message of `schema`: no schema message before it, no compression, no dictionaries.
     ///
     /// # Errors
-    /// `MalformedBatch`, `MalformedColumn`, `Empty`, `LimitExceeded` (rows, bytes of an id).
+    /// `MalformedBatch`, `MalformedColumn`, `Empty`, `LimitExceeded` (rows, bytes of an id, texts and bytes of a list).
     pub fn parse(schema: &'a Schema, message: &'a [u8]) -> Result<BatchView<'a>> {
         let (rows, columns) = message::parse(schema, message)?;
         BatchView { schema, rows, columns }.checked()
@@ -111,13 +113,13 @@ impl<'a> BatchView<'a> {
     fn checked(self) -> Result<BatchView<'a>> {
         assert!(self.rows > 0 && self.columns.len() == self.schema.columns().len());
         if let Values::Text(text) = self.columns[self.schema.id_column()].values {
-            let longest = text.longest();
-            if longest > ID_BYTES_MAX {
-                return Err(Error::LimitExceeded {
-                    what: "number of bytes of an id",
-                    value: longest as u64,
-                    limit: ID_BYTES_MAX as u64,
-                });
+            check_limit("number of bytes of an id", text.longest(), ID_BYTES_MAX)?;
+        }
+        for column in &self.columns {
+            if let Values::TextList(lists) = &column.values {
+                let (items, bytes) = lists.largest();
+                check_limit("number of texts of a list", items, LIST_ITEMS_MAX)?;
+                check_limit("size of a list in bytes", bytes, LIST_BYTES_MAX)?;
             }
         }
         Ok(self)
@@ -139,13 +141,18 @@ impl<'a> BatchView<'a> {
         let column = &self.columns[self.schema.id_column()];
         match column.values {
             Values::Text(text) => IdRef::Utf8(text.get(row)),
-            _ => IdRef::U64(u64::from_le_bytes(column.fixed(row).try_into().expect("the schema has u64 ids"))),
+            _ => IdRef::from_bytes(self.schema.id_kind(), column.fixed(row).try_into().expect("ids of eight bytes")),
         }
     }
 
     /// A column, by its index in the schema.
     pub fn column(&self, column: usize) -> &ColumnView<'a> {
         &self.columns[column]
+    }
+
+    /// All columns, in the order of the schema.
+    pub fn columns(&self) -> &[ColumnView<'a>] {
+        &self.columns
     }
 
     /// The whole batch as a message behind `headroom` zero bytes.
@@ -199,12 +206,18 @@ pub fn encode_with_headroom(batch: &RecordBatch, headroom: usize) -> Result<Vec<
     encode::encode(&columns, Selection::All(batch.num_rows()), headroom)
 }
 
+fn check_limit(what: &'static str, value: usize, limit: usize) -> Result<()> {
+    let (value, limit) = (value as u64, limit as u64);
+    if value > limit { Err(Error::LimitExceeded { what, value, limit }) } else { Ok(()) }
+}
+
 /// Equal but for how the elements of a list are named.
 fn same_type(left: &DataType, right: &DataType) -> bool {
     match (left, right) {
         (DataType::FixedSizeList(left, left_elements), DataType::FixedSizeList(right, right_elements)) => {
             left.data_type() == right.data_type() && left_elements == right_elements
         }
+        (DataType::List(left), DataType::List(right)) => left.data_type() == right.data_type(),
         _ => left == right,
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn schema(text_ids: bool) -> Arc<CollectionSchema> {
         DataType::Date32,
         DataType::Timestamp(TimeUnit::Microsecond, zone),
         DataType::Utf8,
+        DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
     ];
     for (index, data_type) in types.into_iter().enumerate() {
         fields.push(Field::new(format!("data{index}"), data_type.clone(), true));
@@ -177,6 +178,17 @@ fn data(data_type: &DataType, rows: usize, null_one_in: u64, random: &mut Random
         DataType::Boolean => Arc::new(bits.iter().map(|bits| bits.map(|bits| bits & 1 == 1)).collect::<BooleanArray>()),
         DataType::Utf8 => {
             Arc::new(bits.iter().map(|bits| bits.map(|bits| Random(bits).text())).collect::<StringArray>())
+        }
+        DataType::List(_) => {
+            let mut lists = ListBuilder::new(StringBuilder::new());
+            for bits in &bits {
+                if let Some(bits) = bits {
+                    let mut random = Random(*bits);
+                    (0..random.below(4)).for_each(|_| lists.values().append_value(random.text()));
+                }
+                lists.append(bits.is_some());
+            }
+            Arc::new(lists.finish())
         }
         DataType::Int8 => primitive::<Int8Type>(&bits, |bits| bits as i8, data_type),
         DataType::Int16 => primitive::<Int16Type>(&bits, |bits| bits as i16, data_type),

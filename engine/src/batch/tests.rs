@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, ListBuilder, StringArray, StringBuilder, UInt64Array};
 use arrow::datatypes::Field;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, write_message};
 use proptest::prelude::*;
@@ -47,6 +47,7 @@ fn read_all(view: &BatchView<'_>) -> usize {
                 Values::Bits(bits) => usize::from(bits.get(row)),
                 Values::Fixed { .. } => column.fixed(row).iter().map(|&byte| usize::from(byte)).sum(),
                 Values::Text(text) => text.get(row).chars().count(),
+                Values::TextList(lists) => lists.get(row).map(|text| text.chars().count()).sum(),
             };
         }
     }
@@ -208,6 +209,68 @@ fn text_lies_are_named() {
     assert_eq!(parse([4, 1, 3, 3], "aßbc".as_bytes()), Err("the text offsets point outside of the values"));
     assert_eq!(parse([-1, 1, 3, 3], "aßbc".as_bytes()), Err("a text offset is negative"));
     assert_eq!(parse([0, 1, 2, 3], &[b'a', 0xff, b'b']), Err("the text is not UTF-8"));
+}
+
+#[test]
+fn lies_of_lists_are_named() {
+    let bytes = |offsets: &[i32]| offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect::<Vec<u8>>();
+    let parse = |lists: [i32; 3], texts: &[i32], values: &[u8]| {
+        let (lists, texts) = (bytes(&lists), bytes(texts));
+        TextList::parse(&lists, &texts, values).map(|list| list.get(1).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let values = "aßbc".as_bytes();
+    assert_eq!(parse([0, 1, 3], &[0, 1, 3, 5], values), Ok(vec!["ß".into(), "bc".into()]));
+    assert_eq!(parse([1, 2, 3], &[9, 1, 3, 5], values), Ok(vec!["bc".into()]), "what is before the first is unused");
+    assert_eq!(parse([0, 0, 0], &[], &[]), Ok(vec![]), "of no texts there need be no offset");
+    for (lists, problem) in [
+        ([0, 2, 1], "the list offsets are negative or do not ascend"),
+        ([-1, 0, 1], "the list offsets are negative or do not ascend"),
+        ([0, 1, 4], "the list offsets point outside of the texts"),
+        ([0, 1, i32::MAX], "the list offsets point outside of the texts"),
+    ] {
+        assert_eq!(parse(lists, &[0, 1, 3, 5], values), Err(problem), "{lists:?}");
+    }
+    for (texts, problem) in [
+        ([0, 2, 3, 5], "a text offset points into a character"),
+        ([0, 3, 1, 5], "the text offsets do not ascend"),
+        ([0, 1, 3, 6], "the text offsets point outside of the values"),
+        ([0, 1, 3, -5], "a text offset is negative"),
+    ] {
+        assert_eq!(parse([0, 1, 3], &texts, values), Err(problem), "{texts:?}");
+    }
+    assert_eq!(parse([0, 1, 2], &[0, 1, 2], &[b'a', 0xff]), Err("the text is not UTF-8"));
+}
+
+#[test]
+fn lists_hold_no_null_and_have_limits() {
+    let lists = |make: &dyn Fn(&mut ListBuilder<StringBuilder>)| {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        make(&mut lists);
+        lists.append(true);
+        let ids = Arc::new(UInt64Array::from(vec![7])) as ArrayRef;
+        RecordBatch::try_from_iter([("id", ids), ("tags", Arc::new(lists.finish()) as ArrayRef)]).unwrap()
+    };
+    let texts = |count: usize, text: &str| lists(&|lists| (0..count).for_each(|_| lists.values().append_value(text)));
+    let schema = Schema::from_arrow(&texts(1, "a").schema()).unwrap();
+    let both = |batch: &RecordBatch| {
+        let parsed = BatchView::parse(&schema, &write_with_arrow(batch, 8)).map(drop);
+        let looked = BatchView::from_arrow(&schema, batch).map(drop);
+        assert_eq!(parsed.as_ref().err().map(Error::to_string), looked.err().as_ref().map(Error::to_string));
+        parsed
+    };
+    let null = lists(&|lists| lists.values().append_null());
+    match both(&null) {
+        Err(Error::MalformedColumn { column, problem }) => {
+            assert_eq!((&*column, problem), ("tags", "a list holds null"))
+        }
+        other => panic!("{other:?}"),
+    }
+    both(&texts(0, "")).unwrap();
+    both(&texts(LIST_ITEMS_MAX, "a")).unwrap();
+    both(&texts(1, &"a".repeat(LIST_BYTES_MAX))).unwrap();
+    assert!(matches!(both(&texts(LIST_ITEMS_MAX + 1, "")), Err(Error::LimitExceeded { value: 1_025, .. })));
+    let long = both(&texts(2, &"a".repeat(LIST_BYTES_MAX / 2 + 1)));
+    assert!(matches!(long, Err(Error::LimitExceeded { value: 65_538, .. })), "{long:?}");
 }
 
 /// Wrong schema, nulls where none may be, and limits: each by name.

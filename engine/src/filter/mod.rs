@@ -6,9 +6,9 @@
 //! filter    = {"and": [filter, …]} | {"or": [filter, …]} | {"not": filter} | condition
 //! condition = {"column": name, operator: operand, …}          with several operators all of them hold
 //! operator  operand                       column
-//! = !=      a value                       any but a vector
+//! = !=      a value                       any but a vector or a list
 //! < <= > >= a value                       numbers, dates, timestamps, text
-//! in        [value, …]                    any but a vector
+//! in        [value, …]                    any but a vector or a list
 //! between   [least, greatest]             numbers, dates, timestamps, text; both ends count
 //! prefix    text                          text
 //! is_null   true or false                 any but a vector

@@ -174,6 +174,7 @@ impl<'a> Column<'a> {
                 texts.dedup();
                 Ok(Values::TextIn(texts))
             }
+            DataType::List(_) => Err(self.invalid("a list is no value")),
             _ => {
                 let numbers = operands.iter().map(|operand| self.number(operand)).collect::<Result<Vec<_>>>()?;
                 Ok(self.numbers(Comparison::Equal, &numbers))
@@ -185,6 +186,7 @@ impl<'a> Column<'a> {
     fn compared(&self, comparison: Comparison, operand: &BorrowedValue<'_>) -> Result<Values> {
         match self.data_type {
             DataType::Boolean => Err(self.invalid("true and false have no order")),
+            DataType::List(_) => Err(self.invalid("lists have no order")),
             DataType::Utf8 => Ok(Values::TextWithin(text_range(comparison, self.text(operand)?))),
             _ => Ok(self.numbers(comparison, &[self.number(operand)?])),
         }

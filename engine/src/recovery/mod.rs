@@ -13,6 +13,7 @@ mod log_tail;
 mod progress;
 mod rehome;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ pub use progress::Progress;
 use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::hnsw::Indexer;
-use crate::manifest::{DirectoryLock, FILE_NAME, Manifest, create_directory};
+use crate::manifest::{CollectionEntry, DirectoryLock, FILE_NAME, Manifest, create_directory};
+use crate::namespace::Namespace;
 use crate::shard::{Member, Operation, Partition};
 use crate::snapshot;
 use crate::wal::Lsn;
@@ -126,7 +128,16 @@ fn create(data: &Path, shards: usize) -> Result<Manifest> {
 }
 
 fn collections_of(manifest: &Manifest, shards: usize) -> Result<Vec<Arc<Collection>>> {
-    manifest.collections.iter().map(|entry| Collection::without_graphs(entry.spec()?, shards)).collect()
+    let namespaces: BTreeMap<&str, Arc<Namespace>> =
+        manifest.namespaces.iter().map(|(name, &quota)| (name.as_str(), Namespace::new(name, quota))).collect();
+    let collection = |entry: &CollectionEntry| {
+        let collection = Collection::without_graphs(entry.spec()?, shards)?;
+        if let Some(namespace) = Namespace::split(&entry.name).0.and_then(|name| namespaces.get(name)) {
+            collection.join(namespace.clone());
+        }
+        Ok(collection)
+    };
+    manifest.collections.iter().map(collection).collect()
 }
 
 /// Removes generations and snapshots that the manifest does not name: what a crash left half done.
@@ -205,7 +216,7 @@ pub fn load_graphs(opened: &Opened) -> Result<Vec<Vec<Vec<Indexer>>>> {
         }
         collection.complete_graphs()?;
         for (shard, indexers) in indexers.iter_mut().enumerate() {
-            let of_shard = |index: &crate::collection::VectorIndex| Indexer::new(index.graph().clone(), shard);
+            let of_shard = |index: &Arc<crate::collection::VectorIndex>| Indexer::new(index.graph().clone(), shard);
             indexers.push(collection.vectors.iter().map(of_shard).collect());
         }
     }

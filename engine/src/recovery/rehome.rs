@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::ids::IdList;
 use crate::manifest::{Manifest, create_directory};
 use crate::placement;
-use crate::schema::Schema;
 use crate::shard::{Member, Operation, Partition};
 use crate::snapshot::{self, Point};
 use crate::uring::Ring;
@@ -90,7 +89,7 @@ impl Homes {
             let Some(found) = found else { continue };
             let add = |bytes| progress.add(bytes);
             snapshot::for_each_live_batch(&directory, found, &collection, shard, &add, &mut |batch| {
-                self.write(collection.spec.id, &collection.spec.schema, batch)
+                self.write(collection.spec.id, batch)
             })?;
         }
         Ok(())
@@ -103,10 +102,7 @@ impl Homes {
         let schema = spec.schema.clone();
         match operation {
             Operation::Write { collection, fingerprint, batch } => {
-                if fingerprint != schema.fingerprint() {
-                    return Err(Error::SchemaMismatch { expected: schema.fingerprint(), found: fingerprint });
-                }
-                self.write(collection, &schema, &BatchView::parse(&schema, batch)?)
+                self.write(collection, &BatchView::parse(schema.known_version(fingerprint)?, batch)?)
             }
             Operation::Delete { collection, ids } => {
                 ids.check(schema.id_kind())?;
@@ -123,9 +119,9 @@ impl Homes {
         }
     }
 
-    fn write(&mut self, collection: u32, schema: &Schema, batch: &BatchView<'_>) -> Result<()> {
+    fn write(&mut self, collection: u32, batch: &BatchView<'_>) -> Result<()> {
         for part in batch.split(self.partitions.len(), 0)? {
-            let fingerprint = schema.fingerprint();
+            let fingerprint = batch.schema().fingerprint();
             let operation = Operation::Write { collection, fingerprint, batch: &part.message };
             apply(&mut self.partitions[part.shard], operation, 0)?;
         }

@@ -9,11 +9,12 @@ use kernels::{ElementKind, Kernels, Metric};
 use super::chunks::{CHUNK_BITS, CHUNK_ROWS};
 use super::pins::Expired;
 use super::span::{Span, SpanWriter};
-use super::storage::{Storage, Values};
+use super::storage::{Storage, Values as Spans};
 use super::text::{HeapWriter, Place};
-use crate::batch::{BatchView, ColumnView};
+use crate::batch::{BatchView, ColumnView, Values};
 use crate::error::{Error, Result};
-use crate::schema::{IdRef, VectorColumn};
+use crate::schema::{IdKind, IdRef, VectorColumn};
+use crate::text_list;
 
 /// Makes the codes of vectors; the region does not know how.
 pub trait RowEncoder: Send + Sync {
@@ -40,9 +41,19 @@ pub struct CodeTally {
 
 /// Writes one column of one shard.
 pub(super) enum ColumnWriter {
-    Fixed { values: SpanWriter },
-    Bool { values: SpanWriter },
-    Text { places: SpanWriter, heap: HeapWriter, shard: usize },
+    Fixed {
+        values: SpanWriter,
+    },
+    Bool {
+        values: SpanWriter,
+    },
+    Text {
+        places: SpanWriter,
+        heap: HeapWriter,
+        shard: usize,
+        /// The texts of a row of a list, as they are kept.
+        list: Vec<u8>,
+    },
 }
 
 /// Ids of one shard's filled rows, by slot.
@@ -51,8 +62,8 @@ pub struct Ids<'a>(IdColumn<'a>);
 
 #[derive(Clone, Copy)]
 enum IdColumn<'a> {
-    /// Little-endian.
-    U64(&'a [[u8; 8]]),
+    /// Little-endian, of a kind of numbers.
+    Fixed(&'a [[u8; 8]], IdKind),
     /// Places of texts.
     Utf8 { places: &'a [[u8; 8]], heap: &'a HeapWriter, shard: usize },
 }
@@ -65,7 +76,7 @@ impl<'a> Ids<'a> {
     #[inline]
     pub fn get(&self, slot: u32) -> IdRef<'a> {
         match self.0 {
-            IdColumn::U64(ids) => IdRef::U64(u64::from_le_bytes(ids[slot as usize])),
+            IdColumn::Fixed(ids, kind) => IdRef::from_bytes(kind, ids[slot as usize]),
             IdColumn::Utf8 { places, heap, shard } => {
                 let place = Place::decode(&places[slot as usize]);
                 let bytes = heap.heap().bytes(shard, place.start, place.len);
@@ -89,11 +100,11 @@ pub(super) struct CodeWriter {
 impl ColumnWriter {
     pub fn claim(storage: &Storage, shard: usize) -> ColumnWriter {
         match &storage.values {
-            Values::Fixed { span } => ColumnWriter::Fixed { values: SpanWriter::claim(span, shard) },
-            Values::Bool { span } => ColumnWriter::Bool { values: SpanWriter::claim(span, shard) },
-            Values::Text { places, heap } => {
+            Spans::Fixed { span } => ColumnWriter::Fixed { values: SpanWriter::claim(span, shard) },
+            Spans::Bool { span } => ColumnWriter::Bool { values: SpanWriter::claim(span, shard) },
+            Spans::Text { places, heap } => {
                 let places = SpanWriter::claim(places, shard);
-                ColumnWriter::Text { places, heap: HeapWriter::claim(heap, shard), shard }
+                ColumnWriter::Text { places, heap: HeapWriter::claim(heap, shard), shard, list: Vec::new() }
             }
         }
     }
@@ -107,13 +118,13 @@ impl ColumnWriter {
     }
 
     /// The id column, of so many chunks.
-    pub fn ids(&self, chunks: u32) -> Ids<'_> {
+    pub fn ids(&self, chunks: u32, kind: IdKind) -> Ids<'_> {
         match self {
-            ColumnWriter::Fixed { values } => Ids(IdColumn::U64(values.all_rows(chunks).as_chunks().0)),
-            ColumnWriter::Text { places, heap, shard } => {
+            ColumnWriter::Fixed { values } => Ids(IdColumn::Fixed(values.all_rows(chunks).as_chunks().0, kind)),
+            ColumnWriter::Text { places, heap, shard, .. } => {
                 Ids(IdColumn::Utf8 { places: places.all_rows(chunks).as_chunks().0, heap, shard: *shard })
             }
-            ColumnWriter::Bool { .. } => unreachable!("an id is u64 or utf8"),
+            ColumnWriter::Bool { .. } => unreachable!("an id is a number or text"),
         }
     }
 
@@ -162,11 +173,20 @@ impl ColumnWriter {
                 stored.iter_mut().zip(rows).for_each(|(byte, row)| *byte = u8::from(source.bit(row)));
                 Ok(Some(stored.len()))
             }
-            ColumnWriter::Text { places, heap, .. } => {
+            ColumnWriter::Text { places, heap, list, .. } => {
                 let stored = places.rows_mut(slot, rows.len());
                 let mut bytes = stored.len();
+                let is_list = matches!(source.values(), Values::TextList(_));
                 for (word, row) in stored.as_chunks_mut::<8>().0.iter_mut().zip(rows) {
-                    let text = if source.is_valid(row) { source.text(row).as_bytes() } else { &[] };
+                    let text = match source.is_valid(row) {
+                        false => &[],
+                        true if is_list => {
+                            list.clear();
+                            source.texts(row).for_each(|text| text_list::push(text, list));
+                            list.as_slice()
+                        }
+                        true => source.text(row).as_bytes(),
+                    };
                     let Some(place) = heap.put(slot >> CHUNK_BITS, text)? else { return Ok(None) };
                     *word = place.encode();
                     bytes += text.len();
@@ -174,6 +194,20 @@ impl ColumnWriter {
                 Ok(Some(bytes))
             }
         }
+    }
+
+    /// Writes rows that have no value; as [`ColumnWriter::fill`].
+    pub fn fill_null(&mut self, rows: usize, slot: u32) -> io::Result<Option<usize>> {
+        match self {
+            ColumnWriter::Fixed { values } | ColumnWriter::Bool { values } => values.rows_mut(slot, rows).fill(0),
+            ColumnWriter::Text { places, heap, .. } => {
+                // Where the next text goes: what is taken back later is taken back from there on.
+                let place = heap.mark(slot >> CHUNK_BITS).encode();
+                let stored = places.rows_mut(slot, rows).as_chunks_mut::<8>().0;
+                stored.iter_mut().for_each(|word| *word = place);
+            }
+        }
+        Ok(Some(0))
     }
 
     /// Bytes of text that blocks were taken for.

@@ -10,6 +10,7 @@ use super::column::ColumnWriter;
 use super::scan::Offsets;
 use super::text::Place;
 use crate::error::Result;
+use crate::schema::Layout;
 
 impl RegionWriter {
     /// Values of filled rows, one behind the other, little endian; of booleans a byte each.
@@ -28,7 +29,7 @@ impl RegionWriter {
     /// # Panics
     /// If there is no memory behind the slot, or the column is none of text.
     pub fn text_bytes(&self, column: usize, slot: u32) -> &[u8] {
-        let ColumnWriter::Text { places, heap, shard } = &self.columns[column] else {
+        let ColumnWriter::Text { places, heap, shard, .. } = &self.columns[column] else {
             panic!("column {column} is none of text")
         };
         let place = Place::decode(places.rows(slot, 1));
@@ -75,10 +76,13 @@ impl RegionWriter {
                 Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(slots.len(), value), nulls)))
             }
             ColumnWriter::Text { .. } => {
+                let texts = slots.iter().map(|slot| slot.map_or(&[][..], |slot| self.text_bytes(column, slot)));
+                if self.region.schema.columns()[column].layout == Layout::Utf8List {
+                    return self.region.lists(column, texts, nulls);
+                }
                 let mut offsets = Offsets::new(slots.len());
                 let mut text = MutableBuffer::new(0);
-                for &slot in slots {
-                    let value = slot.map_or(&[][..], |slot| self.text_bytes(column, slot));
+                for value in texts {
                     offsets.push(value.len())?;
                     text.extend_from_slice(value);
                 }

@@ -28,6 +28,7 @@ mod background;
 mod chunks;
 mod column;
 mod compact;
+mod extend;
 mod file;
 mod filled;
 mod free;
@@ -63,7 +64,7 @@ pub use view::View;
 pub use writer::RegionWriter;
 
 use crate::error::{Error, Result};
-use crate::limits::{COLLECTION_SPAN_BYTES_MAX, ROW_BITS_MAX, SHARDS_MAX};
+use crate::limits::{COLLECTION_SPAN_BYTES_MAX, EXTENDED_SPAN_BYTES_MAX, ROW_BITS_MAX, SHARDS_MAX};
 use crate::schema::{IdRef, Schema};
 use chunks::{CHUNK_BITS, Chunks};
 use file::VectorFile;
@@ -78,28 +79,31 @@ const DELETED: u64 = u64::MAX;
 /// Lanes of the readers' counters, beside one a shard.
 const LANES_BESIDE: usize = 2;
 
-/// The columns of a collection, of all shards.
+/// One counter a shard.
+type Counters = Arc<[CachePadded<AtomicU64>]>;
+
+/// The columns of a collection, of all shards. What has columns more ([`Region::extended`]) shares everything else.
 #[derive(Debug)]
 pub struct Region {
     schema: Arc<Schema>,
     shards: usize,
     row_bits: u32,
-    chunks: Chunks,
+    chunks: Arc<Chunks>,
     pins: Arc<Pins>,
     columns: Vec<Storage>,
     /// Per vector column; None where the vectors themselves are traversed.
     codes: Vec<Option<Arc<Span>>>,
-    ended: AtomicSpan,
+    ended: Arc<AtomicSpan>,
     /// Per shard, as all below: ordinals given to rows that may be seen.
-    published: Vec<CachePadded<AtomicU64>>,
+    published: Counters,
     /// Rows that are deleted or replaced, in chunks in use.
-    dead: Vec<CachePadded<AtomicU64>>,
+    dead: Counters,
     /// Ordinals whose chunk is out of use.
-    gone: Vec<CachePadded<AtomicU64>>,
+    gone: Counters,
     /// Memory used, in bytes, with that of vectors that were moved to a file.
-    memory: Vec<CachePadded<AtomicU64>>,
+    memory: Counters,
     /// Bytes of vectors that were moved to a file.
-    moved_out: Vec<CachePadded<AtomicU64>>,
+    moved_out: Counters,
     /// Memory of a row, in bytes, without its text.
     row_bytes: u64,
 }
@@ -110,7 +114,8 @@ impl Region {
     /// # Errors
     /// `OutOfMemory` where the address space is used up.
     pub fn new(schema: Arc<Schema>, shards: usize) -> Result<Arc<Region>> {
-        let row_bits = row_bits_for(&schema, shards);
+        // Of a schema that has grown, as before it did: what was there once has room after every start.
+        let row_bits = row_bits_for(schema.first_version(), shards);
         Region::with_row_bits(schema, shards, row_bits)
     }
 
@@ -134,16 +139,56 @@ impl Region {
         Ok(Arc::new(Region {
             shards,
             row_bits,
-            chunks: Chunks::new(shards, row_bits).map_err(reserve)?,
+            chunks: Arc::new(Chunks::new(shards, row_bits).map_err(reserve)?),
             pins: Pins::new(shards + LANES_BESIDE),
             columns,
             codes,
-            ended: AtomicSpan::new(shards, 1 << row_bits).map_err(reserve)?,
+            ended: Arc::new(AtomicSpan::new(shards, 1 << row_bits).map_err(reserve)?),
             published: counters(),
             dead: counters(),
             gone: counters(),
             memory: counters(),
             moved_out: counters(),
+            row_bytes: row_bytes(&schema),
+            schema,
+        }))
+    }
+
+    /// The same rows with the columns of a newer version of the schema; no memory is used for them yet. Each shard's writer has to
+    /// adopt it ([`RegionWriter::adopt`]) before anybody reads it.
+    ///
+    /// # Errors
+    /// `LimitExceeded` and `OutOfMemory` where there is no address space for more columns.
+    ///
+    /// # Panics
+    /// If the schema is not a newer version of this one's.
+    pub fn extended(&self, schema: Arc<Schema>) -> Result<Arc<Region>> {
+        assert!(schema.version(self.schema.fingerprint()).is_some(), "a newer version of the schema");
+        let (shards, row_bits) = (self.shards, self.row_bits);
+        let bytes = (reserved_row_bytes(&schema) * shards as u64) << row_bits;
+        if bytes > EXTENDED_SPAN_BYTES_MAX {
+            let limit = EXTENDED_SPAN_BYTES_MAX;
+            return Err(Error::LimitExceeded { what: "address space of a collection in bytes", value: bytes, limit });
+        }
+        let more = schema.columns()[self.columns.len()..].iter().map(|column| Storage::new(column, shards, row_bits));
+        let more = more.collect::<std::io::Result<Vec<_>>>().map_err(|source| Error::OutOfMemory {
+            what: "address space of a collection",
+            bytes,
+            source,
+        })?;
+        Ok(Arc::new(Region {
+            shards,
+            row_bits,
+            chunks: self.chunks.clone(),
+            pins: self.pins.clone(),
+            columns: self.columns.iter().cloned().chain(more).collect(),
+            codes: self.codes.clone(),
+            ended: self.ended.clone(),
+            published: self.published.clone(),
+            dead: self.dead.clone(),
+            gone: self.gone.clone(),
+            memory: self.memory.clone(),
+            moved_out: self.moved_out.clone(),
             row_bytes: row_bytes(&schema),
             schema,
         }))
@@ -253,7 +298,7 @@ impl Region {
         }
     }
 
-    /// Text of a published row.
+    /// Text of a published row; of a list, its texts as `text_list` has them.
     ///
     /// # Panics
     /// If it is not published, or the column is none of text.
@@ -347,9 +392,9 @@ impl Region {
             Values::Text { places, heap } => IdRef::Utf8(text_of(places, heap, shard, slot)),
             Values::Fixed { span } => {
                 let bytes = span.rows(shard, slot, 1);
-                IdRef::U64(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+                IdRef::from_bytes(self.schema.id_kind(), bytes.try_into().expect("eight bytes"))
             }
-            Values::Bool { .. } => unreachable!("an id is u64 or utf8"),
+            Values::Bool { .. } => unreachable!("an id is a number or text"),
         }
     }
 

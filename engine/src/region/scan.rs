@@ -6,7 +6,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayData, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, make_array};
+use arrow::array::{
+    ArrayData, ArrayRef, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, StringArray, make_array,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
@@ -15,6 +17,7 @@ use super::storage::{Values, text_of};
 use super::{Region, View};
 use crate::error::{Error, Result};
 use crate::schema::Layout;
+use crate::text_list;
 
 impl Region {
     /// Published slots of one chunk, dead ones too, without copying their values.
@@ -97,6 +100,10 @@ impl Region {
                 };
                 Ok(Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows.len(), value), nulls)))
             }
+            Values::Text { .. } if self.schema.columns()[column].layout == Layout::Utf8List => {
+                let located = rows.iter().map(|&row| self.locate(row));
+                self.lists(column, located.map(|(shard, slot)| self.text_bytes(column, shard, slot)), nulls)
+            }
             Values::Text { places, heap } => {
                 let mut offsets = Offsets::new(rows.len());
                 let mut text = MutableBuffer::new(0);
@@ -109,6 +116,29 @@ impl Region {
                 Ok(offsets.array(text.into(), nulls))
             }
         }
+    }
+
+    /// Lists of texts from how each is kept.
+    pub(super) fn lists<'a>(
+        &self,
+        column: usize,
+        rows: impl ExactSizeIterator<Item = &'a [u8]>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        let DataType::List(item) = self.schema.arrow().field(column).data_type() else { unreachable!("its layout") };
+        let (mut lists, mut items, mut text) = (Offsets::new(rows.len()), Offsets::new(0), MutableBuffer::new(0));
+        for list in rows {
+            let mut count = 0;
+            for value in text_list::items(list) {
+                items.push(value.len())?;
+                text.extend_from_slice(value);
+                count += 1;
+            }
+            lists.push(count)?;
+        }
+        let items = items.array(text.into(), None);
+        let lists = ListArray::try_new(item.clone(), lists.buffer(), items, nulls);
+        Ok(Arc::new(lists.expect("lists of texts")))
     }
 
     /// None where no row is null. `at`: shard and slot of a row.
@@ -169,7 +199,10 @@ impl Offsets {
     }
 
     pub fn array(self, text: Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-        Arc::new(StringArray::try_new(offsets, text, nulls).expect("text was checked when it came in"))
+        Arc::new(StringArray::try_new(self.buffer(), text, nulls).expect("text was checked when it came in"))
+    }
+
+    fn buffer(self) -> OffsetBuffer<i32> {
+        OffsetBuffer::new(ScalarBuffer::from(self.offsets))
     }
 }

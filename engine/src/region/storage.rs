@@ -5,6 +5,7 @@
 //! | fixed width, vectors | one, `bytes` a row; vectors in huge pages |
 //! | bool | one, a byte a row |
 //! | utf8 | `places`: a word a row, start and length of its text in the heap (see `text`) |
+//! | list of utf8 | the same, of the texts of a row as one text (see `text_list`) |
 //! | nullable | besides: a bitmap in atomic words, set bit = null |
 //!
 //! The bitmap is atomic because rows on both sides of the published length share a word.
@@ -23,13 +24,13 @@ const HEAP_BYTES_PER_ROW: usize = 256;
 const WORD_ROWS: usize = 64;
 
 /// The spans of one column.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Storage {
     pub values: Values,
     pub nulls: Option<Nulls>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Values {
     Fixed { span: Arc<Span> },
     Bool { span: Arc<Span> },
@@ -45,7 +46,7 @@ impl Storage {
             Layout::VectorList { bytes, .. } | Layout::VectorBinary { bytes } => {
                 Values::Fixed { span: span(bytes, true)? }
             }
-            Layout::Utf8 => {
+            Layout::Utf8 | Layout::Utf8List => {
                 Values::Text { places: span(8, false)?, heap: Heap::new(shards, HEAP_BYTES_PER_ROW << row_bits)? }
             }
         };
@@ -55,14 +56,14 @@ impl Storage {
 
     /// Address space of a row of this column, in bytes, rounded up.
     pub fn reserved_row_bytes(column: &Column) -> usize {
-        Storage::row_bytes(column) + if column.layout == Layout::Utf8 { HEAP_BYTES_PER_ROW } else { 0 }
+        Storage::row_bytes(column) + if column.layout.is_text() { HEAP_BYTES_PER_ROW } else { 0 }
     }
 
     /// Memory of a row of this column, in bytes, rounded up; its text, if it has one, comes to that.
     pub fn row_bytes(column: &Column) -> usize {
         let values = match column.layout {
             Layout::Bool => 1,
-            Layout::Utf8 => 8,
+            Layout::Utf8 | Layout::Utf8List => 8,
             layout => layout.row_bytes().expect("the other layouts have a width"),
         };
         values + usize::from(column.nullable)
@@ -81,15 +82,15 @@ pub(super) fn text_bytes_of<'a>(places: &Span, heap: &'a Heap, shard: usize, slo
 }
 
 /// Null bitmap of a column: a set bit is a null.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Nulls {
-    words: AtomicSpan,
+    words: Arc<AtomicSpan>,
 }
 
 impl Nulls {
     fn new(shards: usize, row_bits: u32) -> io::Result<Nulls> {
         let words = AtomicSpan::whole_pages((1usize << row_bits) / WORD_ROWS);
-        Ok(Nulls { words: AtomicSpan::new(shards, words)? })
+        Ok(Nulls { words: Arc::new(AtomicSpan::new(shards, words)?) })
     }
 
     pub fn commit(&self, shard: usize, slots: usize) -> io::Result<()> {
@@ -104,6 +105,12 @@ impl Nulls {
     /// The bits of 64 slots, from `word` × 64 on.
     pub fn word(&self, shard: usize, word: usize) -> u64 {
         self.words.word(shard, word).load(Ordering::Relaxed)
+    }
+
+    /// Says that the first slots, whole words of them, hold null; nobody reads them yet.
+    pub fn set_all(&self, shard: usize, slots: usize) {
+        assert!(slots.is_multiple_of(WORD_ROWS), "whole words");
+        (0..slots / WORD_ROWS).for_each(|word| self.words.word(shard, word).store(u64::MAX, Ordering::Relaxed));
     }
 
     /// Writes the bits of `len` rows from `first`; only the shard's writer calls this. Other bits of a word stay as they are.

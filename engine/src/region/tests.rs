@@ -71,6 +71,7 @@ proptest! {
             match region.id(row) {
                 IdRef::U64(id) => prop_assert_eq!(id, slot),
                 IdRef::Utf8(id) => prop_assert_eq!(id.to_owned(), format!("id-{slot}")),
+                IdRef::I64(_) => panic!("the ids are u64 or text"),
             }
             prop_assert_eq!(writer.ids().get(slot as u32), region.id(row));
         }
@@ -521,4 +522,63 @@ fn address_space_keeps_to_its_limit() {
     assert_eq!(row_bits_max(1), 26);
     let region = Region::new(samples::narrow(4), 64).unwrap();
     assert_eq!(region.row(63, region.rows_max() - 1), u32::MAX - 4096, "no row id is the largest number");
+}
+
+/// Columns are added to rows that are published, filled and taken back; later rows come with them and without.
+#[test]
+fn columns_are_added_to_rows_that_are_there() {
+    use arrow::datatypes::{DataType, Field};
+    let before = samples::narrow(4);
+    let texts = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    let more = [
+        Field::new("text", DataType::Utf8, true),
+        Field::new("number", DataType::Int16, true),
+        Field::new("flag", DataType::Boolean, true),
+        Field::new("tags", texts, true),
+    ];
+    let fields: Vec<_> = before.arrow().fields().iter().map(|field| field.as_ref().clone()).chain(more).collect();
+    let after = Schema::from_arrow(&arrow::datatypes::Schema::new(fields)).unwrap();
+    let after = Arc::new(before.extended(after).unwrap());
+    let region = Region::with_row_bits(before.clone(), 2, ROW_BITS_MIN + 2).unwrap();
+    let mut writer = RegionWriter::new(region.clone(), 1);
+    let narrow = |ids: std::ops::Range<u64>| samples::narrow_batch(&before, &ids.collect::<Vec<_>>(), |_, _| 1.0);
+    let fill_narrow = |writer: &mut RegionWriter, ids: std::ops::Range<u64>| {
+        writer.fill(&BatchView::from_arrow(&before, &narrow(ids)).unwrap()).unwrap()
+    };
+    fill_narrow(&mut writer, 0..5_000);
+    writer.publish(5_000);
+    fill_narrow(&mut writer, 5_000..5_100);
+
+    let extended = region.extended(after.clone()).unwrap();
+    writer.adopt(extended.clone()).unwrap();
+    writer.give_up(region.clone());
+    writer.adopt(extended.clone()).unwrap();
+    writer.unfill(5_050);
+    let wide = samples::batch(&after, 50, 5_050, 3, &mut Random(9));
+    assert_eq!(fill(&mut writer, &wide).unwrap(), 5_050..5_100);
+    fill_narrow(&mut writer, 5_100..5_110);
+    let undone = samples::batch(&after, 5_000, 9_000, 3, &mut Random(10));
+    fill(&mut writer, &undone).unwrap();
+    writer.unfill(5_110);
+    let last = samples::batch(&after, 4_000, 5_110, 0, &mut Random(11));
+    fill(&mut writer, &last).unwrap();
+    writer.publish(writer.filled());
+
+    let view = extended.view();
+    assert_eq!(view.len(1), 9_110);
+    let mut rows = Vec::new();
+    extended.visible_rows(&view, 1, 0..9_110, &mut rows);
+    let found = extended.take(&rows, &all_columns(&after)).unwrap();
+    for column in 2..6 {
+        assert_eq!(found.column(column).slice(0, 5_050).null_count(), 5_050, "column {column}");
+        assert_eq!(found.column(column).slice(5_100, 10).null_count(), 10, "column {column}");
+    }
+    let columns = |batch: &RecordBatch| batch.columns()[2..].to_vec();
+    assert_eq!(columns(&found.slice(5_050, 50)), columns(&wide));
+    assert_eq!(columns(&found.slice(5_110, 4_000)), columns(&last));
+    // Who holds the region from before reads the same rows, without the new columns.
+    let old = region.take(&rows, &[0, 1]).unwrap();
+    assert_eq!(old.columns(), &found.columns()[..2]);
+    assert_eq!(region.rows(), extended.rows());
+    assert!(extended.row_bytes() > region.row_bytes() && extended.bytes_committed() > 0);
 }

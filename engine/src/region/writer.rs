@@ -114,7 +114,8 @@ impl RegionWriter {
 
     /// Ids of filled rows by slot, published or not.
     pub fn ids(&self) -> Ids<'_> {
-        self.columns[self.region.schema.id_column()].ids(self.region.chunks.used(self.shard))
+        let schema = &self.region.schema;
+        self.columns[schema.id_column()].ids(self.region.chunks.used(self.shard), schema.id_kind())
     }
 
     /// Where the first row at or behind an ordinal lies, and which it is; rows whose chunk is gone are passed over. None where
@@ -142,7 +143,7 @@ impl RegionWriter {
         }
     }
 
-    /// Copies a batch behind the rows that are filled and returns its ordinals; nobody sees them before `publish`. Codes are made
+    /// Copies a batch of any version of the schema behind the rows that are filled and returns its ordinals; nobody sees them before `publish`. Codes are made
     /// in the same pass where the encoder is ready and has left no gap in the chunk.
     ///
     /// # Errors
@@ -162,7 +163,7 @@ impl RegionWriter {
     /// # Panics
     /// As `fill`.
     pub fn fill_arrived(&mut self, batch: &BatchView<'_>, number: Option<u64>) -> Result<Range<u64>> {
-        assert_eq!(batch.schema().fingerprint(), self.region.schema.fingerprint(), "a batch of this schema");
+        assert!(self.region.schema.version(batch.schema().fingerprint()).is_some(), "a batch of this schema");
         let first = self.filled;
         let end = first + batch.rows() as u64;
         self.prepare(batch.rows())?;
@@ -562,16 +563,21 @@ impl RegionWriter {
     pub(super) fn fill_columns(&mut self, batch: &BatchView<'_>, rows: Range<usize>, slot: u32) -> Result<()> {
         let region = self.region.clone();
         for (index, column) in region.schema.columns().iter().enumerate() {
+            // None where the batch is of a version of the schema that did not have the column yet.
+            let source = batch.columns().get(index);
             if !column.layout.is_vector() {
-                let filled = self.columns[index].fill(batch.column(index), rows.clone(), slot);
+                let filled = match source {
+                    Some(source) => self.columns[index].fill(source, rows.clone(), slot),
+                    None => self.columns[index].fill_null(rows.len(), slot),
+                };
                 let Some(copied) = filled.map_err(|source| region.out_of_memory(source))? else {
                     return Err(Error::RegionFull { shard: self.shard, rows: region.rows() });
                 };
                 self.copied_bytes += copied as u64;
             }
             if let Some(nulls) = &region.columns[index].nulls {
-                let source = batch.column(index);
-                nulls.set(self.shard, slot as usize, rows.len(), |row| !source.is_valid(rows.start + row));
+                let is_null = |row: usize| source.is_none_or(|source| !source.is_valid(rows.start + row));
+                nulls.set(self.shard, slot as usize, rows.len(), is_null);
             }
         }
         // Release: who sees that a row has not ended sees that the slot's chunk has a new number too.
@@ -582,7 +588,7 @@ impl RegionWriter {
     }
 
     /// Tells the region how much memory this shard uses.
-    fn account(&self) {
+    pub(super) fn account(&self) {
         let chunks = (self.order.len() + self.retired.len() + self.free.with_memory()) as u64;
         let unfilled = self.filled.wrapping_neg() % u64::from(CHUNK_ROWS);
         let rows = (chunks << CHUNK_BITS).saturating_sub(unfilled);

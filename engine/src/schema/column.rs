@@ -26,6 +26,9 @@ pub const RERANK_KEY: &str = "broadhead.rerank";
 /// Metadata key of an Arrow field: where the full vectors of indexed rows are, `memory` or `disk`.
 pub const PLACE_KEY: &str = "broadhead.vectors";
 
+/// Metadata key of an Arrow field of utf8: `json`, where each text is JSON.
+pub const TYPE_KEY: &str = "broadhead.type";
+
 /// Elements from which on a vector gets 4-bit codes unless its column says otherwise. The error of an inner product of codes falls with
 /// the root of the dimension, and shorter vectors have little to gain: their int8 codes fill few cache lines.
 const INT4_DIMENSION_MIN: usize = 256;
@@ -46,6 +49,8 @@ pub enum Layout {
     },
     /// Offsets (i32 in Arrow) and UTF-8 bytes.
     Utf8,
+    /// A list of texts a row: offsets (i32 in Arrow), and the texts as a child column. None of them is null.
+    Utf8List,
     /// A vector as Arrow's `FixedSizeList`: the elements are a child column.
     VectorList {
         /// Bytes of a row.
@@ -71,6 +76,7 @@ impl Layout {
             DataType::Int32 | DataType::UInt32 | DataType::Float32 | DataType::Date32 => fixed(4),
             DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Timestamp(..) => fixed(8),
             DataType::Utf8 => Some(Layout::Utf8),
+            DataType::List(item) if *item.data_type() == DataType::Utf8 => Some(Layout::Utf8List),
             DataType::FixedSizeList(item, elements) => {
                 let width = element_kind(item.data_type())?.bytes(1);
                 let elements = usize::try_from(*elements).ok()?;
@@ -84,9 +90,14 @@ impl Layout {
     /// Bytes of a row where every row has the same number; None for bits and text.
     pub fn row_bytes(self) -> Option<usize> {
         match self {
-            Layout::Bool | Layout::Utf8 => None,
+            Layout::Bool | Layout::Utf8 | Layout::Utf8List => None,
             Layout::Fixed { bytes } | Layout::VectorList { bytes, .. } | Layout::VectorBinary { bytes } => Some(bytes),
         }
+    }
+
+    /// Whether rows are of any length, and lie in a heap.
+    pub fn is_text(self) -> bool {
+        matches!(self, Layout::Utf8 | Layout::Utf8List)
     }
 
     /// Whether this is a vector layout.
@@ -117,6 +128,8 @@ pub struct Column {
     pub nullable: bool,
     /// What it is for.
     pub role: Role,
+    /// Whether each text of it is JSON.
+    pub is_json: bool,
 }
 
 /// Type of an id.
@@ -124,6 +137,8 @@ pub struct Column {
 pub enum IdKind {
     /// Unsigned 64-bit.
     U64,
+    /// Signed 64-bit.
+    I64,
     /// Text.
     Utf8,
 }
@@ -133,14 +148,44 @@ pub enum IdKind {
 pub enum IdRef<'a> {
     /// Unsigned 64-bit.
     U64(u64),
+    /// Signed 64-bit.
+    I64(i64),
     /// Text.
     Utf8(&'a str),
+}
+
+impl IdKind {
+    /// Kind of an Arrow type; None where ids are of no such type.
+    pub fn of(data_type: &DataType) -> Option<IdKind> {
+        match data_type {
+            DataType::UInt64 => Some(IdKind::U64),
+            DataType::Int64 => Some(IdKind::I64),
+            DataType::Utf8 => Some(IdKind::Utf8),
+            _ => None,
+        }
+    }
+}
+
+impl IdRef<'static> {
+    /// An id of a kind of numbers, from its eight bytes, little endian.
+    ///
+    /// # Panics
+    /// For the kind of text.
+    #[inline]
+    pub fn from_bytes(kind: IdKind, bytes: [u8; 8]) -> IdRef<'static> {
+        match kind {
+            IdKind::U64 => IdRef::U64(u64::from_le_bytes(bytes)),
+            IdKind::I64 => IdRef::I64(i64::from_le_bytes(bytes)),
+            IdKind::Utf8 => unreachable!("a text has no eight bytes"),
+        }
+    }
 }
 
 impl std::fmt::Display for IdRef<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             IdRef::U64(id) => id.fmt(formatter),
+            IdRef::I64(id) => id.fmt(formatter),
             IdRef::Utf8(id) => id.fmt(formatter),
         }
     }
@@ -284,7 +329,7 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
     }
     let Some(layout) = Layout::of(field.data_type()) else {
         return fail(
-            "the type is not supported: bool, integers, f32, f64, date32, timestamp, utf8, and vectors as fixed size list of f32, f16, i8, u8, i32, and of u16 for bf16 are",
+            "the type is not supported: bool, integers, f32, f64, date32, timestamp, utf8, list of utf8, and vectors as fixed size list of f32, f16, i8, u8, i32, and of u16 for bf16 are",
         );
     };
     let role = match field.metadata().get(ROLE_KEY).map(String::as_str) {
@@ -300,8 +345,8 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
     };
     let vector = match role {
         Role::Vector => Some(parse_vector(field, index)?),
-        Role::Id if !matches!(field.data_type(), DataType::UInt64 | DataType::Utf8) => {
-            return fail("an id is u64 or utf8");
+        Role::Id if IdKind::of(field.data_type()).is_none() => {
+            return fail("an id is u64, i64 or utf8");
         }
         Role::Data if layout.is_vector() => {
             return fail("fixed size binary is for bit vectors: set the role to vector");
@@ -320,8 +365,14 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
             return fail(problem);
         }
     }
+    let is_json = match field.metadata().get(TYPE_KEY).map(String::as_str) {
+        None => false,
+        Some("json") if layout == Layout::Utf8 && role == Role::Data => true,
+        Some("json") => return fail("only a utf8 column that is no id can hold JSON"),
+        Some(_) => return fail("broadhead.type is not json"),
+    };
     let nullable = field.is_nullable() && role == Role::Data;
-    let column = Column { name: name.clone(), layout, nullable, role };
+    let column = Column { name: name.clone(), layout, nullable, role, is_json };
     let field = normalise(field, &column, vector.as_ref());
     Ok(Parsed { column, vector, field })
 }
@@ -461,12 +512,13 @@ pub(super) fn canonical(parsed: &Parsed, out: &mut String) {
         Some(vector) => {
             write!(out, "vector[{},{}]", element_name(vector.kind), vector.dimension).expect("writing to a String")
         }
+        None if column.is_json => out.push_str("json"),
         None => type_name(parsed.field.data_type(), out),
     }
     writeln!(out, "|{}|{role}|{metric}", u8::from(column.nullable)).expect("writing to a String");
 }
 
-fn element_name(kind: ElementKind) -> &'static str {
+pub(super) fn element_name(kind: ElementKind) -> &'static str {
     match kind {
         ElementKind::F32 => "f32",
         ElementKind::F16 => "f16",
@@ -479,7 +531,7 @@ fn element_name(kind: ElementKind) -> &'static str {
     }
 }
 
-fn type_name(data_type: &DataType, out: &mut String) {
+pub(super) fn type_name(data_type: &DataType, out: &mut String) {
     use std::fmt::Write;
     let name = match data_type {
         DataType::Boolean => "bool",
@@ -495,6 +547,7 @@ fn type_name(data_type: &DataType, out: &mut String) {
         DataType::Float64 => "f64",
         DataType::Date32 => "date32",
         DataType::Utf8 => "utf8",
+        DataType::List(_) => "list[utf8]",
         DataType::Timestamp(unit, zone) => {
             let unit = match unit {
                 TimeUnit::Second => "s",

@@ -4,11 +4,12 @@
 //!
 //! | column | Arrow type | metadata of the field |
 //! |---|---|---|
-//! | id, exactly one, never null | u64, utf8 | `broadhead.role` = `id`; implied for a column named `id` |
+//! | id, exactly one, never null | u64, i64, utf8 | `broadhead.role` = `id`; implied for a column named `id` |
 //! | vector, any number, never null | fixed size list of f32, f16, i8, u8, i32 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
 //! | bf16 vector, never null | fixed size list of u16, which hold the bits | as above, and `broadhead.element` = `bf16` |
 //! | bit vector, never null | fixed size binary, 8 bits a byte | `broadhead.role` = `vector`; `broadhead.metric` = `hamming` (default) |
-//! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8 | none |
+//! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8, list of utf8 | none |
+//! | JSON, null allowed | utf8 | `broadhead.type` = `json`: each text is checked when it is written |
 //!
 //! `broadhead.codes` of a vector says what its graph is traversed on: `int4` (half a byte an element, the default of f32, f16, bf16 and
 //! i32 from 256 elements on), `int8` (theirs below that), `binary` (a bit an element, under cosine) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
@@ -31,6 +32,7 @@
 //! role     = "id" | "vector" | "data"
 //! metric   = "cosine" | "l2" | "dot" | "hamming" | ""            (empty unless a vector)
 //! type     = "bool" | "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "f32" | "f64" | "date32" | "utf8"
+//!          | "json" | "list[utf8]"
 //!          | "timestamp[" unit "]" | "timestamp[" unit "," length ":" zone "]"
 //!          | "vector[" element "," dimension "]"
 //! unit     = "s" | "ms" | "us" | "ns"
@@ -38,6 +40,8 @@
 //! ```
 
 mod column;
+mod evolution;
+pub mod json;
 mod message;
 
 use std::sync::Arc;
@@ -46,7 +50,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use column::{
     CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
-    VectorColumn, metric_from_name, metric_name,
+    TYPE_KEY, VectorColumn, metric_from_name, metric_name,
 };
 
 use crate::error::{Error, Result};
@@ -61,6 +65,8 @@ pub struct Schema {
     id_column: usize,
     id_kind: IdKind,
     fingerprint: u64,
+    /// What it was before columns were added, the newest first.
+    older: Vec<Arc<Schema>>,
 }
 
 impl Schema {
@@ -102,7 +108,7 @@ impl Schema {
         if second.is_some() {
             return whole("two columns say that they are the id");
         }
-        let id_kind = if columns[id_column].layout == Layout::Utf8 { IdKind::Utf8 } else { IdKind::U64 };
+        let id_kind = IdKind::of(normalised[id_column].data_type()).expect("parse_field has looked");
         Ok(Schema {
             arrow: Arc::new(arrow::datatypes::Schema::new_with_metadata(normalised, arrow.metadata().clone())),
             columns,
@@ -110,6 +116,7 @@ impl Schema {
             id_column,
             id_kind,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
+            older: Vec::new(),
         })
     }
 

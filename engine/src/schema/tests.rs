@@ -64,6 +64,15 @@ fn roles_and_defaults() {
 }
 
 #[test]
+fn ids_are_of_three_kinds() {
+    for (data_type, kind) in
+        [(DataType::UInt64, IdKind::U64), (DataType::Int64, IdKind::I64), (DataType::Utf8, IdKind::Utf8)]
+    {
+        assert_eq!(schema(vec![field("id", data_type, &[])]).expect("a good schema").id_kind(), kind);
+    }
+}
+
+#[test]
 fn reading_what_was_normalised_changes_nothing() {
     let first = wide();
     let second = Schema::from_arrow(first.arrow()).unwrap();
@@ -96,6 +105,20 @@ fn fingerprint_is_stable() {
         let schema = schema(other.clone()).unwrap();
         assert_eq!(schema.fingerprint(), xxhash_rust::xxh3::xxh3_64(text.as_bytes()), "{element}");
     }
+}
+
+#[test]
+fn lists_and_json_have_names_of_their_own_in_the_fingerprint() {
+    let texts = DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)));
+    let fields = vec![
+        field("id", DataType::Int64, &[]),
+        field("tags", texts, &[]),
+        field("more", DataType::Utf8, &[(TYPE_KEY, "json")]),
+    ];
+    let text = "2:id|i64|0|id|\n4:tags|list[utf8]|1|data|\n4:more|json|1|data|\n";
+    let schema = schema(fields).expect("a good schema");
+    assert_eq!(schema.fingerprint(), xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+    assert!(schema.columns()[2].is_json && !schema.columns()[1].is_json);
 }
 
 #[test]
@@ -135,7 +158,7 @@ fn refuses_by_name() {
         (vec![vector()], ""),
         (vec![field("name", DataType::Utf8, &[])], ""),
         (vec![id(), vector(), field("v", DataType::Int8, &[])], "v"),
-        (vec![field("id", DataType::Int64, &[]), vector()], "id"),
+        (vec![field("id", DataType::Int32, &[]), vector()], "id"),
         (
             vec![
                 field("a", DataType::UInt64, &[(ROLE_KEY, "id")]),
@@ -172,6 +195,9 @@ fn refuses_by_name() {
         (vec![id(), field("v", list(DataType::UInt16, 4), &[(ELEMENT_KEY, "u16")])], "v"),
         (vec![id(), field("v", list(DataType::Float16, 4), &[(ELEMENT_KEY, "bf16")])], "v"),
         (vec![id(), field("v", list(DataType::UInt32, 4), &[])], "v"),
+        (vec![id(), field("x", DataType::Int8, &[(TYPE_KEY, "json")])], "x"),
+        (vec![id(), field("x", DataType::Utf8, &[(TYPE_KEY, "xml")])], "x"),
+        (vec![field("id", DataType::Utf8, &[(TYPE_KEY, "json")])], "id"),
     ];
     for (index, (fields, culprit)) in cases.into_iter().enumerate() {
         match schema(fields) {

@@ -125,9 +125,19 @@ pub enum Message {
     },
     /// A collection to serve from now on.
     Install(Arc<Collection>),
+    /// Columns to make room for, in a version of a collection that nobody sees yet. Answered by `Prepared`.
+    PrepareColumns(Arc<Collection>),
+    /// What became of the last `PrepareColumns`.
+    Prepared(Result<(), Error>),
+    /// The columns that were prepared are not to be: a collection, by its number.
+    GiveColumnsUp(u32),
+    /// Batches with the columns that were prepared are taken from now on.
+    AddColumns(Arc<Collection>),
+    /// The collection is shown and read with them from now on.
+    ShowColumns(Arc<Collection>),
     /// A collection that is no longer there.
     Remove(u32),
-    /// The receiver has done what the last `Install` or `Remove` asked.
+    /// The receiver has done what the last message of the control thread about a collection asked.
     Changed,
     /// Stop indexing and say when all is still.
     SnapshotBegin,
@@ -194,6 +204,13 @@ pub enum ControlRequest {
         /// An equal one that exists is an answer, not an error.
         if_not_exists: bool,
     },
+    /// Add columns to a collection.
+    Alter {
+        /// Name.
+        name: String,
+        /// All columns, the new ones at the end.
+        schema: Box<crate::schema::Schema>,
+    },
     /// Drop a collection.
     Drop {
         /// Name.
@@ -201,14 +218,32 @@ pub enum ControlRequest {
     },
     /// Write a snapshot.
     Snapshot,
+    /// Make a namespace, or give it other quotas.
+    PutNamespace {
+        /// Name.
+        name: String,
+        /// What it may have.
+        quota: crate::namespace::Quota,
+        /// One that exists is an error.
+        is_new: bool,
+    },
+    /// Drop a namespace with its collections.
+    DropNamespace {
+        /// Name.
+        name: String,
+    },
+    /// All namespaces.
+    ListNamespaces,
 }
 
 /// What the control thread answers.
 pub enum ControlReply {
-    /// The collection that was created, or was there.
+    /// The collection that was created or has new columns, or was there as it was to be.
     Collection(Arc<Collection>),
-    /// The collection is gone.
-    Dropped,
+    /// It is done, and there is nothing to tell.
+    Done,
+    /// All namespaces, each with what it has.
+    Namespaces(Vec<(Arc<crate::namespace::Namespace>, crate::namespace::Usage)>),
     /// The snapshot is durable.
     Snapshot {
         /// Bytes written.

@@ -166,7 +166,9 @@ impl<S: Storage, T> Shard<S, T> {
         }
         let collection = operation.collection();
         let mut partition = self.partition.borrow_mut();
-        let staged = partition.stage_if(operation, presence, arrival)?;
+        let reservation = partition.admit(&operation)?;
+        let mut staged = partition.stage_if(operation, presence, arrival)?;
+        staged.hold(reservation);
         probes::request_staged(partition.shard(), collection, staged.len());
         Ok(staged)
     }

@@ -6,16 +6,17 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::Member;
 use super::unpublished::Change;
 use super::update::{Merged, Skipped, Update};
-use crate::batch::{Arriving, BatchView};
+use crate::batch::{self, Arriving, BatchView};
 use crate::collection::{Collection, VectorIndex};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::ids::{IdList, IdsView};
+use crate::namespace::{Reservation, Usage};
 use crate::placement;
 use crate::region::Background;
 use crate::schema::IdRef;
@@ -69,6 +70,8 @@ impl Operation<'_> {
 pub struct Staged {
     collection: u32,
     change: Change,
+    /// Room in the quotas of a namespace, until it is published or taken back.
+    reservation: Option<Reservation>,
 }
 
 impl Staged {
@@ -78,6 +81,11 @@ impl Staged {
             Change::Write(ordinals) => (ordinals.end - ordinals.start) as u32,
             Change::Delete(ids) => ids.view().len() as u32,
         }
+    }
+
+    /// Holds room in the quotas of a namespace for as long as it is staged.
+    pub(super) fn hold(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
     }
 
     /// Never true: empty operations are refused.
@@ -156,6 +164,29 @@ impl Partition {
         self.members.remove(&collection).map(|member| member.collection)
     }
 
+    /// First step of adding columns to a collection: makes room for them, in a version of it that nobody sees yet.
+    ///
+    /// # Errors
+    /// `UnknownCollection`, `OutOfMemory`.
+    pub fn prepare_columns(&mut self, extended: &Collection) -> Result<()> {
+        self.member_mut(extended.spec.id)?.writer.adopt(extended.region.clone())
+    }
+
+    /// Instead of the second step: forgets the columns.
+    pub fn give_columns_up(&mut self, collection: u32) {
+        if let Ok(member) = self.member_mut(collection) {
+            member.writer.give_up(member.collection.region.clone());
+        }
+    }
+
+    /// Second step: the collection has the columns that were prepared.
+    pub fn add_columns(&mut self, extended: &Arc<Collection>) {
+        if let Ok(member) = self.member_mut(extended.spec.id) {
+            assert!(Arc::ptr_eq(member.writer.region(), &extended.region), "it was prepared");
+            member.collection = extended.clone();
+        }
+    }
+
     /// A collection's part.
     pub fn member(&self, collection: u32) -> Result<&Member> {
         self.members.get(&collection).ok_or_else(|| unknown(collection))
@@ -218,10 +249,32 @@ impl Partition {
     /// Copies the vectors of a write ahead whose batch is still arriving; see [`RegionWriter::fill_ahead`].
     pub fn fill_ahead(&mut self, collection: u32, fingerprint: u64, arriving: &Arriving<'_>) {
         if let Some(member) = self.members.get_mut(&collection)
-            && member.collection.spec.schema.fingerprint() == fingerprint
+            && member.collection.spec.schema.version(fingerprint).is_some()
         {
             member.writer.fill_ahead(arriving);
         }
+    }
+
+    /// Holds a write against the quotas of its namespace, where it has one. The log is replayed without: what it has was admitted.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`, `RateExceeded`.
+    pub fn admit(&self, operation: &Operation<'_>) -> Result<Option<Reservation>> {
+        let Operation::Write { collection, fingerprint, batch, .. } = *operation else { return Ok(None) };
+        let Ok(member) = self.member(collection) else { return Ok(None) };
+        let limited = member.collection.namespace().filter(|namespace| namespace.is_limited());
+        let Some(namespace) = limited else { return Ok(None) };
+        let rows = batch::rows_of(batch)?;
+        let usage = || Usage::of(namespace, self.members().map(|member| &member.collection));
+        let new_rows = || {
+            let schema = member.collection.spec.schema.known_version(fingerprint)?;
+            let batch = BatchView::parse(schema, batch)?;
+            let stored = member.writer.ids();
+            let is_new = |id: &IdRef<'_>| member.ids.get(*id, |slot| stored.get(slot)).is_none();
+            let new: HashSet<IdRef<'_>> = (0..batch.rows()).map(|row| batch.id(row)).filter(is_new).collect();
+            Ok(new.len() as u64)
+        };
+        namespace.admit(rows as u64, batch.len() as u64, usage, new_rows).map(Some)
     }
 
     /// Checks an operation and fills its rows in. On an error nothing was taken. `arrival` is the number of a batch that
@@ -239,14 +292,12 @@ impl Partition {
         let schema = member.collection.spec.schema.clone();
         let change = match operation {
             Operation::Write { fingerprint, batch, .. } => {
-                if fingerprint != schema.fingerprint() {
-                    return Err(Error::SchemaMismatch { expected: schema.fingerprint(), found: fingerprint });
-                }
-                let batch = BatchView::parse(&schema, batch)?;
+                let batch = BatchView::parse(schema.known_version(fingerprint)?, batch)?;
                 if batch.rows() == 0 {
                     return Err(Error::Empty { what: "batch" });
                 }
                 check_homes((0..batch.rows()).map(|row| batch.id(row)), shard, shards)?;
+                batch.check_json()?;
                 member.check_presence(&batch, presence)?;
                 let slots = member.writer.fill_arrived(&batch, arrival);
                 self.filled_bytes += member.writer.take_copied_bytes();
@@ -261,7 +312,7 @@ impl Partition {
             }
         };
         member.note_staged(change.clone());
-        Ok(Staged { collection, change })
+        Ok(Staged { collection, change, reservation: None })
     }
 
     /// Makes an update a write of whole rows, of the newest of the rows that it is about, behind `headroom` zero bytes. It holds until

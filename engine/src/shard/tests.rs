@@ -55,7 +55,7 @@ fn visible(partition: &Partition) -> Vec<u64> {
     let region = &partition.member(COLLECTION).unwrap().collection.region;
     let id = |slot| match region.id(region.row(0, slot)) {
         IdRef::U64(id) => id,
-        IdRef::Utf8(_) => unreachable!("the ids are numbers"),
+        IdRef::I64(_) | IdRef::Utf8(_) => unreachable!("the ids are u64"),
     };
     region.runs(0, 0..region.published(0)).iter().flat_map(|run| run.slots()).map(id).collect()
 }

@@ -22,7 +22,7 @@ use crate::schema::{IdRef, Layout, Schema};
 pub struct Update<'a> {
     /// Collection number.
     pub collection: u32,
-    /// Fingerprint of the collection's schema.
+    /// Fingerprint of the collection's schema, or of an older version of it: the places of its columns are the same.
     pub fingerprint: u64,
     /// Places of the columns that the batch has, in its order. The id is one of them.
     pub columns: Vec<usize>,
@@ -94,7 +94,7 @@ impl Condition {
 /// # Errors
 /// `SchemaMismatch`, `UnknownColumn`, `MalformedBatch`, `MalformedColumn`.
 pub fn check_update(update: &Update<'_>, schema: &Schema) -> Result<Schema> {
-    if update.fingerprint != schema.fingerprint() {
+    if !schema.knows(update.fingerprint) {
         return Err(Error::SchemaMismatch { expected: schema.fingerprint(), found: update.fingerprint });
     }
     let partial = schema.partial(&update.columns)?;

@@ -73,14 +73,13 @@ pub fn for_each_live_batch(
     progress: &dyn Fn(u64),
     sink: &mut dyn FnMut(&BatchView<'_>) -> Result<()>,
 ) -> Result<()> {
-    let schema = &collection.spec.schema;
     for_each_chunk(directory, entry, collection, shard, progress, &mut |record, batch| {
         let Some(batch) = batch else { return Ok(()) };
         let live = record.live();
         match live.len() {
             0 => Ok(()),
             all if all == batch.rows() => sink(batch),
-            _ => sink(&BatchView::parse(schema, &batch.take(&live, 0)?)?),
+            _ => sink(&BatchView::parse(batch.schema(), &batch.take(&live, 0)?)?),
         }
     })
 }
@@ -110,9 +109,10 @@ fn for_each_chunk(
     let mut rows = SummedReader::open(directory, named(directory, entry, &region_name(id, shard))?)?;
     let mut message = Vec::new();
     read_message(&mut rows, &mut message)?;
-    if Schema::from_bytes(&message)?.fingerprint() != schema.fingerprint() {
+    let fingerprint = Schema::from_bytes(&message)?.fingerprint();
+    let Some(schema) = schema.version(fingerprint) else {
         return Err(rows.damaged(0, "the schema is not the collection's"));
-    }
+    };
     while chunks.left() > 0 {
         let mut record = [0; RECORD_BYTES];
         chunks.take(&mut record)?;

@@ -73,6 +73,10 @@ fn buffer_widths(data_type: &DataType, widths: &mut Vec<u64>) -> Result<(), &'st
     match data_type {
         DataType::Boolean | DataType::FixedSizeBinary(_) => widths.extend([VALIDITY, 1]),
         DataType::Utf8 => widths.extend([VALIDITY, OFFSET, 1]),
+        DataType::List(item) => {
+            widths.extend([VALIDITY, OFFSET]);
+            buffer_widths(item.data_type(), widths)?;
+        }
         DataType::FixedSizeList(item, _) => {
             widths.push(VALIDITY);
             buffer_widths(item.data_type(), widths)?;

@@ -110,6 +110,7 @@ impl Ids {
     pub fn len(&self) -> usize {
         match self {
             Ids::U64(ids) => ids.len(),
+            Ids::I64(ids) => ids.len(),
             Ids::Utf8(ids) => ids.len(),
         }
     }
@@ -123,6 +124,7 @@ impl Ids {
     pub fn kind(&self) -> IdKind {
         match self {
             Ids::U64(_) => IdKind::U64,
+            Ids::I64(_) => IdKind::I64,
             Ids::Utf8(_) => IdKind::Utf8,
         }
     }
@@ -131,6 +133,7 @@ impl Ids {
     pub fn get(&self, index: usize) -> IdRef<'_> {
         match self {
             Ids::U64(ids) => IdRef::U64(ids[index]),
+            Ids::I64(ids) => IdRef::I64(ids[index]),
             Ids::Utf8(ids) => IdRef::Utf8(&ids[index]),
         }
     }
@@ -201,6 +204,7 @@ impl Collection {
     /// As [`Collection::write`].
     pub fn prepare(&self, batch: &RecordBatch) -> Result<PreparedWrite> {
         let view = BatchView::from_arrow(&self.schema, batch)?;
+        view.check_json()?;
         let parts = view.split(self.pool.server().shards, 0)?;
         let parts = parts.into_iter().map(|part| Part::new(part.shard, part.message)).collect();
         Ok(PreparedWrite { parts, rows: batch.num_rows(), collection: self.id })

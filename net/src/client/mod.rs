@@ -14,6 +14,8 @@
 mod batch;
 mod collection;
 mod connection;
+mod infer;
+mod namespace;
 mod pending;
 mod pool;
 mod rewrite;
@@ -26,12 +28,14 @@ mod update;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use engine::limits::NAME_BYTES_MAX;
 use engine::schema::Schema;
 pub use engine::shard::update::Missing;
 
 pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
+pub use infer::Inference;
+pub use namespace::NamespaceInfo;
 pub use pending::Pending;
 pub use rewrite::RewritableWrite;
 pub use rows::Scan;
@@ -39,7 +43,7 @@ pub use search::{Examples, GroupBy, Hit, Queries, SearchReply, SearchRequest, Wi
 pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;
-use crate::codec::{self, Create, FrameError, Opcode};
+use crate::codec::{self, Alter, Create, FrameError, Opcode};
 pub use crate::codec::{IndexStatus, SnapshotDone};
 use crate::error::{Error, Result};
 use connection::Reply;
@@ -166,6 +170,8 @@ pub enum WriteMode {
 pub enum Ids {
     /// Unsigned 64-bit.
     U64(Vec<u64>),
+    /// Signed 64-bit.
+    I64(Vec<i64>),
     /// Text.
     Utf8(Vec<String>),
 }
@@ -175,6 +181,8 @@ pub enum Ids {
 pub enum Id {
     /// Unsigned 64-bit.
     U64(u64),
+    /// Signed 64-bit.
+    I64(i64),
     /// Text.
     Utf8(String),
 }
@@ -183,6 +191,7 @@ impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Id::U64(id) => id.fmt(f),
+            Id::I64(id) => id.fmt(f),
             Id::Utf8(id) => id.fmt(f),
         }
     }
@@ -224,6 +233,30 @@ impl Client {
         let create = Create { m, ef_construction, if_not_exists, evictable, name, schema: &schema };
         let reply = self.call(Opcode::CreateCollection, 0, |body| create.encode(body))?;
         Collection::open(self.pool.clone(), read_info(&reply)?)
+    }
+
+    /// Adds columns to a collection and gives a handle on it: `schema` has all its columns, the new ones at the end. Rows that are there
+    /// are null in them. Handles from before go on working, without the new columns. Where nothing is new, nothing is done.
+    ///
+    /// # Errors
+    /// `Engine` for a schema that cannot be served, `Remote` with `UnknownCollection`, and with `InvalidSchema` where anything else
+    /// than columns of data at the end has changed, or one of them may not be null.
+    pub fn alter_collection(&self, name: &str, schema: &ArrowSchema) -> Result<Collection> {
+        check_name(name)?;
+        let schema = Schema::from_arrow(schema)?.to_bytes();
+        let alter = Alter { name, schema: &schema };
+        let reply = self.call(Opcode::AlterCollection, 0, |body| alter.encode(body))?;
+        Collection::open(self.pool.clone(), read_info(&reply)?)
+    }
+
+    /// Adds these columns to a collection, behind those that it has: see [`Client::alter_collection`].
+    ///
+    /// # Errors
+    /// As [`Client::alter_collection`].
+    pub fn add_columns(&self, name: &str, columns: &[Field]) -> Result<Collection> {
+        let before = self.describe(name)?.schema.ok_or(Error::UnexpectedReply { problem: "no schema" })?;
+        let fields: Vec<_> = before.fields().iter().cloned().chain(columns.iter().cloned().map(Arc::new)).collect();
+        self.alter_collection(name, &ArrowSchema::new_with_metadata(fields, before.metadata().clone()))
     }
 
     /// Drops a collection with all its rows.

@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 
 /// A choice of columns: what goes into the request, and the schema of what comes back.
 pub(super) struct Chosen {
-    listed: Option<Vec<[u8; 2]>>,
+    listed: Vec<[u8; 2]>,
     pub schema: SchemaRef,
 }
 
 impl Chosen {
     pub fn columns(&self) -> Columns<'_> {
-        self.listed.as_deref().map_or(Columns::All, Columns::Listed)
+        Columns::Listed(&self.listed)
     }
 }
 
@@ -61,15 +61,20 @@ impl Collection {
 
     fn choose_or_all(&self, columns: &[&str]) -> Result<Chosen> {
         if columns.is_empty() {
-            return Ok(Chosen { listed: None, schema: self.schema.arrow().clone() });
+            // By their places: the collection may have columns by now that this handle does not know of.
+            return Ok(self.chosen((0..self.schema.columns().len()).collect()));
         }
         self.choose(columns)
     }
 
     pub(super) fn choose(&self, columns: &[&str]) -> Result<Chosen> {
         let places = columns.iter().map(|name| self.schema.column_index(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.chosen(places))
+    }
+
+    fn chosen(&self, places: Vec<usize>) -> Chosen {
         let listed = places.iter().map(|&place| u16::try_from(place).expect("bounded by COLUMNS_MAX").to_le_bytes());
-        Ok(Chosen { listed: Some(listed.collect()), schema: self.schema.project(&places) })
+        Chosen { listed: listed.collect(), schema: self.schema.project(&places) }
     }
 }
 

@@ -261,6 +261,7 @@ fn hits_of(found: &Found<'_>) -> Vec<Vec<Hit>> {
     let mut each = found.ids.iter().zip(found.distances()).map(|(id, distance)| {
         let id = match id {
             IdRef::U64(id) => Id::U64(id),
+            IdRef::I64(id) => Id::I64(id),
             IdRef::Utf8(id) => Id::Utf8(id.to_owned()),
         };
         let score = scores.as_mut().and_then(Iterator::next);

@@ -55,6 +55,32 @@ impl<'a> Create<'a> {
     }
 }
 
+/// ALTER_COLLECTION.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alter<'a> {
+    /// Name of the collection.
+    pub name: &'a str,
+    /// Arrow IPC schema message with all columns, the new ones at the end.
+    pub schema: &'a [u8],
+}
+
+impl<'a> Alter<'a> {
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        message(Writer::new(out).text(self.name), self.schema);
+    }
+
+    /// Reads the body.
+    pub fn decode(body: &'a [u8]) -> Result<Self, FrameError> {
+        let mut reader = Reader::new(body);
+        let name = collection_name(&mut reader)?;
+        let schema_len = reader.u32("schema length")?;
+        let schema = reader.bytes(u64::from(schema_len), "schema")?;
+        reader.finish()?;
+        Ok(Self { name, schema })
+    }
+}
+
 /// Appends the body of DROP_COLLECTION and DESCRIBE: a name.
 pub fn encode_name(name: &str, out: &mut Vec<u8>) {
     Writer::new(out).text(name);

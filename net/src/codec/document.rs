@@ -93,7 +93,8 @@ fn placement() {
         let name = if id.is_empty() { "utf8, empty".to_owned() } else { format!("utf8 `{id}`") };
         (name, IdRef::Utf8(id))
     });
-    let rows = ids.into_iter().chain(texts);
+    let signed = [-1, i64::MIN].map(|id| (format!("i64 `{id}`"), IdRef::I64(id)));
+    let rows = ids.into_iter().chain(signed).chain(texts);
     let rows =
         rows.map(|(name, id)| format!("| {name} | `{:016x}` | {} | {} |\n", hash(id), home(id, 4), home(id, 64)));
     let missing: String = rows.filter(|row| !DOCUMENT.contains(row.as_str())).collect();
@@ -113,11 +114,15 @@ fn limits() {
         ("columns of a collection", COLUMNS_MAX as u64),
         ("bytes of a name", NAME_BYTES_MAX as u64),
         ("bytes of a utf8 id", ID_BYTES_MAX as u64),
+        ("texts of a list, in one row", LIST_ITEMS_MAX as u64),
+        ("bytes of the texts of a list, in one row", LIST_BYTES_MAX as u64),
         ("bytes of a filter", FILTER_BYTES_MAX as u64),
         ("brackets of a filter that are open at a time", FILTER_DEPTH_MAX as u64),
         ("bytes of the options of a SEARCH", OPTIONS_BYTES_MAX as u64),
         ("rows of `like` and `unlike` together", EXAMPLES_MAX as u64),
         ("brackets of the options of a SEARCH that are open at a time", OPTIONS_DEPTH_MAX as u64),
+        ("versions of a schema", SCHEMA_VERSIONS_MAX as u64),
+        ("namespaces", NAMESPACES_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),
         ("GETs, SCANs and SEARCHes of a connection at a time", READS_IN_FLIGHT_MAX as u64),

@@ -108,7 +108,7 @@ impl FoundPrefix<'_> {
     /// Bytes of the body of a reply without extras, up to the message, for ids with `id_text_bytes` bytes of text in all (0 for u64).
     pub fn bytes(queries: usize, results: usize, id_kind: IdKind, id_text_bytes: usize) -> usize {
         let ids = match id_kind {
-            IdKind::U64 => results * 8,
+            IdKind::U64 | IdKind::I64 => results * 8,
             IdKind::Utf8 => (results + 1) * 4 + id_text_bytes,
         };
         (32 + queries * 4 + results * 4 + 8 + ids).next_multiple_of(MESSAGE_ALIGNMENT)

@@ -9,14 +9,15 @@ use super::header::FrameError;
 
 const KIND_U64: u8 = 0;
 const KIND_UTF8: u8 = 1;
+const KIND_I64: u8 = 2;
 /// Count of a column block that stands for all columns.
 const ALL_COLUMNS: u16 = u16::MAX;
 
 /// Appends a block of ids, all of `kind`.
 ///
 /// ```text
-/// kind u8 (0 u64, 1 utf8) | 3 zero bytes | count u32 | u64 × count
-///                                                    | u32 × (count + 1) offsets from 0, then the text
+/// kind u8 (0 u64, 1 utf8, 2 i64) | 3 zero bytes | count u32 | u64 or i64 × count
+///                                                           | u32 × (count + 1) offsets from 0, then the text
 /// ```
 pub fn write_ids<'b>(kind: IdKind, ids: impl ExactSizeIterator<Item = IdRef<'b>> + Clone, writer: &mut Writer<'_>) {
     let count = u32::try_from(ids.len()).expect("bounded by the limit of a frame");
@@ -26,6 +27,13 @@ pub fn write_ids<'b>(kind: IdKind, ids: impl ExactSizeIterator<Item = IdRef<'b>>
             for id in ids {
                 let IdRef::U64(id) = id else { unreachable!("an id of another kind") };
                 writer.u64(id);
+            }
+        }
+        IdKind::I64 => {
+            writer.u8(KIND_I64).zeros(3).u32(count);
+            for id in ids {
+                let IdRef::I64(id) = id else { unreachable!("an id of another kind") };
+                writer.u64(id.cast_unsigned());
             }
         }
         IdKind::Utf8 => {
@@ -52,6 +60,7 @@ pub fn read_ids<'a>(reader: &mut Reader<'a>, count_max: u64) -> Result<IdsView<'
     }
     match kind {
         KIND_U64 => Ok(IdsView::U64(reader.bytes(u64::from(count) * 8, "ids")?)),
+        KIND_I64 => Ok(IdsView::I64(reader.bytes(u64::from(count) * 8, "ids")?)),
         KIND_UTF8 => {
             let offsets = reader.bytes((u64::from(count) + 1) * 4, "id offsets")?;
             let end = packed_u32(offsets, count as usize);
@@ -61,7 +70,7 @@ pub fn read_ids<'a>(reader: &mut Reader<'a>, count_max: u64) -> Result<IdsView<'
             check_offsets(offsets, text)?;
             Ok(IdsView::Utf8 { offsets, text })
         }
-        _ => Err(FrameError::Field { field: "id kind", problem: "neither 0 nor 1" }),
+        _ => Err(FrameError::Field { field: "id kind", problem: "none of 0, 1 and 2" }),
     }
 }
 

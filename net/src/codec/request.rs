@@ -2,11 +2,12 @@
 
 use engine::ids::IdsView;
 
-use super::collection::{Create, WaitIndexed, decode_name};
+use super::collection::{Alter, Create, WaitIndexed, decode_name};
 use super::delete_where::DeleteWhere;
 use super::fields::expect_empty;
 use super::handshake::Hello;
 use super::header::{FrameError, Header};
+use super::namespace::PutNamespace;
 use super::rows::{Get, Scan, decode_delete};
 use super::search::Search;
 use super::update::Update;
@@ -50,6 +51,14 @@ pub enum Opcode {
     Update = 15,
     /// Delete the rows that a filter is true of.
     DeleteWhere = 16,
+    /// Add columns to a collection.
+    AlterCollection = 19,
+    /// Make a namespace, or give it other quotas.
+    PutNamespace = 21,
+    /// Drop a namespace with its collections.
+    DropNamespace = 22,
+    /// All namespaces.
+    ListNamespaces = 23,
 }
 
 impl Opcode {
@@ -71,6 +80,10 @@ impl Opcode {
         Self::Ping,
         Self::Update,
         Self::DeleteWhere,
+        Self::AlterCollection,
+        Self::PutNamespace,
+        Self::DropNamespace,
+        Self::ListNamespaces,
     ];
 
     /// The number on the wire.
@@ -120,6 +133,14 @@ pub enum Request<'a> {
     Update(Update<'a>),
     /// Delete the rows that a filter is true of.
     DeleteWhere(DeleteWhere<'a>),
+    /// Add columns to a collection.
+    AlterCollection(Alter<'a>),
+    /// Make a namespace, or give it other quotas.
+    PutNamespace(PutNamespace<'a>),
+    /// Drop the namespace of this name with its collections.
+    DropNamespace(&'a str),
+    /// All namespaces.
+    ListNamespaces,
 }
 
 impl<'a> Request<'a> {
@@ -133,6 +154,10 @@ impl<'a> Request<'a> {
         Ok(match opcode {
             Opcode::Hello => Self::Hello(Hello::decode(body)?),
             Opcode::CreateCollection => Self::CreateCollection(Create::decode(body)?),
+            Opcode::AlterCollection => Self::AlterCollection(Alter::decode(body)?),
+            Opcode::PutNamespace => Self::PutNamespace(PutNamespace::decode(body)?),
+            Opcode::DropNamespace => Self::DropNamespace(decode_name(body)?),
+            Opcode::ListNamespaces => expect_empty(body).map(|()| Self::ListNamespaces)?,
             Opcode::DropCollection => Self::DropCollection(decode_name(body)?),
             Opcode::List => expect_empty(body).map(|()| Self::List)?,
             Opcode::Describe => Self::Describe(decode_name(body)?),

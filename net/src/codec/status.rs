@@ -61,6 +61,11 @@ pub enum Status {
     /// A text query that is none.
     InvalidTextQuery = 117,
 
+    /// No such namespace.
+    UnknownNamespace = 118,
+    /// A namespace of that name is there already.
+    NamespaceExists = 119,
+
     /// The shard's part of the collection is full.
     RegionFull = 200,
     /// The operating system refused something.
@@ -81,6 +86,8 @@ pub enum Status {
     DiskFull = 208,
     /// The memory budget is used up; deletes, reads and searches go on.
     MemoryBudget = 209,
+    /// A namespace would have more than its quota; deletes, reads and searches go on.
+    QuotaExceeded = 210,
 
     /// More in flight than the server takes; try again later.
     Overloaded = 300,
@@ -129,6 +136,8 @@ impl Status {
         Self::RowMissing,
         Self::ConditionFailed,
         Self::InvalidTextQuery,
+        Self::UnknownNamespace,
+        Self::NamespaceExists,
         Self::RegionFull,
         Self::Io,
         Self::DirectoryInUse,
@@ -139,6 +148,7 @@ impl Status {
         Self::OutOfMemory,
         Self::DiskFull,
         Self::MemoryBudget,
+        Self::QuotaExceeded,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::Timeout,
@@ -162,10 +172,10 @@ impl From<&engine::Error> for Status {
     fn from(error: &engine::Error) -> Self {
         use engine::Error;
         match error {
-            Error::InvalidSchema { .. } => Self::InvalidSchema,
+            Error::InvalidSchema { .. } | Error::SchemaJson { .. } => Self::InvalidSchema,
             Error::SchemaMismatch { .. } => Self::SchemaMismatch,
             Error::MalformedBatch { .. } => Self::MalformedBatch,
-            Error::MalformedColumn { .. } => Self::MalformedColumn,
+            Error::MalformedColumn { .. } | Error::NotJson { .. } => Self::MalformedColumn,
             Error::NonFinite { .. } => Self::NonFinite,
             Error::ZeroVector { .. } => Self::ZeroVector,
             Error::Empty { .. } => Self::Empty,
@@ -191,7 +201,10 @@ impl From<&engine::Error> for Status {
             Error::OutOfMemory { .. } => Self::OutOfMemory,
             Error::DiskFull { .. } => Self::DiskFull,
             Error::MemoryBudget { .. } => Self::MemoryBudget,
-            Error::LogBusy { .. } => Self::Overloaded,
+            Error::QuotaExceeded { .. } => Self::QuotaExceeded,
+            Error::UnknownNamespace { .. } => Self::UnknownNamespace,
+            Error::NamespaceExists { .. } => Self::NamespaceExists,
+            Error::LogBusy { .. } | Error::RateExceeded { .. } => Self::Overloaded,
             Error::Stopping => Self::ShuttingDown,
             _ => Self::Internal,
         }

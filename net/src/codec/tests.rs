@@ -284,6 +284,8 @@ fn ids_read_back() {
     };
     read(&body(|out| encode_ids(IdKind::U64, u64_ids(), out)), u64_ids().collect());
     read(&body(|out| encode_ids(IdKind::Utf8, utf8_ids(), out)), utf8_ids().collect());
+    let signed = || [-1, i64::MIN, 7].into_iter().map(IdRef::I64);
+    read(&body(|out| encode_ids(IdKind::I64, signed(), out)), signed().collect());
     let none = body(|out| encode_ids(IdKind::Utf8, [].into_iter(), out));
     assert_eq!(decode_delete(&none).map(|ids| ids.len()), Ok(0));
 }

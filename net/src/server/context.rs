@@ -108,6 +108,18 @@ impl Context {
         self.index_wake();
     }
 
+    /// Takes batches with columns that were added to a collection.
+    pub fn add_columns(&self, extended: &Arc<Collection>) {
+        self.partition.borrow_mut().add_columns(extended);
+        self.indexing.borrow_mut().add_columns(extended);
+    }
+
+    /// Shows and reads a collection with columns that were added.
+    pub fn show_columns(&self, extended: &Arc<Collection>) {
+        self.server.watch(extended);
+        self.collections.borrow_mut().insert(extended.spec.id, extended.clone());
+    }
+
     /// Looks ids up on the shard that is their home; the answer comes under `ticket`.
     pub fn find(&self, shard: usize, ticket: u64, collection: u32, ids: IdList) {
         if shard == self.index {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use engine::collection::Collection;
 use engine::filter::Filter;
-use engine::ids::{IdList, IdsView};
+use engine::ids::IdList;
 use engine::limits;
 use engine::schema::IdRef;
 use engine::shard::executor::{self, Class};
@@ -161,7 +161,7 @@ async fn delete_rows(
 
 fn id_bytes(id: IdRef<'_>) -> usize {
     match id {
-        IdRef::U64(_) => size_of::<u64>(),
+        IdRef::U64(_) | IdRef::I64(_) => size_of::<u64>(),
         IdRef::Utf8(id) => id.len(),
     }
 }
@@ -191,12 +191,8 @@ impl Reactor {
             return Ok(());
         };
         let ids = matching.view();
-        let kind = match ids {
-            IdsView::U64(_) => engine::schema::IdKind::U64,
-            IdsView::Utf8 { .. } => engine::schema::IdKind::Utf8,
-        };
         let mut frame = vec![0; HEADER_BYTES];
-        codec::encode_ids(kind, (0..ids.len()).map(|place| ids.get(place)), &mut frame);
+        codec::encode_ids(ids.kind(), (0..ids.len()).map(|place| ids.get(place)), &mut frame);
         codec::seal_frame(&mut frame, Header::request(Opcode::Delete, 0, *collection));
         let staged = self.shard.stage(Operation::Delete { collection: *collection, ids }, Presence::Any, None)?;
         match self.shard.submit(staged, Payload::Copy(&frame), codec::crc(&frame), Ack::Durable, ticket)? {

@@ -75,6 +75,22 @@ impl Reactor {
             Message::Forward { ticket, frame } => self.forwarded_in(from, ticket, frame),
             Message::Forwarded { ticket, pressure, result } => self.forwarded_back(ticket, pressure, result),
             Message::Install(collection) => self.install(collection, from),
+            Message::PrepareColumns(extended) => {
+                let prepared = self.shard.partition.borrow_mut().prepare_columns(&extended);
+                self.outbound[from].push_back(Message::Prepared(prepared));
+            }
+            Message::GiveColumnsUp(collection) => {
+                self.shard.partition.borrow_mut().give_columns_up(collection);
+                self.outbound[from].push_back(Message::Changed);
+            }
+            Message::AddColumns(extended) => {
+                self.context.add_columns(&extended);
+                self.outbound[from].push_back(Message::Changed);
+            }
+            Message::ShowColumns(extended) => {
+                self.context.show_columns(&extended);
+                self.outbound[from].push_back(Message::Changed);
+            }
             Message::Remove(collection) => {
                 self.shard.partition.borrow_mut().remove(collection);
                 self.context.indexing.borrow_mut().remove(collection);
@@ -105,6 +121,7 @@ impl Reactor {
             Message::Stop => self.stop(),
             Message::Request { .. }
             | Message::Changed
+            | Message::Prepared(_)
             | Message::SnapshotReady { .. }
             | Message::Recovered
             | Message::Trim(_) => {

@@ -118,6 +118,22 @@ impl Reactor {
                 };
                 tasks::spawn_control(&context, session, reply, request);
             }
+            Request::AlterCollection(alter) => {
+                let schema = Box::new(Schema::from_bytes(alter.schema)?);
+                let request = ControlRequest::Alter { name: alter.name.to_owned(), schema };
+                tasks::spawn_control(&context, session, reply, request);
+            }
+            Request::PutNamespace(put) => {
+                let codec::PutNamespace { name, quota, is_new } = put;
+                let request = ControlRequest::PutNamespace { name: name.to_owned(), quota, is_new };
+                tasks::spawn_control(&context, session, reply, request);
+            }
+            Request::DropNamespace(name) => {
+                tasks::spawn_control(&context, session, reply, ControlRequest::DropNamespace { name: name.to_owned() });
+            }
+            Request::ListNamespaces => {
+                tasks::spawn_control(&context, session, reply, ControlRequest::ListNamespaces);
+            }
             Request::DropCollection(name) => {
                 tasks::spawn_control(&context, session, reply, ControlRequest::Drop { name: name.to_owned() });
             }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use engine::collection::{Collection, memory_in_use};
 use engine::eviction::Evictions;
+use engine::namespace::{Namespace, Usage};
 use engine::recovery::Progress;
 use engine::shard::ShardMetrics;
 use serde_json::json;
@@ -90,7 +91,9 @@ impl ServerState {
     /// Shows a collection in the metrics until it is dropped.
     pub fn watch(&self, collection: &Arc<Collection>) {
         let mut all = self.collections.lock().expect("no holder panics");
-        all.retain(|known| known.strong_count() > 0);
+        // What had fewer columns is gone, once nobody reads it any more.
+        let is_same = |known: &Arc<Collection>| known.spec.id == collection.spec.id && !Arc::ptr_eq(known, collection);
+        all.retain(|known| known.upgrade().is_some_and(|known| !is_same(&known)));
         if !all.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(collection))) {
             all.push(Arc::downgrade(collection));
         }
@@ -176,6 +179,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
     json!({
         "id": collection.spec.id,
         "name": collection.spec.name,
+        "namespace": collection.namespace().map(|namespace| namespace.name()),
         "evictable": collection.spec.options.evictable,
         "rows": collection.live_rows(),
         "dead_rows": collection.dead_rows(),
@@ -226,6 +230,7 @@ impl AdminSource for ServerState {
                 let _ = writeln!(text, "broadhead_collection_{name}{{collection=\"{label}\"}} {}", value(collection));
             }
         }
+        write_namespaces(&mut text, &collections);
         write_recall(&mut text, &collections);
         for (name, help, value) in self.evictions.each() {
             let full = format!("broadhead_{name}_total");
@@ -251,6 +256,29 @@ impl AdminSource for ServerState {
             );
         }
         text
+    }
+}
+
+/// Writes what every namespace has that has collections.
+fn write_namespaces(text: &mut String, collections: &[Arc<Collection>]) {
+    let mut all: Vec<&Arc<Namespace>> = collections.iter().filter_map(|collection| collection.namespace()).collect();
+    all.sort_unstable_by_key(|namespace| namespace.name());
+    all.dedup_by_key(|namespace| namespace.name());
+    type Figure = (&'static str, &'static str, &'static str, fn(&Namespace, Usage) -> u64);
+    let figures: [Figure; 3] = [
+        ("rows", "gauge", "Live rows of a namespace.", |_, usage| usage.rows),
+        ("committed_bytes", "gauge", "Memory of rows and graphs of a namespace.", |_, usage| usage.bytes),
+        ("refused_writes_total", "counter", "Writes refused for the quotas of a namespace.", |namespace, _| {
+            namespace.refused()
+        }),
+    ];
+    for (name, kind, help, value) in figures.into_iter().filter(|_| !all.is_empty()) {
+        let name = format!("broadhead_namespace_{name}");
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for namespace in &all {
+            let value = value(namespace, Usage::of(namespace, collections));
+            let _ = writeln!(text, "{name}{{namespace=\"{}\"}} {value}", namespace.name());
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use engine::collection::Collection;
 use engine::filter::Filter;
 use engine::ids::{IdList, IdsView};
 use engine::limits;
+use engine::namespace::{Namespace, Usage};
 use engine::placement;
 use engine::region::View;
 use engine::schema::{IdKind, IdRef};
@@ -22,7 +23,8 @@ use super::mailbox::Reply;
 use super::session::SessionId;
 use super::writes::Refusal;
 use crate::codec::{
-    self, CollectionInfo, Columns, Cursor, Get, GotPrefix, Header, IndexStatus, List, Scan, ScannedPrefix, SnapshotDone,
+    self, CollectionInfo, Columns, Cursor, Get, GotPrefix, Header, IndexStatus, List, NamespaceInfo, Scan,
+    ScannedPrefix, SnapshotDone,
 };
 
 /// Bytes of a text, as long as nothing is known of it.
@@ -240,7 +242,8 @@ pub fn spawn_control(context: &Rc<Context>, session: SessionId, header: Header, 
         let reply = reply?;
         codec::encode_frame(header.reply(), &mut frame, |out| match reply {
             ControlReply::Collection(collection) => describe(&collection, out),
-            ControlReply::Dropped => {}
+            ControlReply::Done => {}
+            ControlReply::Namespaces(all) => namespaces(&all, out),
             ControlReply::Snapshot { bytes, took } => {
                 SnapshotDone { bytes, took_us: took.as_micros() as u64 }.encode(out)
             }
@@ -283,6 +286,19 @@ pub fn spawn_stand_still(context: &Rc<Context>, control: usize) {
         // The data plane fills in where the shard stands.
         context.mailbox.send(control, Message::SnapshotReady { lsn: 0, published: Vec::new() });
     });
+}
+
+/// Writes the list of namespaces.
+fn namespaces(all: &[(Arc<Namespace>, Usage)], out: &mut Vec<u8>) {
+    let infos = all.iter().map(|(namespace, usage)| NamespaceInfo {
+        name: namespace.name(),
+        quota: namespace.quota(),
+        collections: u32::try_from(usage.collections).expect("bounded by COLLECTIONS_MAX"),
+        rows: usage.rows,
+        bytes: usage.bytes,
+        refused: namespace.refused(),
+    });
+    codec::encode_namespaces(infos, out);
 }
 
 /// Writes what there is to say of a collection.

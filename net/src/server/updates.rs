@@ -96,7 +96,8 @@ impl Reactor {
     /// Makes an update a write of whole rows.
     fn whole_of(&mut self, header: &Header, frame: &[u8], body_crc: u32) -> Result<Whole, Refusal> {
         codec::check_body_crc(header, body_crc)?;
-        let collection = self.context.collection(header.collection)?;
+        // The one that batches are taken for: what the update becomes has all of its columns.
+        let collection = self.shard.partition.borrow().member(header.collection)?.collection.clone();
         let update = update_of(header, &frame[HEADER_BYTES..], &collection.spec.schema)?;
         let Merged { message, skipped } = self.shard.merge(&update, HEADER_BYTES)?;
         let Some(mut whole) = message else { return Ok(Whole::Nothing(skipped)) };
@@ -111,7 +112,7 @@ impl Reactor {
         self.admit(header, whole.len())?;
         let written =
             Header { flags: header.flags, ..Header::request(Opcode::Write, header.request_id, header.collection) };
-        codec::seal_frame(&mut whole, Header { fingerprint: header.fingerprint, ..written });
+        codec::seal_frame(&mut whole, Header { fingerprint: collection.spec.schema.fingerprint(), ..written });
         self.copied_bytes += whole.len() as u64;
         Ok(Whole::Frame(whole, buffer, skipped))
     }
@@ -189,6 +190,7 @@ pub(super) fn split_update(
     let batch = BatchView::parse(&partial, update.batch)?;
     // Here, because a part that was accepted elsewhere cannot be taken back.
     region::check_vectors(&batch)?;
+    batch.check_json()?;
     let Request::Update(asked) = Request::decode(header, body)? else { unreachable!("it was decoded") };
     let part = |part: engine::batch::ShardBatch| {
         let mut frame = vec![0; HEADER_BYTES];

@@ -4,6 +4,7 @@
 //! parts are sent over the mesh; each part is atomic, and the client hears when all are durable.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use engine::batch::BatchView;
 use engine::buffers::Buffer;
@@ -282,7 +283,8 @@ impl Reactor {
         frame: &[u8],
     ) -> Result<(), Refusal> {
         let shards = self.context.shards;
-        let collection = self.context.collection(header.collection)?;
+        // The one that batches are taken for, which may have a column more than the one that is shown.
+        let collection = self.shard.partition.borrow().member(header.collection)?.collection.clone();
         let parts = split(header, &frame[HEADER_BYTES..], &collection.spec.schema, shards)?;
         self.forwards.last_ticket += 1;
         let ticket = self.forwards.last_ticket;
@@ -431,14 +433,15 @@ impl Reactor {
 
 /// Cuts the body of an operation by the homes of its rows: the shard, and a frame to be sealed, of each part. All of it is checked here,
 /// because a part that was accepted elsewhere cannot be taken back.
-fn split(header: &Header, body: &[u8], schema: &Schema, shards: usize) -> Result<Vec<(usize, Vec<u8>)>, Refusal> {
+fn split(header: &Header, body: &[u8], schema: &Arc<Schema>, shards: usize) -> Result<Vec<(usize, Vec<u8>)>, Refusal> {
     if header.opcode == Opcode::Update.code() {
         return updates::split_update(header, body, schema, shards);
     }
     match operation(header, body)? {
-        Operation::Write { batch, .. } => {
-            let batch = BatchView::parse(schema, batch)?;
+        Operation::Write { batch, fingerprint, .. } => {
+            let batch = BatchView::parse(schema.known_version(fingerprint)?, batch)?;
             region::check_vectors(&batch)?;
+            batch.check_json()?;
             Ok(batch.split(shards, HEADER_BYTES)?.into_iter().map(|part| (part.shard, part.message)).collect())
         }
         Operation::Delete { ids, .. } => {

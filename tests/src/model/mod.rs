@@ -173,6 +173,9 @@ impl Model {
 pub fn ids(list: &[Id]) -> Ids {
     match list.first() {
         Some(Id::Utf8(_)) => Ids::Utf8(list.iter().map(Id::to_string).collect()),
+        Some(Id::I64(_)) => {
+            Ids::I64(list.iter().map(|id| if let Id::I64(id) = id { *id } else { panic!("ids of one kind") }).collect())
+        }
         _ => {
             Ids::U64(list.iter().map(|id| if let Id::U64(id) = id { *id } else { panic!("ids of one kind") }).collect())
         }

@@ -68,6 +68,7 @@ impl Value {
     pub fn of_id(id: &Id) -> Value {
         match id {
             Id::U64(id) => Value::Int(i128::from(*id)),
+            Id::I64(id) => Value::Int(i128::from(*id)),
             Id::Utf8(id) => Value::Text(id.clone()),
         }
     }

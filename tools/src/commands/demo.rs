@@ -86,6 +86,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         files: vec![arguments.packages.clone()],
         collection: COLLECTION.to_owned(),
         id: None,
+        signed_ids: false,
         vector: Vec::new(),
         metric: Metric::Cosine,
         element: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, UInt64Type};
+use arrow::datatypes::{DataType, Float32Type, Int64Type, UInt64Type};
 use engine::schema::IdKind;
 use net::client::{Collection, Id};
 use serde_json::{Value, json};
@@ -190,6 +190,10 @@ fn truths(ids: &ArrayRef, scores: Option<&ArrayRef>, kind: IdKind) -> Option<Vec
                     .copied()
                     .map(Id::U64)
                     .collect(),
+                IdKind::I64 => {
+                    let ids = cast(&ids, &DataType::Int64).ok()?;
+                    ids.as_primitive::<Int64Type>().values().iter().copied().map(Id::I64).collect()
+                }
                 IdKind::Utf8 => {
                     let ids = cast(&ids, &DataType::Utf8).ok()?;
                     ids.as_string::<i32>()

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use net::client::{Ack, Client, Collection, CollectionOptions, Pending, UpdateReport, WriteMode, WriteReport};
 use net::codec::Status;
 use serde_json::json;
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Column of the ids, integers or strings [default: `id` if there is one, else the row number]
     #[arg(long, value_name = "COLUMN")]
     pub id: Option<String>,
+    /// Ids that are numbers are i64 and may be negative, for a new collection [default: u64]
+    #[arg(long)]
+    pub signed_ids: bool,
     /// Column of the vectors; may be given several times [default: the only one there is]
     #[arg(long, value_name = "COLUMN")]
     pub vector: Vec<String>,
@@ -146,17 +149,21 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
     if arguments.mode != Mode::Update && !arguments.conditions.is_default() {
         return Err(RequestProblem::NoUpdate.into());
     }
-    let options = SourceOptions {
+    let mut options = SourceOptions {
         id: arguments.id.clone(),
         vectors: arguments.vector.clone(),
         metric: arguments.metric,
         element: arguments.element,
         coding: arguments.coding.clone(),
         batch_rows: arguments.batch_rows as usize,
+        signed_ids: arguments.signed_ids,
         first_row: 0,
     };
     // Every file is opened before anything is written: a wrong name or a wrong column shows at once.
-    let sources = arguments.files.iter().map(|path| sources::open(path, &options)).collect::<Result<Vec<_>>>()?;
+    let open = |options: &SourceOptions| {
+        arguments.files.iter().map(|path| sources::open(path, options)).collect::<Result<Vec<_>>>()
+    };
+    let mut sources = open(&options)?;
     let rows_total = sources.iter().map(|source| source.rows).sum::<Option<u64>>();
     let progress = Progress::start("importing", rows_total, arguments.remote.quiet());
     for (path, source) in arguments.files.iter().zip(&sources) {
@@ -164,6 +171,11 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
     }
     let client = arguments.remote.connect()?;
     let schema = ready_collection(&client, arguments, &sources[0].schema)?;
+    let signed_ids = *schema.field(sources::id_column(&schema)).data_type() == DataType::Int64;
+    if signed_ids != options.signed_ids {
+        options.signed_ids = signed_ids;
+        sources = open(&options)?;
+    }
     for (path, source) in arguments.files.iter().zip(&sources) {
         sources::conform(path, &source.schema, &schema).map(drop)?;
     }
@@ -420,6 +432,7 @@ mod tests {
             element: None,
             coding: Coding::default(),
             batch_rows: 10,
+            signed_ids: false,
             first_row: 0,
         };
         let schema = sources::open(&paths[0], &options).unwrap().schema;

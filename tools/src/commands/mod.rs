@@ -1,13 +1,17 @@
 //! The subcommands, one file each: its arguments, and `run`.
 
+pub mod alter;
 pub mod bench;
 pub mod collections;
+pub mod create;
 pub mod delete;
 pub mod demo;
+pub mod describe;
 pub mod drop_collection;
 pub mod eval;
 pub mod get;
 pub mod import;
+pub mod namespace;
 pub mod search;
 pub mod serve;
 pub mod snapshot;
@@ -21,16 +25,20 @@ use net::client::{Collection, Ids};
 use serde_json::{Map, Value};
 
 use crate::error::{RequestProblem, Result};
-use crate::output::json_cell;
+use crate::output::json_value;
 use crate::sources;
 
 /// Ids as they stand on the command line, in the kind that the collection has.
 fn parse_ids(collection: &Collection, ids: &[String]) -> Result<Ids> {
-    if collection.id_kind() == IdKind::Utf8 {
-        return Ok(Ids::Utf8(ids.to_vec()));
+    fn numbers<T: std::str::FromStr>(ids: &[String]) -> Result<Vec<T>> {
+        let number = |id: &String| id.trim().parse::<T>().map_err(|_| RequestProblem::Id { id: id.clone() });
+        Ok(ids.iter().map(number).collect::<Result<_, _>>()?)
     }
-    let number = |id: &String| id.trim().parse::<u64>().map_err(|_| RequestProblem::Id { id: id.clone() });
-    Ok(Ids::U64(ids.iter().map(number).collect::<Result<_, _>>()?))
+    Ok(match collection.id_kind() {
+        IdKind::U64 => Ids::U64(numbers(ids)?),
+        IdKind::I64 => Ids::I64(numbers(ids)?),
+        IdKind::Utf8 => Ids::Utf8(ids.to_vec()),
+    })
 }
 
 /// Names of the columns that are no vectors, in the order of the schema.
@@ -44,7 +52,8 @@ fn readable_columns(collection: &Collection) -> Vec<String> {
 /// A row as a JSON object.
 fn json_row(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     let schema = batch.schema();
-    let cell =
-        |(field, column): (&std::sync::Arc<arrow::datatypes::Field>, _)| (field.name().clone(), json_cell(column, row));
+    let cell = |(field, column): (&std::sync::Arc<arrow::datatypes::Field>, _)| {
+        (field.name().clone(), json_value(field, column, row))
+    };
     schema.fields().iter().zip(batch.columns()).map(cell).collect()
 }

@@ -294,6 +294,7 @@ fn json_results(reply: &SearchReply, query: usize, found: &[Found<'_>]) -> Value
         let mut object = serde_json::Map::new();
         let id = match &hit.id {
             Id::U64(id) => Value::from(*id),
+            Id::I64(id) => Value::from(*id),
             Id::Utf8(id) => Value::from(id.as_str()),
         };
         object.insert("id".to_owned(), id);

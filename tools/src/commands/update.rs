@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, UInt64Array, new_null_array,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Schema};
+use engine::schema::TYPE_KEY;
 use net::client::{Collection, Ids, UpdateOptions};
 use serde_json::{Map, Value, json};
 
@@ -65,6 +68,7 @@ fn batch_of(collection: &Collection, ids: &Ids, set: &Map<String, Value>) -> Res
     let (mut fields, mut columns): (Vec<_>, Vec<ArrayRef>) = (vec![schema.fields()[id].clone()], Vec::new());
     columns.push(match ids {
         Ids::U64(ids) => Arc::new(UInt64Array::from(ids.clone())),
+        Ids::I64(ids) => Arc::new(Int64Array::from(ids.clone())),
         Ids::Utf8(ids) => Arc::new(StringArray::from(ids.clone())),
     });
     for (name, value) in set {
@@ -76,7 +80,10 @@ fn batch_of(collection: &Collection, ids: &Ids, set: &Map<String, Value>) -> Res
             );
         }
         let field = schema.fields()[index].clone();
-        let array = repeated(value, field.data_type(), ids.len()).ok_or_else(|| {
+        // What a column of JSON is set to is JSON, whatever it is.
+        let is_json = field.metadata().contains_key(TYPE_KEY) && !value.is_null();
+        let json = is_json.then(|| Value::String(value.to_string()));
+        let array = repeated(json.as_ref().unwrap_or(value), field.data_type(), ids.len()).ok_or_else(|| {
             problem(&format!("`{value}` is none of the values that it holds ({})", field.data_type()))
         })?;
         if array.null_count() > 0 && !field.is_nullable() {
@@ -96,6 +103,7 @@ fn repeated(value: &Value, data_type: &DataType, rows: usize) -> Option<ArrayRef
         Value::Bool(_) if *data_type != DataType::Boolean => return None,
         Value::Number(_) if *data_type == DataType::Boolean => return None,
         Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(texts) if matches!(data_type, DataType::List(_)) => return repeated_list(texts, rows),
         Value::Array(_) | Value::Object(_) => return None,
     };
     if *data_type == DataType::Utf8 && !value.is_string() {
@@ -116,6 +124,17 @@ fn repeated(value: &Value, data_type: &DataType, rows: usize) -> Option<ArrayRef
     .filter(|array| array.null_count() == 0)
 }
 
+/// A column of one list of texts; None where one of them is none.
+fn repeated_list(texts: &[Value], rows: usize) -> Option<ArrayRef> {
+    let texts: Vec<&str> = texts.iter().map(Value::as_str).collect::<Option<_>>()?;
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    for _ in 0..rows {
+        texts.iter().for_each(|text| lists.values().append_value(text));
+        lists.append(true);
+    }
+    Some(Arc::new(lists.finish()))
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
@@ -130,6 +149,10 @@ mod tests {
         assert_eq!(of(json!(2.5), &DataType::Float64).unwrap().as_primitive::<Float64Type>().value(1), 2.5);
         assert_eq!(of(json!("a"), &DataType::Utf8).unwrap().as_string::<i32>().value(1), "a");
         assert!(of(json!(true), &DataType::Boolean).unwrap().as_boolean().value(1));
+        let tags = DataType::List(Arc::new(arrow::datatypes::Field::new_list_field(DataType::Utf8, true)));
+        let lists = of(json!(["a", "b"]), &tags).unwrap();
+        assert_eq!(lists.as_list::<i32>().value(1).as_string::<i32>().value(1), "b");
+        assert!(of(json!(["a", 1]), &tags).is_none() && of(json!("a"), &tags).is_none());
         let moment = DataType::Timestamp(TimeUnit::Millisecond, None);
         for value in [json!("1970-01-01T00:00:01.5"), json!(1_500)] {
             assert_eq!(of(value, &moment).unwrap().as_primitive::<TimestampMillisecondType>().value(1), 1_500);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, FixedSizeListArray, Float32Array, Float64Builder, Int64Builder, StringBuilder,
-    UInt64Builder,
+    ArrayRef, BooleanBuilder, FixedSizeListArray, Float32Array, Float64Builder, Int64Builder, ListBuilder,
+    StringBuilder, UInt64Builder,
 };
 use arrow::datatypes::{DataType, Field};
+use engine::schema::TYPE_KEY;
 use simd_json::prelude::*;
 use simd_json::value::tape::Value;
 
@@ -27,8 +28,14 @@ pub enum Kind {
     Number,
     /// Strings.
     Text,
+    /// Arrays without elements: of text, where no others come.
+    Empty,
+    /// Arrays of strings.
+    Texts,
     /// Arrays of that many numbers.
     Vector(usize),
+    /// Objects, and arrays of anything else: kept as JSON.
+    Json,
     /// Anything else, or several of the above: not stored.
     Other,
 }
@@ -46,9 +53,17 @@ impl Kind {
             ValueType::String => Kind::Text,
             ValueType::Array => {
                 let array = value.as_array().expect("its type says so");
-                let numbers = !array.is_empty() && array.iter().all(|item| item.cast_f64().is_some());
-                if numbers { Kind::Vector(array.len()) } else { Kind::Other }
+                if array.is_empty() {
+                    Kind::Empty
+                } else if array.iter().all(|item| item.cast_f64().is_some()) {
+                    Kind::Vector(array.len())
+                } else if array.iter().all(|item| item.is_str()) {
+                    Kind::Texts
+                } else {
+                    Kind::Json
+                }
             }
+            ValueType::Object => Kind::Json,
             _ => Kind::Other,
         }
     }
@@ -61,7 +76,9 @@ impl Kind {
             (Null, a) | (a, Null) => a,
             (Integer | Unsigned | Number, Number) | (Number, Integer | Unsigned) => Number,
             (Integer, Unsigned) | (Unsigned, Integer) => Unsigned,
-            (Vector(length), Vector(_)) => Vector(length),
+            (Vector(length), Vector(_) | Empty) | (Empty, Vector(length)) => Vector(length),
+            (Texts, Empty) | (Empty, Texts) => Texts,
+            (Json | Texts | Vector(_), Json | Empty | Texts | Vector(_)) | (Empty, Json) => Json,
             _ => Other,
         }
     }
@@ -75,8 +92,11 @@ impl Kind {
             Kind::Unsigned => "a whole number ≥ 0",
             Kind::Number => "a number",
             Kind::Text => "a string",
+            Kind::Empty => "an empty array",
+            Kind::Texts => "an array of strings",
             Kind::Vector(_) => "an array of numbers",
-            Kind::Other => "an object or a mixed array",
+            Kind::Json => "an object or a mixed array",
+            Kind::Other => "of several types",
         }
     }
 
@@ -88,9 +108,13 @@ impl Kind {
             Kind::Unsigned => DataType::UInt64,
             Kind::Number => DataType::Float64,
             Kind::Text => DataType::Utf8,
+            Kind::Empty | Kind::Texts => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
             Kind::Vector(length) => {
                 let item = Arc::new(Field::new("item", DataType::Float32, false));
                 return Some(Field::new(name, DataType::FixedSizeList(item, i32::try_from(length).ok()?), false));
+            }
+            Kind::Json => {
+                return Some(Field::new(name, DataType::Utf8, true).with_metadata([(TYPE_KEY, "json")]));
             }
             Kind::Null | Kind::Other => return None,
         };
@@ -110,6 +134,10 @@ pub enum Column {
     Number(Float64Builder),
     /// Of [`Kind::Text`].
     Text(StringBuilder),
+    /// Of [`Kind::Json`].
+    Json(StringBuilder),
+    /// Of [`Kind::Texts`].
+    Texts(ListBuilder<StringBuilder>),
     /// Of [`Kind::Vector`]: the length, and the elements of all rows.
     Vector(usize, Vec<f32>),
 }
@@ -123,6 +151,8 @@ impl Column {
             Kind::Unsigned => Column::Unsigned(UInt64Builder::new()),
             Kind::Number => Column::Number(Float64Builder::new()),
             Kind::Text => Column::Text(StringBuilder::new()),
+            Kind::Json => Column::Json(StringBuilder::new()),
+            Kind::Empty | Kind::Texts => Column::Texts(ListBuilder::new(StringBuilder::new())),
             Kind::Vector(length) => Column::Vector(length, Vec::new()),
             Kind::Null | Kind::Other => return None,
         })
@@ -140,6 +170,8 @@ impl Column {
             Column::Unsigned(column) => value.as_u64().map(|value| column.append_value(value)),
             Column::Number(column) => value.cast_f64().map(|value| column.append_value(value)),
             Column::Text(column) => value.as_str().map(|value| column.append_value(value)),
+            Column::Json(column) => Some(column.append_value(value.encode())),
+            Column::Texts(column) => push_texts(column, &value),
             Column::Vector(expected, elements) => return push_vector(*expected, elements, &value, name),
         };
         stored.ok_or_else(|| self.mismatch(&value, name))
@@ -151,7 +183,8 @@ impl Column {
             Column::Integer(column) => column.append_null(),
             Column::Unsigned(column) => column.append_null(),
             Column::Number(column) => column.append_null(),
-            Column::Text(column) => column.append_null(),
+            Column::Text(column) | Column::Json(column) => column.append_null(),
+            Column::Texts(column) => column.append_null(),
             Column::Vector(..) => return Err(RowProblem::NullVector(name.to_owned())),
         }
         Ok(())
@@ -164,6 +197,8 @@ impl Column {
             Column::Unsigned(_) => Kind::Unsigned,
             Column::Number(_) => Kind::Number,
             Column::Text(_) => Kind::Text,
+            Column::Json(_) => Kind::Json,
+            Column::Texts(_) => Kind::Texts,
             Column::Vector(length, _) => Kind::Vector(*length),
         };
         RowProblem::ValueType { column: name.to_owned(), found: Kind::of(value).name(), expected: kind.name() }
@@ -176,7 +211,8 @@ impl Column {
             Column::Integer(column) => Arc::new(column.finish()),
             Column::Unsigned(column) => Arc::new(column.finish()),
             Column::Number(column) => Arc::new(column.finish()),
-            Column::Text(column) => Arc::new(column.finish()),
+            Column::Text(column) | Column::Json(column) => Arc::new(column.finish()),
+            Column::Texts(column) => Arc::new(column.finish()),
             Column::Vector(length, elements) => {
                 let item = Arc::new(Field::new("item", DataType::Float32, false));
                 let values = Arc::new(Float32Array::from(std::mem::take(elements)));
@@ -184,6 +220,17 @@ impl Column {
             }
         }
     }
+}
+
+/// None where it is no array of strings.
+fn push_texts(column: &mut ListBuilder<StringBuilder>, value: &Value<'_, '_>) -> Option<()> {
+    let array = value.as_array()?;
+    if !array.iter().all(|item| item.is_str()) {
+        return None;
+    }
+    array.iter().for_each(|item| column.values().append_option(item.as_str()));
+    column.append(true);
+    Some(())
 }
 
 fn push_vector(expected: usize, elements: &mut Vec<f32>, value: &Value<'_, '_>, name: &str) -> Result<(), RowProblem> {

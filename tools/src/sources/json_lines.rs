@@ -209,6 +209,7 @@ mod tests {
                 element: None,
                 coding: Coding::default(),
                 batch_rows: 2,
+                signed_ids: false,
                 first_row: 0,
             },
         )
@@ -222,8 +223,8 @@ mod tests {
     #[test]
     fn the_schema_is_inferred_and_nulls_are_filled_in() {
         let (batches, notes) = read(concat!(
-            "{\"id\": 7, \"name\": \"a\", \"v\": [1, 0.5], \"n\": 1, \"tags\": [\"x\"], \"ok\": true}\n\n",
-            "{\"id\": 18446744073709551615, \"v\": [1, 2], \"n\": 2.5}\n",
+            "{\"id\": 7, \"name\": \"a\", \"v\": [1, 0.5], \"n\": 1, \"tags\": [\"x\", \"\"], \"ok\": true, \"mix\": 1, \"more\": {\"a\": [1, \"x\"]}}\n\n",
+            "{\"id\": 18446744073709551615, \"v\": [1, 2], \"n\": 2.5, \"mix\": \"x\", \"more\": [true, 2]}\n",
             "{\"v\": [-1, 1e-3], \"id\": 9, \"name\": \"ü\\u0041\", \"later\": null}",
         ))
         .unwrap();
@@ -237,8 +238,14 @@ mod tests {
         assert_eq!(batch.column_by_name("n").unwrap().data_type(), &DataType::Float64);
         assert_eq!(batch.column_by_name("ok").unwrap().null_count(), 1);
         assert_eq!(batches[1].column_by_name("name").unwrap().as_string::<i32>().value(0), "üA");
+        let tags = batch.column_by_name("tags").unwrap().as_list::<i32>();
+        assert_eq!(tags.value(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("x"), Some("")]);
+        assert!(tags.is_null(1));
+        let more = batch.column_by_name("more").unwrap().as_string::<i32>();
+        assert_eq!(more.iter().collect::<Vec<_>>(), [Some(r#"{"a":[1,"x"]}"#), Some("[true,2]")]);
+        assert_eq!(batch.schema().field_with_name("more").unwrap().metadata()[engine::schema::TYPE_KEY], "json");
         assert_eq!(notes.len(), 2, "{notes:?}");
-        assert!(notes[0].contains("`tags`") && notes[1].contains("`later`"), "{notes:?}");
+        assert!(notes[0].contains("`mix`") && notes[1].contains("`later`"), "{notes:?}");
     }
 
     #[test]

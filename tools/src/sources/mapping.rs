@@ -1,15 +1,16 @@
 //! From the columns of a file to the columns of a collection.
 //!
-//! The id comes first; ids are u64 or strings. Vectors become fixed-size lists without nulls. Other columns keep their type
+//! The id comes first; ids are u64, i64 where that is asked for, or strings. Vectors become fixed-size lists without nulls. Other columns keep their type
 //! where the server stores it, are cast where that loses nothing that matters, and are dropped, with a note, elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, RecordBatch, UInt64Array, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, Int64Type, Metadata, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use engine::schema::TYPE_KEY;
 
 use super::element::{convert, says_bf16};
 use super::vectors::{self, VectorShape};
@@ -58,7 +59,7 @@ impl Mapping {
         if vector_indices.is_empty() {
             notes.push("no column holds vectors: the rows can be read and filtered, not searched for".to_owned());
         }
-        let mut columns: Vec<(Origin, Field)> = vec![id_field(file, id)];
+        let mut columns: Vec<(Origin, Field)> = vec![id_field(file, id, options.signed_ids)];
         let mut file_columns: Vec<usize> = id.into_iter().collect();
         for (index, field) in file.fields().iter().enumerate() {
             if Some(index) == id {
@@ -80,14 +81,18 @@ impl Mapping {
                     field.data_type()
                 ));
             } else if let Some(stored) = scalar_type(field.data_type()) {
-                if stored != *field.data_type() && !is_string(field.data_type()) {
+                if stored != *field.data_type() && !is_text(field.data_type()) {
                     notes.push(format!(
                         "column `{}` is stored as {stored}, in the file it is {}",
                         field.name(),
                         field.data_type()
                     ));
                 }
-                columns.push((Origin::Scalar(index), Field::new(field.name(), stored, field.is_nullable())));
+                let mut scalar = Field::new(field.name(), stored, field.is_nullable());
+                if let Some(name) = field.metadata().get(TYPE_KEY).filter(|_| is_string(field.data_type())) {
+                    scalar = scalar.with_metadata([(TYPE_KEY, name.as_str())]);
+                }
+                columns.push((Origin::Scalar(index), scalar));
                 file_columns.push(index);
             } else {
                 notes.push(format!("column `{}` is not imported: {} is not stored", field.name(), field.data_type()));
@@ -129,7 +134,10 @@ impl Mapping {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.origins.len());
         for (origin, field) in self.origins.iter().zip(self.schema.fields()) {
             columns.push(match *origin {
-                Origin::RowNumber => Arc::new(UInt64Array::from_iter_values(row_number..row_number + read.rows as u64)),
+                Origin::RowNumber => {
+                    let numbers = UInt64Array::from_iter_values(row_number..row_number + read.rows as u64);
+                    cast(&numbers, field.data_type()).map_err(arrow)?
+                }
                 Origin::Id(index) => ids(&read.arrays[index], field.data_type(), field.name(), position)?,
                 Origin::Vector(index) => {
                     let stored = vectors::to_stored(&read.arrays[index], field.data_type(), field.name(), position)?;
@@ -210,12 +218,13 @@ fn names(schema: &Schema, indices: impl IntoIterator<Item = usize>) -> String {
     names.join(", ")
 }
 
-fn id_field(file: &Schema, id: Option<usize>) -> (Origin, Field) {
+fn id_field(file: &Schema, id: Option<usize>, signed: bool) -> (Origin, Field) {
+    let number = if signed { DataType::Int64 } else { DataType::UInt64 };
     let (origin, name, data_type) = match id {
-        None => (Origin::RowNumber, ID_NAME, DataType::UInt64),
+        None => (Origin::RowNumber, ID_NAME, number),
         Some(index) => {
             let field = file.field(index);
-            let data_type = if is_string(field.data_type()) { DataType::Utf8 } else { DataType::UInt64 };
+            let data_type = if is_string(field.data_type()) { DataType::Utf8 } else { number };
             (Origin::Id(index), field.name().as_str(), data_type)
         }
     };
@@ -278,6 +287,11 @@ fn is_string(data_type: &DataType) -> bool {
     }
 }
 
+/// Whether it is stored as text or lists of it, which is no other type to who reads it.
+fn is_text(data_type: &DataType) -> bool {
+    is_string(item_type(data_type).unwrap_or(data_type))
+}
+
 /// The type that a column is stored as; `None` where it is not stored.
 fn scalar_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
@@ -292,6 +306,9 @@ fn scalar_type(data_type: &DataType) -> Option<DataType> {
             DataType::Float64
         }
         DataType::Dictionary(_, values) => scalar_type(values)?,
+        DataType::List(item) | DataType::LargeList(item) if is_string(item.data_type()) => {
+            DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)))
+        }
         _ => return None,
     })
 }
@@ -306,13 +323,13 @@ fn ids(array: &ArrayRef, data_type: &DataType, column: &str, position: &Position
         return Err(fail(row, RowProblem::NullId(column.to_owned())));
     }
     let arrow = |error| Error::file(&position.path)(FileProblem::Arrow(error));
-    if array.data_type().is_signed_integer() {
+    if array.data_type().is_signed_integer() && *data_type == DataType::UInt64 {
         let signed = cast(array, &DataType::Int64).map_err(arrow)?;
         if let Some(row) = signed.as_primitive::<Int64Type>().values().iter().position(|&id| id < 0) {
             return Err(fail(row, RowProblem::NegativeId(column.to_owned())));
         }
     }
-    cast(array, data_type).map_err(arrow)
+    cast_with_options(array, data_type, &CastOptions { safe: false, ..CastOptions::default() }).map_err(arrow)
 }
 
 /// Brings batches of one schema into that of a collection that exists: columns by name, cast where needed, null where the file
@@ -423,6 +440,7 @@ mod tests {
             element: None,
             coding: Coding::default(),
             batch_rows: 100,
+            signed_ids: false,
             first_row: 0,
         }
     }
@@ -483,7 +501,12 @@ mod tests {
         let good: ArrayRef = list(&[&[1.0, 0.0], &[0.0, 1.0]]);
         let fail = |file: &RecordBatch, options: SourceOptions| map(file, &options).unwrap_err().to_string();
         let negative = batch(vec![("id", Arc::new(Int32Array::from(vec![1, -1]))), ("v", good.clone())]);
-        assert_eq!(fail(&negative, options()), "file, row 1001: column `id`: the id is negative");
+        assert_eq!(
+            fail(&negative, options()),
+            "file, row 1001: column `id`: the id is negative; --signed-ids takes such"
+        );
+        let (taken, _) = map(&negative, &SourceOptions { signed_ids: true, ..options() }).unwrap();
+        assert_eq!(taken.column(0).as_primitive::<Int64Type>().values(), &[1, -1]);
         let null = batch(vec![("id", Arc::new(StringArray::from(vec![Some("a"), None]))), ("v", good)]);
         assert_eq!(fail(&null, options()), "file, row 1001: column `id`: the id is null");
         let nan = batch(vec![("v", list(&[&[1.0, 0.0], &[0.0, f32::NAN]]))]);

@@ -147,6 +147,8 @@ pub struct SourceOptions {
     pub coding: Coding,
     /// Rows of a batch.
     pub batch_rows: usize,
+    /// Numbers that are ids are i64, and may be negative; else they are u64.
+    pub signed_ids: bool,
     /// Number of the first row, where row numbers are the ids and several files are read.
     pub first_row: u64,
 }

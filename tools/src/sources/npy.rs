@@ -210,6 +210,7 @@ mod tests {
             element: None,
             coding: Coding::default(),
             batch_rows: 2,
+            signed_ids: false,
             first_row: 10,
         }
     }

@@ -134,6 +134,7 @@ mod tests {
             element: None,
             coding: Coding::default(),
             batch_rows,
+            signed_ids: false,
             first_row: 0,
         }
     }

@@ -165,6 +165,12 @@ impl Indexing {
         });
     }
 
+    /// A collection has columns more.
+    pub fn add_columns(&mut self, extended: &Arc<Collection>) {
+        let jobs = self.jobs.iter_mut().filter(|job| job.collection.spec.id == extended.spec.id);
+        jobs.for_each(|job| job.collection = extended.clone());
+    }
+
     /// Forgets the graphs of a collection.
     pub fn remove(&mut self, collection: u32) {
         self.jobs.retain(|job| job.collection.spec.id != collection);

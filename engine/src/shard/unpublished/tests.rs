@@ -58,7 +58,7 @@ fn content(partition: &Partition) -> BTreeMap<u64, u64> {
     let version = |row: u32| f32::from_le_bytes(region.vectors(0).get(row)[..4].try_into().unwrap()) as u64;
     let id = |row: u32| match region.id(row) {
         IdRef::U64(id) => id,
-        IdRef::Utf8(_) => unreachable!("the ids are numbers"),
+        IdRef::I64(_) | IdRef::Utf8(_) => unreachable!("the ids are u64"),
     };
     rows.into_iter().map(|row| (id(row), version(row))).collect()
 }
