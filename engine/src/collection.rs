@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::eviction::LastUse;
+use crate::expiry::Expiry;
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
 use crate::paging::Paging;
@@ -131,6 +132,8 @@ pub struct Collection {
     pub region: Arc<Region>,
     /// One per vector column, in the order of `schema.vectors()`.
     pub vectors: Vec<VectorIndex>,
+    /// Times of its rows, where they live by one.
+    pub expiry: Option<Expiry>,
     /// Scans of its rows, which come before moves of them.
     pub paging: Paging,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
@@ -158,7 +161,9 @@ impl Collection {
                 Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default(), last_use: LastUse::default() }))
+        let expiry = spec.schema.ttl().map(|&ttl| Expiry::new(ttl, shards));
+        let (paging, last_use) = (Paging::default(), LastUse::default());
+        Ok(Arc::new(Collection { spec, region, vectors, expiry, paging, last_use }))
     }
 
     /// Makes an empty graph for every vector column that has none yet.

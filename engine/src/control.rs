@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::collection::{Collection, CollectionOptions, CollectionSpec};
 use crate::error::{Error, Result};
 use crate::eviction::{self, Evictions};
@@ -44,6 +45,8 @@ pub struct ControlOptions {
     pub memory_budget: u64,
     /// Counts them.
     pub evictions: Arc<Evictions>,
+    /// What rows with a time to live go by.
+    pub clock: Arc<Clock>,
 }
 
 /// The control thread's state.
@@ -196,7 +199,8 @@ impl Control {
         let spec = CollectionSpec { id: self.manifest.next_collection, name, schema, options };
         let collection = Collection::new(spec, self.shards.len())?;
         collection.region.keep_on_disk(&self.options.data)?;
-        let mut manifest = self.manifest.clone();
+        collection.set_clock(&self.options.clock);
+        let mut manifest = self.next_manifest();
         manifest.next_collection += 1;
         manifest.collections.push(CollectionEntry::of(&collection.spec));
         manifest.write(&self.options.data)?;
@@ -206,11 +210,16 @@ impl Control {
         Ok(collection)
     }
 
+    /// The manifest as it is, to be changed and written.
+    fn next_manifest(&self) -> Manifest {
+        Manifest { clock_ms: self.options.clock.now_ms(), ..self.manifest.clone() }
+    }
+
     fn drop_collection(&mut self, name: &str) -> Result<()> {
         let found = self.collections.iter().position(|collection| collection.spec.name == name);
         let Some(index) = found else { return Err(Error::UnknownCollection { name: name.to_owned() }) };
         let id = self.collections[index].spec.id;
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         manifest.collections.retain(|entry| entry.id != id);
         manifest.write(&self.options.data)?;
         self.manifest = manifest;
@@ -276,7 +285,7 @@ impl Control {
             // What no manifest names is rubbish; recovery removes it if this does not.
             let _ = std::fs::remove_dir_all(&directory);
         })?;
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         manifest.snapshot = Some(entry);
         manifest.write(data)?;
         self.manifest = manifest;
@@ -295,7 +304,7 @@ impl Control {
             return;
         }
         let trims = std::mem::take(&mut self.trims);
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         for &(shard, lsn) in &trims {
             manifest.log_from[shard] = manifest.log_from[shard].max(lsn);
         }
