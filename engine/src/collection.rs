@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Result};
 use crate::eviction::LastUse;
+use crate::expiry::Expiry;
 use crate::hnsw::{Graph, GraphLoader, GraphParams};
 use crate::limits;
 use crate::namespace::Namespace;
@@ -132,6 +133,8 @@ pub struct Collection {
     pub region: Arc<Region>,
     /// One per vector column, in the order of `schema.vectors()`.
     pub vectors: Vec<Arc<VectorIndex>>,
+    /// Times of its rows, where they live by one.
+    pub expiry: Option<Arc<Expiry>>,
     /// Scans of its rows, which come before moves of them.
     pub paging: Arc<Paging>,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
@@ -162,8 +165,9 @@ impl Collection {
                 Ok(Arc::new(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall }))
             })
             .collect::<Result<Vec<_>>>()?;
+        let expiry = spec.schema.ttl().map(|&ttl| Arc::new(Expiry::new(ttl, shards)));
         let (paging, last_use, namespace) = Default::default();
-        Ok(Arc::new(Collection { spec, region, vectors, paging, last_use, namespace }))
+        Ok(Arc::new(Collection { spec, region, vectors, expiry, paging, last_use, namespace }))
     }
 
     /// The same collection with the columns of a newer version of its schema. Rows, graphs and all else are shared; see
@@ -178,6 +182,7 @@ impl Collection {
             spec,
             region,
             vectors: self.vectors.clone(),
+            expiry: self.expiry.clone(),
             paging: self.paging.clone(),
             last_use: self.last_use.clone(),
             namespace: self.namespace.clone(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::collection::{Collection, CollectionOptions, CollectionSpec};
 use crate::error::{Error, Result};
 use crate::eviction::{self, Evictions};
@@ -45,6 +46,8 @@ pub struct ControlOptions {
     pub memory_budget: u64,
     /// Counts them.
     pub evictions: Arc<Evictions>,
+    /// What rows with a time to live go by.
+    pub clock: Arc<Clock>,
 }
 
 /// The control thread's state.
@@ -218,7 +221,8 @@ impl Control {
         if let Some(namespace) = namespace {
             collection.join(namespace);
         }
-        let mut manifest = self.manifest.clone();
+        collection.set_clock(&self.options.clock);
+        let mut manifest = self.next_manifest();
         manifest.next_collection += 1;
         manifest.collections.push(CollectionEntry::of(&collection.spec));
         manifest.write(&self.options.data)?;
@@ -226,6 +230,11 @@ impl Control {
         self.collections.push(collection.clone());
         self.change_all(|| Message::Install(collection.clone()));
         Ok(collection)
+    }
+
+    /// The manifest as it is, to be changed and written.
+    fn next_manifest(&self) -> Manifest {
+        Manifest { clock_ms: self.options.clock.now_ms(), ..self.manifest.clone() }
     }
 
     fn position(&self, name: &str) -> Result<usize> {
@@ -265,7 +274,7 @@ impl Control {
     }
 
     fn write_extended(&mut self, extended: &Collection) -> Result<()> {
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         let entry = manifest.collections.iter_mut().find(|entry| entry.id == extended.spec.id);
         *entry.expect("the manifest names every collection") = CollectionEntry::of(&extended.spec);
         manifest.write(&self.options.data)?;
@@ -276,7 +285,7 @@ impl Control {
     fn drop_collection(&mut self, name: &str) -> Result<()> {
         let index = self.position(name)?;
         let id = self.collections[index].spec.id;
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         manifest.collections.retain(|entry| entry.id != id);
         manifest.write(&self.options.data)?;
         self.manifest = manifest;
@@ -311,7 +320,7 @@ impl Control {
             let (value, limit) = (self.namespaces.len() as u64 + 1, limits::NAMESPACES_MAX as u64);
             return Err(Error::LimitExceeded { what: "number of namespaces", value, limit });
         }
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         manifest.namespaces.insert(name.clone(), quota);
         manifest.write(&self.options.data)?;
         self.manifest = manifest;
@@ -332,7 +341,7 @@ impl Control {
             .filter(|collection| is_of_it(collection))
             .map(|collection| collection.spec.id)
             .collect();
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         manifest.namespaces.remove(name);
         manifest.collections.retain(|entry| !ids.contains(&entry.id));
         manifest.write(&self.options.data)?;
@@ -401,7 +410,7 @@ impl Control {
             // What no manifest names is rubbish; recovery removes it if this does not.
             let _ = std::fs::remove_dir_all(&directory);
         })?;
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         manifest.snapshot = Some(entry);
         manifest.write(data)?;
         self.manifest = manifest;
@@ -420,7 +429,7 @@ impl Control {
             return;
         }
         let trims = std::mem::take(&mut self.trims);
-        let mut manifest = self.manifest.clone();
+        let mut manifest = self.next_manifest();
         for &(shard, lsn) in &trims {
             manifest.log_from[shard] = manifest.log_from[shard].max(lsn);
         }

@@ -11,6 +11,7 @@
 //! | [`text`] | words → documents, by BM25 |
 //! | [`mesh`] | rings and doorbells between threads |
 //! | [`collection`], [`selection`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of; scans of rows; queries |
+//! | [`expiry`], [`clock`] | rows whose time is over, and what time it is |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`eviction`] | which collection goes when memory is short |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
@@ -23,10 +24,12 @@
 pub mod batch;
 #[allow(unsafe_code)]
 pub mod buffers;
+pub mod clock;
 pub mod collection;
 pub mod control;
 pub mod error;
 pub mod eviction;
+pub mod expiry;
 pub mod filter;
 #[allow(unsafe_code)]
 pub mod heap;

@@ -51,6 +51,13 @@ pub struct Manifest {
     pub snapshot: Option<SnapshotEntry>,
     /// Per shard: all that the log before this LSN wrote has been replaced since, or is in the snapshot.
     pub log_from: Vec<Lsn>,
+    /// Highest time of day that was seen when it was written, in milliseconds since 1970: the clock that rows live by goes on from there.
+    #[serde(default = "no_time")]
+    pub clock_ms: i64,
+}
+
+fn no_time() -> i64 {
+    i64::MIN
 }
 
 /// One collection.
@@ -154,6 +161,7 @@ impl Manifest {
             namespaces: BTreeMap::new(),
             snapshot: None,
             log_from: vec![0; shards],
+            clock_ms: no_time(),
         }
     }
 

@@ -213,7 +213,7 @@ mod tests {
             "broadhead serve --data d --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 --config f.toml --port-file p",
             "broadhead import a.parquet b.jsonl --collection c --server h:1 --id k --vector v --metric l2 --batch-rows 9 \
              --connections 2 --ack memory",
-            "broadhead import a.parquet --collection c --mode insert",
+            "broadhead import a.parquet --collection c --mode insert --ttl until=0",
             "broadhead import a.parquet --collection c --mode replace --json",
             "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --columns a,b --json",
             "broadhead search --collection c --vector [0.1,0.2]",

@@ -268,6 +268,9 @@ pub enum RequestProblem {
     /// Conditions of an update beside something that is none.
     #[error("--missing, --if, --if-newer and --skip-unmet are for --mode update")]
     NoUpdate,
+    /// A time to live that cannot be read, or of a column that is not there.
+    #[error("--ttl {0}: give COLUMN=SECONDS, of a column that the file has")]
+    Ttl(String),
     /// Values of an update that cannot be read.
     #[error("--set: {0}")]
     Set(String),

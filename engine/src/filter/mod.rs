@@ -23,10 +23,12 @@
 //! |---|---|
 //! | `parse` | JSON, and a schema, to a filter |
 //! | `bounds` | what a comparison with a number says of the values of a type |
+//! | `expiry` | what a time to live says of rows |
 //! | `evaluate` | a filter, and the columns of a chunk, to a mask |
 
 mod bounds;
 mod evaluate;
+mod expiry;
 mod parse;
 #[cfg(test)]
 mod tests;

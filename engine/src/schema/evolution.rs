@@ -82,6 +82,10 @@ impl Schema {
                 Some(_) => {}
             }
         }
+        if newer.ttl != self.ttl {
+            let ttl = newer.ttl.or(self.ttl).expect("one of them has it");
+            return fail(&newer.columns[ttl.column], "how long rows live is said when the collection is made");
+        }
         for column in &newer.columns[self.columns.len()..] {
             if column.role != Role::Data {
                 return fail(column, "only columns of data can be added");

@@ -18,6 +18,9 @@
 //! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
+//! `broadhead.ttl` of a column of dates or timestamps, one in a schema, is a number of seconds: a row is gone so many seconds after its
+//! time, one whose time is null never. It is no part of the fingerprint either.
+//!
 //! A nullable id or vector field is accepted and becomes not null. A collection without a vector column has no graph: its rows are
 //! read, filtered and counted, and a search of it is refused.
 //!
@@ -43,6 +46,7 @@ mod column;
 mod evolution;
 pub mod json;
 mod message;
+mod ttl;
 
 use std::sync::Arc;
 
@@ -52,6 +56,8 @@ pub use column::{
     CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
     TYPE_KEY, VectorColumn, metric_from_name, metric_name,
 };
+
+pub use ttl::{TTL_KEY, TimeToLive};
 
 use crate::error::{Error, Result};
 use crate::limits::COLUMNS_MAX;
@@ -67,6 +73,7 @@ pub struct Schema {
     fingerprint: u64,
     /// What it was before columns were added, the newest first.
     older: Vec<Arc<Schema>>,
+    ttl: Option<TimeToLive>,
 }
 
 impl Schema {
@@ -89,10 +96,17 @@ impl Schema {
         let mut normalised = Vec::with_capacity(fields.len());
         let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
         let mut vectors = Vec::new();
+        let mut ttl = None;
         for (index, field) in fields.iter().enumerate() {
             let parsed = column::parse_field(field, index, has_explicit_id)?;
             if columns.iter().any(|other| other.name == parsed.column.name) {
                 return Err(Error::InvalidSchema { column: parsed.column.name, problem: "two columns have this name" });
+            }
+            if let Some(found) = TimeToLive::of(field, index)?
+                && ttl.replace(found).is_some()
+            {
+                let problem = "two columns have a time to live";
+                return Err(Error::InvalidSchema { column: parsed.column.name, problem });
             }
             column::canonical(&parsed, &mut text);
             vectors.extend(parsed.vector);
@@ -117,6 +131,7 @@ impl Schema {
             id_kind,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
             older: Vec::new(),
+            ttl,
         })
     }
 
@@ -128,6 +143,11 @@ impl Schema {
     /// Identifies the schema to clients; see the module documentation.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// The column that rows live by, if there is one.
+    pub fn ttl(&self) -> Option<&TimeToLive> {
+        self.ttl.as_ref()
     }
 
     /// All columns, in order.
@@ -201,9 +221,12 @@ impl Schema {
 }
 
 impl PartialEq for Schema {
-    /// Same columns, types, roles and metrics; other metadata does not count.
+    /// Same columns, types, roles, metrics and time to live; other metadata does not count.
     fn eq(&self, other: &Schema) -> bool {
-        self.fingerprint == other.fingerprint && self.columns == other.columns && self.vectors == other.vectors
+        self.fingerprint == other.fingerprint
+            && self.ttl == other.ttl
+            && self.columns == other.columns
+            && self.vectors == other.vectors
     }
 }
 

@@ -16,8 +16,8 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::ids::{IdMap, IdsView};
-use crate::region::{CHUNK_ROWS, RegionWriter, Run};
-use crate::schema::IdRef;
+use crate::region::{CHUNK_ROWS, RegionWriter, Run, View};
+use crate::schema::{IdRef, TimeToLive};
 use crate::selection::accepts_filled;
 use crate::wal::Lsn;
 
@@ -38,6 +38,9 @@ pub struct Member {
     moving: Option<Move>,
     /// What was staged and is not published yet.
     pub(super) unpublished: Unpublished,
+    /// Earliest time of the rows that were looked at since a measure of them began, and of those that came since.
+    measured: i64,
+    noted: i64,
 }
 
 /// Rows that were copied to new slots, behind everything that was staged before. They are published when that is: at once, if there
@@ -69,6 +72,8 @@ impl Member {
             log_places: VecDeque::new(),
             moving: None,
             unpublished: Unpublished::default(),
+            measured: i64::MAX,
+            noted: i64::MAX,
         }
     }
 
@@ -100,14 +105,79 @@ impl Member {
         accepts_filled(filter, &self.writer, slot)
     }
 
+    /// As `newest`, if the row is not expired: `gone` is what [`Collection::last_expired`] gave.
+    pub(super) fn newest_living(&mut self, id: IdRef<'_>, gone: Option<(&TimeToLive, i64)>) -> Option<u32> {
+        let slot = self.newest(id)?;
+        (!self.is_gone(gone, slot)).then_some(slot)
+    }
+
+    /// Whether the time of a row, by its slot, is over.
+    pub(super) fn is_gone(&self, gone: Option<(&TimeToLive, i64)>, slot: u32) -> bool {
+        gone.is_some_and(|(ttl, last)| self.time(ttl, slot).is_some_and(|time| time <= last))
+    }
+
+    /// The time of a filled row; None where it lives for ever.
+    fn time(&self, ttl: &TimeToLive, slot: u32) -> Option<i64> {
+        let is_valid = self.writer.is_valid(ttl.column, slot);
+        is_valid.then(|| ttl.value(self.writer.fixed_rows(ttl.column, slot..slot + 1)))
+    }
+
+    /// Notes the times of rows that were filled in.
+    pub(super) fn note_times(&mut self, batch: &BatchView<'_>) {
+        let Some(expiry) = &self.collection.expiry else { return };
+        let (ttl, column) = (expiry.ttl(), batch.column(expiry.ttl().column));
+        let rows = (0..batch.rows()).filter(|&row| column.is_valid(row));
+        if let Some(earliest) = rows.map(|row| ttl.value(column.fixed(row))).min() {
+            expiry.note(self.writer.shard(), earliest);
+            self.noted = self.noted.min(earliest);
+        }
+    }
+
+    /// Finds out the earliest time of the rows that were loaded.
+    pub(super) fn measure_loaded(&mut self) {
+        let Some(expiry) = &self.collection.expiry else { return };
+        let mut runs = Vec::new();
+        self.writer.runs(0..self.writer.filled(), &mut runs);
+        let times = runs.iter().flat_map(Run::slots).filter_map(|slot| self.time(expiry.ttl(), slot));
+        if let Some(earliest) = times.min() {
+            expiry.note(self.writer.shard(), earliest);
+        }
+    }
+
+    /// The rows are about to be looked at, to find out their earliest time.
+    pub(super) fn begin_measure(&mut self) {
+        (self.measured, self.noted) = (i64::MAX, i64::MAX);
+    }
+
+    /// Looks at rows of one chunk, as far as they are visible in a view.
+    pub(super) fn measure(&mut self, view: &View, rows: Range<u32>) {
+        let collection = self.collection.clone();
+        let Some(expiry) = &collection.expiry else { return };
+        let mut visible = Vec::new();
+        collection.region.visible_in_chunk(view, rows, &mut visible);
+        let slots = visible.into_iter().map(|row| collection.region.locate(row).1);
+        if let Some(earliest) = slots.filter_map(|slot| self.time(expiry.ttl(), slot)).min() {
+            self.measured = self.measured.min(earliest);
+        }
+    }
+
+    /// All rows that were there when it began have been looked at.
+    pub(super) fn end_measure(&mut self) {
+        if let Some(expiry) = &self.collection.expiry {
+            expiry.set_earliest(self.writer.shard(), self.measured.min(self.noted));
+        }
+    }
+
     /// Refuses a batch whose ids are not what is demanded of them.
     pub(super) fn check_presence(&mut self, batch: &BatchView<'_>, presence: Presence) -> Result<()> {
         if presence == Presence::Any {
             return Ok(());
         }
+        let collection = self.collection.clone();
+        let gone = collection.last_expired();
         let mut seen = HashSet::new();
         for id in (0..batch.rows()).map(|row| batch.id(row)) {
-            let is_there = self.newest(id).is_some();
+            let is_there = self.newest_living(id, gone).is_some();
             match presence {
                 Presence::Absent if is_there || (batch.rows() > 1 && !seen.insert(id)) => {
                     return Err(Error::RowExists { id: id.to_string() });

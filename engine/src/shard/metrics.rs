@@ -77,6 +77,8 @@ counters! {
     rows_replaced: "counter",
     /// Rows deleted.
     rows_deleted: "counter",
+    /// Rows deleted because their time was over.
+    rows_expired: "counter",
     /// Queries answered.
     queries: "counter",
     /// Queries searched for on behalf of other shards, which count them as answered.

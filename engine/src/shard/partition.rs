@@ -4,6 +4,7 @@
 //! published length, where nobody sees them; it either takes all of the operation or leaves no trace. `publish` makes it
 //! visible, once its record is durable. What is staged and never published (the log failed) is never seen.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -18,7 +19,7 @@ use crate::filter::Filter;
 use crate::ids::{IdList, IdsView};
 use crate::namespace::{Reservation, Usage};
 use crate::placement;
-use crate::region::Background;
+use crate::region::{Background, View};
 use crate::schema::IdRef;
 use crate::wal::Lsn;
 
@@ -152,7 +153,8 @@ impl Partition {
     }
 
     /// Adds a collection.
-    pub fn install(&mut self, member: Member) {
+    pub fn install(&mut self, mut member: Member) {
+        member.measure_loaded();
         let id = member.collection.spec.id;
         self.reclaimable.push(id);
         let before = self.members.insert(id, member);
@@ -212,13 +214,14 @@ impl Partition {
         self.members.values()
     }
 
-    /// The newest row of each id, in their order.
+    /// The newest row of each id, in their order; none where its time is over.
     pub fn find(&self, collection: u32, ids: IdsView<'_>) -> Result<Vec<Option<u32>>> {
         let member = self.member(collection)?;
         ids.check(member.collection.spec.schema.id_kind())?;
         let region = &member.collection.region;
         let stored = member.writer.ids();
-        let slot = |id| member.ids.get(id, |slot| stored.get(slot));
+        let gone = member.collection.last_expired();
+        let slot = |id| member.ids.get(id, |slot| stored.get(slot)).filter(|&slot| !member.is_gone(gone, slot));
         Ok(ids.iter().map(|id| slot(id).map(|slot| region.row(self.shard, slot))).collect())
     }
 
@@ -244,6 +247,25 @@ impl Partition {
         });
         let list = IdList::from_ids(kind, matching);
         Ok(Some(list).filter(|list| !list.view().is_empty()))
+    }
+
+    /// Begins to find out the earliest time of a collection's rows. All that is staged from now on counts by itself; what was staged before
+    /// has to be published before a view of the rows is taken.
+    pub fn begin_measure(&mut self, collection: u32) -> Result<()> {
+        self.member_mut(collection)?.begin_measure();
+        Ok(())
+    }
+
+    /// Goes on with it, by rows of one chunk in that view.
+    pub fn measure(&mut self, collection: u32, view: &View, rows: Range<u32>) -> Result<()> {
+        self.member_mut(collection)?.measure(view, rows);
+        Ok(())
+    }
+
+    /// All rows of the view have been looked at.
+    pub fn end_measure(&mut self, collection: u32) -> Result<()> {
+        self.member_mut(collection)?.end_measure();
+        Ok(())
     }
 
     /// Copies the vectors of a write ahead whose batch is still arriving; see [`RegionWriter::fill_ahead`].
@@ -302,6 +324,7 @@ impl Partition {
                 let slots = member.writer.fill_arrived(&batch, arrival);
                 self.filled_bytes += member.writer.take_copied_bytes();
                 let slots = slots?;
+                member.note_times(&batch);
                 member.writer.prefault(&mut self.prefaulter);
                 Change::Write(slots)
             }

@@ -3,8 +3,8 @@
 //!
 //! Plain operations leave a note each, in the order in which they are staged, and nothing else. The first operation with a condition
 //! that finds such notes has an *overlay* made of them: the newest row of each id that they write or delete. From then on, what is
-//! staged is entered there and what is published is taken out, so that a row costs the same however many wait; when nothing
-//! waits, the overlay is gone.
+//! staged is entered there and what is published is taken out, so that a row costs the same however many wait. When all is published
+//! that was staged when it was last asked, the overlay is gone: a flood of plain operations pays for one no longer than that.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -32,6 +32,8 @@ pub(super) struct Unpublished {
     /// Operations published so far: the number of the oldest that waits.
     published: u64,
     overlay: Option<Overlay>,
+    /// Operations that were staged when it was last asked.
+    asked_at: u64,
     runs: Vec<Run>,
 }
 
@@ -79,12 +81,14 @@ impl Unpublished {
     /// The oldest operation is published. To be called while its rows are where they were staged.
     pub fn pop_front(&mut self, writer: &RegionWriter) {
         let change = self.changes.pop_front().expect("it was staged");
-        if self.changes.is_empty() {
+        let number = self.published;
+        self.published += 1;
+        // Whoever asks next may have it made anew: it costs no more than what was spared by then.
+        if self.changes.is_empty() || self.published >= self.asked_at {
             self.overlay = None;
         } else if let Some(overlay) = &mut self.overlay {
-            overlay.take_out(&change, self.published, writer, &mut self.runs);
+            overlay.take_out(&change, number, writer, &mut self.runs);
         }
-        self.published += 1;
     }
 
     /// What the newest operation that waits does to an id: the slot of the row that it writes, or None where it deletes. The outer
@@ -93,6 +97,7 @@ impl Unpublished {
         if self.changes.is_empty() {
             return None;
         }
+        self.asked_at = self.staged();
         let (changes, first, runs) = (&self.changes, self.published, &mut self.runs);
         let overlay = self.overlay.get_or_insert_with(|| {
             let mut overlay = Overlay::default();

@@ -181,13 +181,15 @@ impl Member {
     /// Decides which rows are written.
     fn accept(&mut self, update: &Update<'_>, batch: &BatchView<'_>) -> Result<Accepted> {
         let mut accepted = Accepted::default();
+        let collection = self.collection.clone();
+        let gone = collection.last_expired();
         // Where an id comes again, the row before it is the one before in the update.
         let mut earlier: HashMap<IdRef<'_>, usize> = HashMap::new();
         for row in 0..batch.rows() {
             let id = batch.id(row);
             let before = match earlier.get(&id) {
                 Some(&place) => Before::Earlier(place),
-                None => self.newest(id).map_or(Before::Nowhere, Before::Slot),
+                None => self.newest_living(id, gone).map_or(Before::Nowhere, Before::Slot),
             };
             let slot = match before {
                 Before::Nowhere if update.missing == Missing::Refuse => {

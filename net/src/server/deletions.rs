@@ -1,4 +1,4 @@
-//! Deletes by filter: a task of each shard selects in slices, and the data plane logs the
+//! Deletes by filter, and the sweep of rows whose time is over: a task of each shard selects in slices, and the data plane logs the
 //! deletes of ids piece by piece.
 //!
 //! Between the two a row may have been moved, replaced or deleted: what is logged are the ids whose newest row, staged ones included, the
@@ -26,6 +26,8 @@ use crate::codec::{self, DeleteWhere, DeletedWhere, HEADER_BYTES, Header, Opcode
 
 /// How often it is looked whether what was staged before is published, and whether the log has been replayed.
 const LOOK: Duration = Duration::from_millis(1);
+/// How often it is looked whether rows have expired.
+const SWEEP_LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a piece in the log, about, and with one id of the longest.
 const PIECE_BYTES_MAX: usize = limits::DELETE_PIECE_BYTES_MAX + limits::ID_BYTES_MAX + HEADER_BYTES + 64;
 
@@ -164,6 +166,45 @@ fn id_bytes(id: IdRef<'_>) -> usize {
         IdRef::U64(_) | IdRef::I64(_) => size_of::<u64>(),
         IdRef::Utf8(id) => id.len(),
     }
+}
+
+/// Deletes rows whose time is over, in idle time and for as long as the server runs.
+pub async fn run_sweep(context: Rc<Context>) {
+    while !context.is_stopping() {
+        executor::sleep(SWEEP_LOOK).await;
+        if !context.server.progress.is_complete() {
+            continue;
+        }
+        let expiring = |collection: &&Arc<Collection>| collection.expiry.is_some();
+        let collections: Vec<_> = context.collections.borrow().values().filter(expiring).cloned().collect();
+        for collection in collections {
+            if let Err(error) = sweep(&context, &collection).await {
+                // What could not be deleted stays invisible, and is tried again.
+                tracing::debug!(%error, "expired rows could not be deleted");
+            }
+        }
+    }
+}
+
+/// Deletes the rows of a collection that are expired, and finds out when the next of them will be.
+async fn sweep(context: &Rc<Context>, collection: &Arc<Collection>) -> engine::Result<()> {
+    let (shard, number) = (context.index, collection.spec.id);
+    let Some(expired) = collection.expired(shard) else { return Ok(()) };
+    // Before what is staged is waited for: a row is seen below, or counts by itself.
+    context.partition.borrow_mut().begin_measure(number)?;
+    let deleted = delete_matching(context, collection, &Some(Arc::new(expired))).await?;
+    context.metrics.rows_expired.add(deleted);
+    let region = &collection.region;
+    let view = region.view();
+    for run in region.runs(shard, 0..view.len(shard)) {
+        let first = region.row(shard, run.slot);
+        for at in (0..run.len).step_by(limits::SCAN_SLICE_ROWS as usize) {
+            let rows = first + at..first + run.len.min(at + limits::SCAN_SLICE_ROWS);
+            context.partition.borrow_mut().measure(number, &view, rows)?;
+            executor::yield_if_needed().await;
+        }
+    }
+    context.partition.borrow_mut().end_measure(number)
 }
 
 impl Reactor {

@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use engine::clock::Clock;
 use engine::control::{Control, ControlOptions};
 use engine::limits;
 use engine::mesh;
@@ -86,6 +87,8 @@ pub struct ServerOptions {
     pub snapshot_wal_bytes: u64,
     /// Bind each shard to a core.
     pub pin: bool,
+    /// What time it is for rows that have a time to live.
+    pub clock: Arc<Clock>,
 }
 
 impl Default for ServerOptions {
@@ -105,6 +108,7 @@ impl Default for ServerOptions {
             recall_sampling: true,
             snapshot_wal_bytes: 4 << 30,
             pin: true,
+            clock: Arc::new(Clock::system()),
         }
     }
 }
@@ -136,6 +140,8 @@ pub fn run(mut options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOn
     let _admin = admin.map_err(|source| engine::Error::System { operation: "serve HTTP", source })?;
 
     let opened = recovery::open(&options.data, shards, operation_of, &state.progress)?;
+    options.clock.not_before(opened.manifest.clock_ms);
+    opened.collections.iter().for_each(|collection| collection.set_clock(&options.clock));
     let mut ports = mesh::mesh(shards + 1, limits::MESH_RING_SLOTS)?;
     let control_port = ports.pop().expect("one more than shards");
     let doorbell = control_port.doorbell();
@@ -177,6 +183,7 @@ pub fn run(mut options: ServerOptions, stop: Arc<AtomicBool>, serving: impl FnOn
         snapshot_wal_bytes: options.snapshot_wal_bytes,
         memory_budget,
         evictions: state.evictions.clone(),
+        clock: options.clock.clone(),
     };
     let control = Control::new(
         control_options,

@@ -200,12 +200,10 @@ impl Page {
     }
 }
 
-/// The filter of a request; none where it is empty.
+/// The filter of a request, joined with that rows are not expired; none where every row passes.
 pub(super) fn filter(collection: &Collection, json: &[u8]) -> Result<Option<Arc<Filter>>, Refusal> {
-    if json.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Arc::new(Filter::parse(json, &collection.spec.schema)?)))
+    let asked = if json.is_empty() { None } else { Some(Filter::parse(json, &collection.spec.schema)?) };
+    Ok(collection.living(asked).map(Arc::new))
 }
 
 /// The columns that a request names, by their place; each must be there.

@@ -22,6 +22,7 @@ use engine::{Error, Result};
 use super::ServerOptions;
 use super::backpressure::INDEX_LOOK;
 use super::context::Context;
+use super::deletions;
 use super::reactor::Reactor;
 use super::replaying::Replaying;
 use super::sampler;
@@ -184,6 +185,7 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     let mut executor = Executor::default();
     executor::spawn(Class::Index, run_indexing(context.clone()));
     executor::spawn(Class::Idle, sampler::run(context.clone()));
+    executor::spawn(Class::Idle, deletions::run_sweep(context.clone()));
     executor::spawn(Class::Idle, run_compaction(context.clone()));
     executor::spawn(Class::Idle, run_refinement(context.clone()));
     let mut stopping_since = None;

@@ -95,6 +95,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         connections: 1,
         mode: Mode::Upsert,
         conditions: Conditions::default(),
+        ttl: None,
         ack: Acknowledge::Durable,
         m: 0,
         ef_construction: 0,

@@ -3,13 +3,14 @@
 //! One thread reads and decodes; each connection has a thread that splits, encodes and sends, with a bounded number of writes
 //! in flight. Rows of one id that come more than once: with one connection the last wins, with more of them any may.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use engine::schema::TTL_KEY;
 use net::client::{Ack, Client, Collection, CollectionOptions, Pending, UpdateReport, WriteMode, WriteReport};
 use net::codec::Status;
 use serde_json::json;
@@ -68,6 +69,9 @@ pub struct Arguments {
     /// When a write counts as done.
     #[arg(long, value_enum, default_value = "durable")]
     pub ack: Acknowledge,
+    /// Rows are gone so many seconds after the time in a column of dates or timestamps, for a new collection.
+    #[arg(long, value_name = "COLUMN=SECONDS")]
+    pub ttl: Option<String>,
     /// Links per node of the graph, for a new collection; 0: the server's default.
     #[arg(long, default_value_t = 0, value_name = "M")]
     pub m: u16,
@@ -219,7 +223,8 @@ fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) 
                 if_not_exists: true,
                 evictable: arguments.evictable,
             };
-            client.create_collection(&arguments.collection, schema, options)?
+            let schema = with_ttl(schema, arguments.ttl.as_deref())?;
+            client.create_collection(&arguments.collection, &schema, options)?
         }
         found => found?,
     };
@@ -231,6 +236,19 @@ fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) 
         return Ok(Arc::new(whole.project(&given).expect("columns of the schema")));
     }
     Ok(whole.clone())
+}
+
+/// A schema with the time to live that `COLUMN=SECONDS` says.
+fn with_ttl(schema: &SchemaRef, ttl: Option<&str>) -> Result<SchemaRef> {
+    let Some(ttl) = ttl else { return Ok(schema.clone()) };
+    let problem = || RequestProblem::Ttl(ttl.to_owned());
+    let (column, seconds) = ttl.rsplit_once('=').ok_or_else(problem)?;
+    let index = schema.index_of(column).map_err(|_| problem())?;
+    let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+    let mut metadata: HashMap<String, String> = fields[index].metadata().clone().into();
+    metadata.insert(TTL_KEY.to_owned(), seconds.to_owned());
+    fields[index] = Arc::new(fields[index].as_ref().clone().with_metadata(metadata));
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 /// The batches of all files, in the collection's schema.
@@ -405,6 +423,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, UInt64Array};
+    use arrow::datatypes::{DataType, Field};
 
     use super::*;
 
@@ -418,6 +437,16 @@ mod tests {
         assert_eq!(cut.iter().map(RecordBatch::num_rows).sum::<usize>(), 1000);
         assert_eq!(pieces(&batch.slice(0, 10), 1000).len(), 1, "only the slice counts");
         assert!(pieces(&batch.slice(0, 0), 1000).is_empty());
+    }
+
+    #[test]
+    fn a_time_to_live_is_written_to_its_column() {
+        let days = Field::new("a=b", DataType::Date32, true);
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::UInt64, false), days]));
+        assert_eq!(with_ttl(&schema, None).unwrap(), schema);
+        let with = with_ttl(&schema, Some("a=b=60")).unwrap();
+        assert_eq!(with.field(1).metadata().get(TTL_KEY).map(String::as_str), Some("60"));
+        assert!(with_ttl(&schema, Some("60")).is_err() && with_ttl(&schema, Some("c=60")).is_err());
     }
 
     #[test]

@@ -219,4 +219,15 @@ fn plain_writes_make_no_overlay_and_pipelined_inserts_enter_one_row_each() {
         assert_eq!(overlay_len(&partition), (left > 0).then_some(left));
     }
     assert_eq!(content(&partition).len(), 200);
+    // One insert among plain writes that go on and on: they pay for the overlay until it is published.
+    let mut waiting = std::collections::VecDeque::new();
+    for id in 0..10 {
+        waiting.push_back(write_of(&schema, &[id], 2).stage(&mut partition, &schema, Presence::Any).unwrap());
+    }
+    waiting.push_back(write_of(&schema, &[500], 2).stage(&mut partition, &schema, Presence::Absent).unwrap());
+    for lsn in 201..240 {
+        waiting.push_back(write_of(&schema, &[lsn], 2).stage(&mut partition, &schema, Presence::Any).unwrap());
+        partition.publish(waiting.pop_front().unwrap(), lsn);
+        assert_eq!(overlay_len(&partition).is_some(), lsn < 210, "{} published since", lsn - 200);
+    }
 }
