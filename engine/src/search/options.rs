@@ -142,7 +142,12 @@ fn read_examples(
     let ids = named.map(|(name, id)| match (kind, id) {
         (IdKind::U64, BorrowedValue::Static(StaticNode::U64(id))) => Ok(IdRef::U64(*id)),
         (IdKind::U64, BorrowedValue::Static(StaticNode::I64(id))) if *id >= 0 => Ok(IdRef::U64(id.cast_unsigned())),
-        (IdKind::U64, _) => Err(invalid(name, "ids of this collection are whole numbers")),
+        (IdKind::U64, _) => Err(invalid(name, "ids of this collection are whole numbers from 0 on")),
+        (IdKind::I64, BorrowedValue::Static(StaticNode::I64(id))) => Ok(IdRef::I64(*id)),
+        (IdKind::I64, BorrowedValue::Static(StaticNode::U64(id))) if *id <= i64::MAX as u64 => {
+            Ok(IdRef::I64(id.cast_signed()))
+        }
+        (IdKind::I64, _) => Err(invalid(name, "ids of this collection are whole numbers")),
         (IdKind::Utf8, BorrowedValue::String(id)) => Ok(IdRef::Utf8(id)),
         (IdKind::Utf8, _) => Err(invalid(name, "ids of this collection are texts")),
     });

@@ -153,6 +153,7 @@ fn finite(value: f32, problem: &'static str) -> Result<Value> {
 fn json_of(id: &Id) -> Value {
     match id {
         Id::U64(id) => (*id).into(),
+        Id::I64(id) => (*id).into(),
         Id::Utf8(id) => id.as_str().into(),
     }
 }
