@@ -139,6 +139,7 @@ impl Arguments {
         let ids = |texts: &[String]| -> Result<Vec<Id>> {
             Ok(match parse_ids(collection, texts)? {
                 Ids::U64(ids) => ids.into_iter().map(Id::U64).collect(),
+                Ids::I64(ids) => ids.into_iter().map(Id::I64).collect(),
                 Ids::Utf8(ids) => ids.into_iter().map(Id::Utf8).collect(),
             })
         };
