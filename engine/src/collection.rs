@@ -1,7 +1,10 @@
 //! One collection as every core sees it: schema, region, graphs and scales, all readable without a lock.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use crossbeam_utils::CachePadded;
 
 use crate::error::{Error, Result};
 use crate::eviction::LastUse;
@@ -135,6 +138,35 @@ pub struct Collection {
     pub paging: Paging,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
     pub last_use: LastUse,
+    /// What its text indexes take.
+    pub text: TextMemory,
+}
+
+/// Memory of the text indexes of a collection, in bytes; each shard counts its own.
+#[derive(Debug)]
+pub struct TextMemory {
+    shards: Box<[CachePadded<AtomicU64>]>,
+}
+
+impl TextMemory {
+    fn new(shards: usize) -> TextMemory {
+        TextMemory { shards: (0..shards).map(|_| CachePadded::default()).collect() }
+    }
+
+    /// A shard takes more.
+    pub fn add(&self, shard: usize, bytes: u64) {
+        self.shards[shard].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A shard takes less.
+    pub fn sub(&self, shard: usize, bytes: u64) {
+        self.shards[shard].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Of all shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Collection {
@@ -158,7 +190,8 @@ impl Collection {
                 Ok(VectorIndex { graph: OnceLock::new(), scale, coded, plain, recall: RecallEstimate::new(shards) })
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Arc::new(Collection { spec, region, vectors, paging: Paging::default(), last_use: LastUse::default() }))
+        let (paging, last_use, text) = (Paging::default(), LastUse::default(), TextMemory::new(shards));
+        Ok(Arc::new(Collection { spec, region, vectors, paging, last_use, text }))
     }
 
     /// Makes an empty graph for every vector column that has none yet.
@@ -183,10 +216,10 @@ impl Collection {
         }
     }
 
-    /// Memory committed for rows and graphs, in bytes.
+    /// Memory committed for rows, graphs and text indexes, in bytes.
     pub fn bytes_committed(&self) -> u64 {
         let graphs = self.vectors.iter().filter_map(|index| index.graph.get()).map(|graph| graph.bytes_committed());
-        self.region.bytes_committed() + graphs.sum::<u64>()
+        self.region.bytes_committed() + graphs.sum::<u64>() + self.text.bytes()
     }
 
     /// Bytes of the rows that a search can find, without their texts.

@@ -17,6 +17,9 @@
 //! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
+//! `broadhead.analyser` of a column of text says how its words are found (see `text::Analyser`), `broadhead.text` = `eager` that they are
+//! indexed before they are first searched. Neither is part of the fingerprint.
+//!
 //! A nullable id or vector field is accepted and becomes not null. A collection without a vector column has no graph: its rows are
 //! read, filtered and counted, and a search of it is refused.
 //!
@@ -46,7 +49,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use column::{
     CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
-    VectorColumn, metric_from_name, metric_name,
+    TEXT_KEY, VectorColumn, metric_from_name, metric_name,
 };
 
 use crate::error::{Error, Result};

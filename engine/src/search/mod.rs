@@ -5,6 +5,7 @@
 //! by neither; hits are made unique by row.
 
 mod graph;
+mod hybrid;
 mod options;
 mod plan;
 mod reads;
@@ -26,6 +27,7 @@ use crate::schema::VectorColumn;
 use reads::BlockingReads;
 
 pub use graph::{GraphJob, Nearest};
+pub use hybrid::{Fused, Fusion, Method, TextOption};
 pub use options::SearchOptions;
 pub use reads::{Ranking, VectorReads};
 pub use recall::{RecallEstimate, RecallSample};
@@ -134,6 +136,11 @@ impl Search {
         let scan_from = if graph { indexed } else { vec![0; shards] };
         let tops = (0..request.count).map(|_| Top::new(request.k)).collect();
         Ok(Search { collection, request, view, scan_from, graph, tops })
+    }
+
+    /// Whether it sees a row that its caller holds.
+    pub fn sees(&self, row: u32) -> bool {
+        self.collection.region.visible(&self.view, row)
     }
 
     /// What is searched.

@@ -4,6 +4,8 @@
 //! options = {name: value, …}
 //! name      value
 //! score     true or false: whether each result comes with its similarity
+//! text      object: rows with these words are found; see `hybrid`
+//! fusion    object: how the places of rows by vector and by text are put together; see `hybrid`
 //! ```
 //!
 //! A name that is not in the list is refused, so that nobody takes an answer for one to a question that was not understood.
@@ -11,6 +13,7 @@
 use simd_json::BorrowedValue;
 use simd_json::prelude::*;
 
+use super::hybrid::{Fusion, TextOption};
 use crate::error::{Error, Result};
 use crate::filter::depth;
 use crate::limits;
@@ -20,6 +23,10 @@ use crate::limits;
 pub struct SearchOptions {
     /// Each result comes with its similarity.
     pub score: bool,
+    /// Rows are found by their words: alone, or beside those that are found by their vectors.
+    pub text: Option<TextOption>,
+    /// How both are put together; None for the default.
+    pub fusion: Option<Fusion>,
 }
 
 impl SearchOptions {
@@ -40,8 +47,13 @@ impl SearchOptions {
         for (name, value) in object.iter() {
             match &**name {
                 "score" => options.score = flag(name, value)?,
+                "text" => options.text = Some(TextOption::read(value)?),
+                "fusion" => options.fusion = Some(Fusion::read(value)?),
                 _ => return Err(invalid(name, "there is no such option")),
             }
+        }
+        if options.fusion.is_some() && options.text.is_none() {
+            return Err(invalid("fusion", "it goes with `text`"));
         }
         Ok(options)
     }
@@ -54,7 +66,7 @@ fn limited(what: &'static str, value: usize, limit: usize) -> Result<()> {
     Ok(())
 }
 
-fn invalid(option: &str, problem: &'static str) -> Error {
+pub(super) fn invalid(option: &str, problem: &'static str) -> Error {
     Error::InvalidOption { option: option.to_owned(), problem }
 }
 
@@ -75,7 +87,7 @@ mod tests {
         let parse = |json: &str| SearchOptions::parse(json.as_bytes()).expect(json);
         assert_eq!(parse(""), SearchOptions::default());
         assert_eq!(parse("{}"), SearchOptions::default());
-        assert_eq!(parse(r#"{"score": true}"#), SearchOptions { score: true });
+        assert_eq!(parse(r#"{"score": true}"#), SearchOptions { score: true, ..SearchOptions::default() });
     }
 
     #[test]

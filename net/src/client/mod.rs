@@ -35,7 +35,7 @@ pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
 pub use pending::Pending;
 pub use rewrite::RewritableWrite;
 pub use rows::Scan;
-pub use search::{Hit, Queries, SearchReply, SearchRequest};
+pub use search::{Fusion, FusionMethod, Hit, Queries, SearchReply, SearchRequest, Text, TextQuery};
 pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;

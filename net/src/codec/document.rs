@@ -116,6 +116,7 @@ fn limits() {
         ("bytes of a filter", FILTER_BYTES_MAX as u64),
         ("brackets of a filter that are open at a time", FILTER_DEPTH_MAX as u64),
         ("bytes of the options of a SEARCH", OPTIONS_BYTES_MAX as u64),
+        ("words of a text query", TEXT_QUERY_WORDS_MAX as u64),
         ("brackets of the options of a SEARCH that are open at a time", OPTIONS_DEPTH_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),

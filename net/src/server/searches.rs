@@ -21,6 +21,7 @@ use super::context::Context;
 use super::reactor::TOKEN_VECTORS;
 use super::session::SessionId;
 use super::tasks::{self, Outcome};
+use super::texts;
 use super::writes::Refusal;
 use crate::codec::{self, Extras, FoundPrefix, Header};
 
@@ -36,6 +37,10 @@ pub fn spawn_search(
 ) -> Result<(), Refusal> {
     let collection = context.collection(header.collection)?;
     let schema = &collection.spec.schema;
+    let options = SearchOptions::parse(asked.options)?;
+    if let (Some(text), 0) = (&options.text, asked.queries) {
+        return texts::spawn_search(context, session, header, &asked, text, &options);
+    }
     let place = usize::from(asked.column);
     let invalid = |problem| engine::Error::InvalidSearch { problem };
     let vector = schema.vectors().iter().position(|vector| vector.column == place);
@@ -50,7 +55,6 @@ pub fn spawn_search(
     if asked.dimension as usize != column.dimension {
         return Err(invalid("the dimension of the query vectors is not the column's").into());
     }
-    let options = SearchOptions::parse(asked.options)?;
     let k = asked.k as usize;
     let ef = if asked.ef == 0 { EF_DEFAULT.max(k) } else { asked.ef as usize };
     let request = SearchRequest {
@@ -62,6 +66,9 @@ pub fn spawn_search(
         exact: asked.exact,
         filter: tasks::filter(&collection, asked.filter)?,
     };
+    if options.text.is_some() {
+        return texts::spawn_hybrid(context, session, header, &asked, request, &options);
+    }
     let columns = tasks::chosen(&collection, asked.columns)?;
     let mut search = Search::begin(collection.clone(), request)?;
     let shared = share_out(context, &search);
@@ -77,6 +84,18 @@ pub fn spawn_search(
         results.encode(&header)
     });
     Ok(())
+}
+
+/// What a search finds that is part of another.
+pub(super) async fn find_nearest(context: &Rc<Context>, search: &mut Search) -> engine::Result<Vec<Vec<Hit>>> {
+    if search.uses_graph() {
+        traverse(context, search).await?;
+    }
+    let scan_rows = search.scan_rows();
+    if scan_rows > 0 {
+        scan(context, search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
+    }
+    Ok(search.take_hits())
 }
 
 /// Tells other shards of a batch of queries, where there is one. The message leaves with this turn, before any query is begun here.

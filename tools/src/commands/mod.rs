@@ -9,6 +9,7 @@ pub mod eval;
 pub mod get;
 pub mod import;
 pub mod search;
+pub mod search_text;
 pub mod serve;
 pub mod snapshot;
 pub mod stats;

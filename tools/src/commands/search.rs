@@ -9,6 +9,7 @@ use net::client::{Collection, Id, Queries, SearchReply, SearchRequest};
 use serde_json::{Value, json};
 
 use crate::cli::Remote;
+use crate::commands::search_text::{self, TextArguments};
 use crate::commands::{json_row, parse_ids};
 use crate::error::{Error, FileProblem, RequestProblem, Result};
 use crate::output::{self, Table, text_cell};
@@ -16,7 +17,8 @@ use crate::sources::{self, ElementType};
 
 /// Arguments of `search`.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("query").required(true))]
+#[command(group = clap::ArgGroup::new("query"))]
+#[command(group = clap::ArgGroup::new("asked").args(["like", "vector", "npy", "text"]).multiple(true).required(true))]
 pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
@@ -28,8 +30,10 @@ pub struct Arguments {
     #[arg(long, group = "query", value_name = "[X,…]", allow_hyphen_values = true)]
     vector: Option<String>,
     /// Rows near each vector of a NumPy file.
-    #[arg(long, group = "query", value_name = "FILE")]
+    #[arg(long, group = "query", value_name = "FILE", conflicts_with = "text")]
     npy: Option<PathBuf>,
+    #[command(flatten)]
+    words: TextArguments,
     /// How many.
     #[arg(short, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     k: u32,
@@ -79,6 +83,16 @@ pub struct Target {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let client = arguments.remote.connect()?;
     let collection = client.collection(&arguments.collection)?;
+    let words = arguments.words.query()?;
+    if words.is_some() && arguments.like.is_none() && arguments.vector.is_none() {
+        let columns: Vec<&str> = arguments.columns.iter().map(String::as_str).collect();
+        let filter = arguments.filter.as_deref().unwrap_or_default();
+        let request = SearchRequest { k: arguments.k as usize, columns: &columns, filter, ..SearchRequest::default() };
+        let reply = search_text::search(&collection, &arguments.words.apply(&words, request))?;
+        search_text::show(&reply, &arguments.columns, arguments.k as usize, None, arguments.remote.json);
+        warn_of_recovery(&reply);
+        return Ok(());
+    }
     let target = target(&collection, &arguments.collection, arguments.column.as_deref())?;
     let mut options = Options {
         k: arguments.k as usize,
@@ -105,12 +119,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } else {
         unreachable!("one of the three is required");
     };
+    if words.is_some() {
+        let columns: Vec<&str> = options.columns.iter().map(String::as_str).collect();
+        let request = arguments.words.apply(&words, request(&target, &queries, &options, &columns));
+        let reply = search_text::search(&collection, &request)?;
+        let (k, as_json) = (arguments.k as usize, arguments.remote.json);
+        search_text::show(&reply, &arguments.columns, k, leave_out.as_deref(), as_json);
+        warn_of_recovery(&reply);
+        return Ok(());
+    }
     let reply = search(&collection, &target, &queries, &options)?;
     show(arguments, &reply, leave_out.as_deref());
+    warn_of_recovery(&reply);
+    Ok(())
+}
+
+fn warn_of_recovery(reply: &SearchReply) {
     if reply.is_recovering {
         eprintln!("the server is replaying its log after a start: the newest rows may be missing");
     }
-    Ok(())
 }
 
 /// The vector column to search: the named one, or the only one.
