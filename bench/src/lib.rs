@@ -11,6 +11,7 @@
 //! | [`scale`] | the same on a million rows | hnswlib, and one that is quantised |
 //! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
 //! | [`disk`] | memory and searches of a server whose vectors are on disk | one that has them in memory |
+//! | [`text`] | words, an index of texts, searches of it, writes while it follows | the scalar kernel, tantivy, writes without an index |
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
@@ -26,4 +27,5 @@ pub mod path;
 pub mod peers;
 pub mod report;
 pub mod scale;
+pub mod text;
 pub mod wal;

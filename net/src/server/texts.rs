@@ -26,6 +26,8 @@ use crate::codec::{self, Extras, FoundPrefix, Header};
 /// How often idle time looks at indexes that had nothing to do, and whether there are any.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
 const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How often words are looked for anew where rows were replaced or moved between this and the search by vector.
+const ATTEMPTS: usize = 3;
 /// Steps of an index after which it is looked whether there is memory for more.
 const STEPS_A_LOOK: usize = 16;
 
@@ -90,10 +92,19 @@ pub fn spawn_hybrid(
     let task = context.clone();
     tasks::spawn(context, session, header, async move {
         let _pin = collection.region.pin();
-        let mut text = find(&task, text).await?;
-        let mut search = Search::begin(collection.clone(), request)?;
-        // What was replaced since is found by its vector as it is now: no id comes twice.
-        text.retain(|hit| search.sees(hit.row));
+        let mut attempts_left = ATTEMPTS;
+        let (text, mut search) = loop {
+            let mut found = find(&task, text.clone()).await?;
+            let search = Search::begin(collection.clone(), request.clone())?;
+            attempts_left -= 1;
+            // Rows that were replaced or moved meanwhile are found by their vectors as they are now: no id is to come twice.
+            if attempts_left == 0 {
+                found.retain(|hit| search.sees(hit.row));
+            }
+            if found.iter().all(|hit| search.sees(hit.row)) {
+                break (found, search);
+            }
+        };
         let dense = searches::find_nearest(&task, &mut search).await?.pop().unwrap_or_default();
         task.metrics.queries.add(1);
         let rows = fusion.fuse(&dense, &text, k, |distance| similarity(column.metric, column.dimension, distance));

@@ -21,7 +21,7 @@ pub struct TextArguments {
     #[arg(long, value_name = "METHOD", requires = "text")]
     pub fusion: Option<FusionName>,
     /// Of a weighted fusion: the weights of the vector and of the words [default: 0.5,0.5]
-    #[arg(long, value_name = "DENSE,TEXT", requires = "fusion", value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_name = "DENSE,TEXT", requires = "fusion", value_delimiter = ',')]
     pub weights: Vec<f32>,
 }
 
@@ -38,6 +38,9 @@ impl TextArguments {
     /// The query: an object where it is one, else words.
     pub fn query(&self) -> Result<Option<Value>> {
         let Some(text) = &self.text else { return Ok(None) };
+        if !matches!(self.weights.len(), 0 | 2) {
+            return Err(RequestProblem::Weights { found: self.weights.len() }.into());
+        }
         if !text.trim_start().starts_with('{') {
             return Ok(Some(Value::from(text.as_str())));
         }
@@ -141,6 +144,14 @@ mod tests {
         assert_eq!(query(r#" {"must": "a"}"#).unwrap(), Some(json!({"must": "a"})));
         assert!(query("{must").unwrap_err().to_string().starts_with("--text: "));
         assert_eq!(TextArguments::default().query().unwrap(), None);
+        let text = Some("a".to_owned());
+        let weighted = |weights: &[f32]| TextArguments {
+            text: text.clone(),
+            weights: weights.to_vec(),
+            ..TextArguments::default()
+        };
+        assert!(weighted(&[0.7, 0.3]).query().is_ok());
+        assert!(weighted(&[0.7]).query().unwrap_err().to_string().starts_with("--weights: "));
     }
 
     #[test]
