@@ -35,7 +35,7 @@ flood: check ## The long proof that no shard ever stands still: 500 runs of 1 GB
 	BROADHEAD_FLOOD_RUNS=500 BROADHEAD_FLOOD_MB=1000 $(CARGO) test --release --workspace --test flood -- --nocapture
 
 bench: check target/peers-venv/requirements.installed ## Run the benchmarks, each beside its baseline (BENCH_FLAGS=--quick)
-	@$(CARGO) build --release --workspace
+	@$(CARGO) build --release --workspace --features bench/tantivy
 	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
 	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench $(BENCH_FLAGS)
 

@@ -12,6 +12,7 @@
 //! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
 //! | [`disk`] | memory and searches of a server whose vectors are on disk | one that has them in memory |
 //! | [`turnover`] | recall and memory of a server whose rows came and went | servers that were just filled |
+//! | [`text`] | words, an index of texts, searches of it, writes while it follows | the scalar kernel, tantivy, writes without an index |
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
@@ -27,5 +28,6 @@ pub mod path;
 pub mod peers;
 pub mod report;
 pub mod scale;
+pub mod text;
 pub mod turnover;
 pub mod wal;

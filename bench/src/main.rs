@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, turnover, wal};
+use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, text, turnover, wal};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only these.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,path,disk")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,text,path,disk")]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u64).range(100..=2_000_000))]
@@ -29,7 +29,7 @@ struct Arguments {
     /// Directory on the disk that is to be measured; what is written there is removed again.
     #[arg(long, default_value = "target", value_name = "DIR")]
     scratch: PathBuf,
-    /// Be the server of the sections `ingest`, `path`, `disk` and `turnover` on this directory.
+    /// Be the server of the sections `ingest`, `text`, `path`, `disk` and `turnover` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
     /// Be this one of our engines, of the section `peers`, on the files of `--work`.
@@ -50,6 +50,7 @@ enum Section {
     Wal,
     Ingest,
     Graph,
+    Text,
     Path,
     Disk,
     Peers,
@@ -120,6 +121,12 @@ fn measure(arguments: &Arguments) -> Report {
             );
         }
         in_process = Some(ours);
+    }
+    if wanted(Section::Text) {
+        report.add("text", text::run(quick, &program, &arguments.scratch, &base));
+        if !cfg!(feature = "tantivy") {
+            report.note("no tantivy beside the text index: `make bench` builds the program with the feature `tantivy`");
+        }
     }
     if wanted(Section::Path) {
         let figures = path::run(&path::Setup {

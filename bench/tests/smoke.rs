@@ -65,6 +65,12 @@ fn disk() {
 }
 
 #[test]
+fn text() {
+    let names = ["words of descriptions, scalar", "text index of descriptions", "top 10", "durable writes while"];
+    assert_measured("text", &names);
+}
+
+#[test]
 fn ingest() {
     let names = [
         "f32, batches of 10000",

@@ -1,7 +1,10 @@
 //! One collection as every core sees it: schema, region, graphs and scales, all readable without a lock.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use crossbeam_utils::CachePadded;
 
 use crate::error::{Error, Result};
 use crate::eviction::LastUse;
@@ -139,8 +142,37 @@ pub struct Collection {
     pub paging: Arc<Paging>,
     /// When a client last wrote to it or read from it; kept where the collection may be evicted.
     pub last_use: Arc<LastUse>,
+    /// What its text indexes take.
+    pub text: Arc<TextMemory>,
     /// Set once, where its name has one.
     namespace: OnceLock<Arc<Namespace>>,
+}
+
+/// Memory of the text indexes of a collection, in bytes; each shard counts its own.
+#[derive(Debug)]
+pub struct TextMemory {
+    shards: Box<[CachePadded<AtomicU64>]>,
+}
+
+impl TextMemory {
+    fn new(shards: usize) -> TextMemory {
+        TextMemory { shards: (0..shards).map(|_| CachePadded::default()).collect() }
+    }
+
+    /// A shard takes more.
+    pub fn add(&self, shard: usize, bytes: u64) {
+        self.shards[shard].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A shard takes less.
+    pub fn sub(&self, shard: usize, bytes: u64) {
+        self.shards[shard].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Of all shards.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Collection {
@@ -167,7 +199,8 @@ impl Collection {
             .collect::<Result<Vec<_>>>()?;
         let expiry = spec.schema.ttl().map(|&ttl| Arc::new(Expiry::new(ttl, shards)));
         let (paging, last_use, namespace) = Default::default();
-        Ok(Arc::new(Collection { spec, region, vectors, expiry, paging, last_use, namespace }))
+        let text = Arc::new(TextMemory::new(shards));
+        Ok(Arc::new(Collection { spec, region, vectors, expiry, paging, last_use, text, namespace }))
     }
 
     /// The same collection with the columns of a newer version of its schema. Rows, graphs and all else are shared; see
@@ -185,6 +218,7 @@ impl Collection {
             expiry: self.expiry.clone(),
             paging: self.paging.clone(),
             last_use: self.last_use.clone(),
+            text: self.text.clone(),
             namespace: self.namespace.clone(),
         }))
     }
@@ -224,10 +258,10 @@ impl Collection {
         }
     }
 
-    /// Memory committed for rows and graphs, in bytes.
+    /// Memory committed for rows, graphs and text indexes, in bytes.
     pub fn bytes_committed(&self) -> u64 {
         let graphs = self.vectors.iter().filter_map(|index| index.graph.get()).map(|graph| graph.bytes_committed());
-        self.region.bytes_committed() + graphs.sum::<u64>()
+        self.region.bytes_committed() + graphs.sum::<u64>() + self.text.bytes()
     }
 
     /// Bytes of the rows that a search can find, without their texts.

@@ -193,6 +193,12 @@ pub const ANALYSER_BYTES_MAX: usize = 64 << 10;
 pub const TEXT_QUERY_WORDS_MAX: usize = 1_024;
 /// Tokens of a batch of documents that is made a segment, about.
 pub const TEXT_BATCH_TOKENS: usize = 512 << 10;
+/// Rows that are added to a text index while a view is held, about: what lies farther behind is added before.
+pub const TEXT_ROUND_ROWS: u64 = 8 << 10;
+/// Segments of a text index from which on merging them comes before more rows.
+pub const TEXT_SEGMENTS_MAX: usize = 32;
+/// Bytes of text that are taken apart in one step: about half a millisecond.
+pub const TEXT_STEP_BYTES: usize = 64 << 10;
 /// Ordinals that a segment spans, at most: it is searched without a pause.
 pub const TEXT_SEGMENT_SPAN_MAX: u64 = 256 << 10;
 /// Postings that are merged in one step: about half a millisecond.

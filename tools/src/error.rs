@@ -277,6 +277,15 @@ pub enum RequestProblem {
     /// A vector that cannot be read.
     #[error("--vector: {0}; give numbers, as in [0.1, 0.2] or 0.1,0.2")]
     Vector(String),
+    /// Weights that are not two.
+    #[error("--weights: two numbers are needed, of the vector and of the words; {found} is given")]
+    Weights {
+        /// Given.
+        found: usize,
+    },
+    /// A text query that is no JSON.
+    #[error("--text: {0}; what begins with a brace is JSON")]
+    Text(String),
     /// A vector of the wrong length.
     #[error("the query has {found} elements, column `{column}` has {expected}")]
     VectorLength {

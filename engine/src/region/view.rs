@@ -33,6 +33,13 @@ impl View {
         self.lens[shard]
     }
 
+    /// The same, but for the rows of a shard from an ordinal on: those that they replaced are seen instead, as far as the view was there
+    /// before these were used again.
+    pub fn up_to(mut self, shard: usize, len: u64) -> View {
+        self.lens[shard] = self.len(shard).min(len);
+        self
+    }
+
     /// Whether nothing was ever written.
     pub fn is_empty(&self) -> bool {
         self.lens[..self.shards].iter().all(|&len| len == 0)

@@ -7,6 +7,7 @@ use kernels::{ElementKind, Metric};
 
 use crate::error::{Error, Result};
 use crate::limits::{DIMENSION_MAX, EF_MAX, NAME_BYTES_MAX, RERANK_MAX};
+use crate::text::{ANALYSER_KEY, Analyser};
 
 /// Metadata key of an Arrow field: `id` or `vector`.
 pub const ROLE_KEY: &str = "broadhead.role";
@@ -28,6 +29,8 @@ pub const PLACE_KEY: &str = "broadhead.vectors";
 
 /// Metadata key of an Arrow field of utf8: `json`, where each text is JSON.
 pub const TYPE_KEY: &str = "broadhead.type";
+/// Metadata key of an Arrow field: `eager` where its texts are indexed before they are first searched.
+pub const TEXT_KEY: &str = "broadhead.text";
 
 /// Elements from which on a vector gets 4-bit codes unless its column says otherwise. The error of an inner product of codes falls with
 /// the root of the dimension, and shorter vectors have little to gain: their int8 codes fill few cache lines.
@@ -360,6 +363,17 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
         (RERANK_KEY, "only a vector is ranked again"),
         (PLACE_KEY, "only a vector can be kept on disk"),
     ];
+    if field.metadata().contains_key(ANALYSER_KEY) || field.metadata().contains_key(TEXT_KEY) {
+        if layout != Layout::Utf8 || role != Role::Data {
+            return fail("only a column of text is searched by its words");
+        }
+        if let Some(Err(problem)) = field.metadata().get(ANALYSER_KEY).map(|text| Analyser::parse(text)) {
+            return fail(problem);
+        }
+        if field.metadata().get(TEXT_KEY).is_some_and(|text| text != "eager") {
+            return fail("texts are indexed `eager`, or when they are first searched");
+        }
+    }
     for (key, problem) in only_of_vectors {
         if vector.is_none() && field.metadata().contains_key(key) {
             return fail(problem);

@@ -20,6 +20,8 @@
 //!
 //! `broadhead.ttl` of a column of dates or timestamps, one in a schema, is a number of seconds: a row is gone so many seconds after its
 //! time, one whose time is null never. It is no part of the fingerprint either.
+//! `broadhead.analyser` of a column of text says how its words are found (see `text::Analyser`), `broadhead.text` = `eager` that they are
+//! indexed before they are first searched. Neither is part of the fingerprint.
 //!
 //! A nullable id or vector field is accepted and becomes not null. A collection without a vector column has no graph: its rows are
 //! read, filtered and counted, and a search of it is refused.
@@ -54,7 +56,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use column::{
     CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
-    TYPE_KEY, VectorColumn, metric_from_name, metric_name,
+    TEXT_KEY, TYPE_KEY, VectorColumn, metric_from_name, metric_name,
 };
 
 pub use ttl::{TTL_KEY, TimeToLive};

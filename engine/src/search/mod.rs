@@ -8,6 +8,7 @@ mod examples;
 mod graph;
 mod grouped;
 mod groups;
+mod hybrid;
 mod options;
 mod plan;
 mod reads;
@@ -34,6 +35,7 @@ pub use examples::{Examples, query_of};
 pub use graph::{GraphJob, Nearest};
 pub use grouped::{GroupedHits, GroupedSearch};
 pub use groups::Grouping;
+pub use hybrid::{Fused, Fusion, Method, TextOption};
 pub use options::SearchOptions;
 pub use reads::{Ranking, VectorReads};
 pub use recall::{RecallEstimate, RecallSample};
@@ -162,6 +164,11 @@ impl Search {
         let scan_from = if graph { indexed } else { vec![0; shards] };
         let tops = (0..request.count).map(|_| Top::new(request.held())).collect();
         Ok(Search { collection, request, view, scan_from, graph, tops })
+    }
+
+    /// Whether it sees a row that its caller holds.
+    pub fn sees(&self, row: u32) -> bool {
+        self.collection.region.visible(&self.view, row)
     }
 
     /// What is searched.

@@ -12,6 +12,8 @@
 //! include_examples  true or false: whether these rows may be results themselves
 //! group_by          name of a column: the k nearest groups of rows with the same value are found
 //! group_size        number: rows of each group, 1 where it is not said; only with group_by
+//! text              object: rows with these words are found; see `hybrid`
+//! fusion            object: how the places of rows by vector and by text are put together; see `hybrid`
 //! ```
 //!
 //! A name that is not in the list is refused, so that nobody takes an answer for one to a question that was not understood.
@@ -22,6 +24,7 @@ use simd_json::{BorrowedValue, StaticNode};
 
 use super::examples::Examples;
 use super::groups::Grouping;
+use super::hybrid::{Fusion, TextOption};
 use super::score::Threshold;
 use crate::error::{Error, Result};
 use crate::filter::depth;
@@ -42,6 +45,10 @@ pub struct SearchOptions {
     pub examples: Option<Examples>,
     /// Results are grouped.
     pub grouping: Option<Grouping>,
+    /// Rows are found by their words: alone, or beside those that are found by their vectors.
+    pub text: Option<TextOption>,
+    /// How both are put together; None for the default.
+    pub fusion: Option<Fusion>,
 }
 
 impl SearchOptions {
@@ -77,6 +84,8 @@ impl SearchOptions {
                 "include_examples" => include = Some(flag(name, value)?),
                 "group_by" => group_by = Some(value.as_str().ok_or_else(|| invalid(name, "it takes a name"))?),
                 "group_size" => group_size = Some(count(name, value)?),
+                "text" => options.text = Some(TextOption::read(value)?),
+                "fusion" => options.fusion = Some(Fusion::read(value)?),
                 _ => return Err(invalid(name, "there is no such option")),
             }
         }
@@ -94,6 +103,12 @@ impl SearchOptions {
             (None, Some(_)) => return Err(invalid("group_size", "it goes with `group_by`")),
             (None, None) => None,
         };
+        if options.fusion.is_some() && options.text.is_none() {
+            return Err(invalid("fusion", "it goes with `text`"));
+        }
+        if options.text.is_some() && (options.offset > 0 || options.threshold.is_some() || options.grouping.is_some()) {
+            return Err(invalid("text", "it does not go with an offset, a threshold or groups"));
+        }
         Ok(options)
     }
 }
@@ -105,7 +120,7 @@ fn limited(what: &'static str, value: usize, limit: usize) -> Result<()> {
     Ok(())
 }
 
-fn invalid(option: &str, problem: &'static str) -> Error {
+pub(super) fn invalid(option: &str, problem: &'static str) -> Error {
     Error::InvalidOption { option: option.to_owned(), problem }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
+use super::text::{self, TextColumn};
 use super::unpublished::{Change, Unpublished};
 use super::{Outcome, Presence};
 use crate::batch::BatchView;
@@ -41,6 +42,8 @@ pub struct Member {
     /// Earliest time of the rows that were looked at since a measure of them began, and of those that came since.
     measured: i64,
     noted: i64,
+    /// Indexes of its columns of text, as far as anybody has asked for them.
+    texts: Vec<TextColumn>,
 }
 
 /// Rows that were copied to new slots, behind everything that was staged before. They are published when that is: at once, if there
@@ -58,6 +61,7 @@ impl Member {
     /// This shard's part of `collection`, empty.
     pub fn new(collection: Arc<Collection>, shard: usize) -> Member {
         let mut writer = RegionWriter::new(collection.region.clone(), shard);
+        let texts = text::eager_columns(&collection, shard);
         for (vector, index) in collection.vectors.iter().enumerate() {
             if let Some(encoder) = index.coded.encoder() {
                 writer.set_encoder(vector, Arc::new(encoder.clone()));
@@ -74,6 +78,7 @@ impl Member {
             unpublished: Unpublished::default(),
             measured: i64::MAX,
             noted: i64::MAX,
+            texts,
         }
     }
 
@@ -189,8 +194,32 @@ impl Member {
         Ok(())
     }
 
+    /// The index of a column of text, which is made where there is none yet.
+    pub fn text_mut(&mut self, column: usize) -> &mut TextColumn {
+        let place = self.texts.iter().position(|text| text.column() == column).unwrap_or_else(|| {
+            self.texts.push(TextColumn::new(self.collection.clone(), self.writer.shard(), column));
+            self.texts.len() - 1
+        });
+        &mut self.texts[place]
+    }
+
+    /// Whether a column of text has an index.
+    pub fn has_text(&self, column: usize) -> bool {
+        self.texts.iter().any(|text| text.column() == column)
+    }
+
+    /// Whether any has.
+    pub fn has_texts(&self) -> bool {
+        !self.texts.is_empty()
+    }
+
+    /// Idle work of its text indexes, one step of each; false where there is nothing to do.
+    pub fn tend_texts(&mut self) -> bool {
+        self.texts.iter_mut().fold(false, |worked, text| text.tend() || worked)
+    }
+
     pub(super) fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {
-        let Member { writer, ids, runs, replaced, .. } = self;
+        let Member { writer, ids, runs, replaced, texts, .. } = self;
         writer.runs(ordinals.clone(), runs);
         replaced.clear();
         let stored = writer.ids();
@@ -199,6 +228,7 @@ impl Member {
                 replaced.extend(ids.insert(slot, |slot| stored.get(slot)).map(|old| (old, ordinal)));
             }
         }
+        rows_die(texts, writer, replaced.iter().map(|&(slot, _)| slot));
         // Before the new rows are published: a reader whose view ends below one still sees the older row.
         writer.replace(replaced);
         writer.publish(ordinals.end);
@@ -249,7 +279,7 @@ impl Member {
     }
 
     fn take_over(&mut self, moved: &Move, is_called_off: bool) {
-        let Member { collection, writer, ids, runs, replaced, .. } = self;
+        let Member { collection, writer, ids, runs, replaced, texts, .. } = self;
         writer.runs(moved.ordinals.clone(), runs);
         replaced.clear();
         let copies = runs.iter().flat_map(Run::slots).zip(moved.ordinals.clone());
@@ -263,6 +293,7 @@ impl Member {
             assert_eq!(before, Some(old_slot), "a row that lives is the newest of its id");
             replaced.push((old_slot, ordinal));
         }
+        rows_die(texts, writer, replaced.iter().map(|&(slot, _)| slot));
         // Before the copies are published: a reader whose view ends below one still sees the row that it was made of.
         writer.take_over(replaced);
         writer.publish(moved.ordinals.end);
@@ -300,11 +331,12 @@ impl Member {
     }
 
     pub(super) fn delete(&mut self, list: IdsView<'_>) -> Outcome {
-        let Member { writer, ids, .. } = self;
+        let Member { writer, ids, texts, .. } = self;
         let mut deleted = 0;
         for id in list.iter() {
             let stored = writer.ids();
             if let Some(slot) = ids.remove(id, |slot| stored.get(slot)) {
+                rows_die(texts, writer, std::iter::once(slot));
                 writer.delete(slot);
                 deleted += 1;
             }
@@ -320,6 +352,13 @@ impl Member {
         let mut live = runs.iter().flat_map(Run::slots).filter(is_live);
         let stored = writer.ids();
         live.all(|slot| ids.insert(slot, |slot| stored.get(slot)).is_none())
+    }
+}
+
+/// Tells the text indexes, if there are some, of rows that are about to die.
+fn rows_die(texts: &mut [TextColumn], writer: &RegionWriter, slots: impl Iterator<Item = u32> + Clone) {
+    for text in texts {
+        slots.clone().for_each(|slot| text.row_dies(slot, writer.ordinal(slot)));
     }
 }
 

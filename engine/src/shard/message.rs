@@ -4,12 +4,14 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::text::TextRequest;
 use crate::collection::Collection;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::hnsw::{BulkPart, Edge};
 use crate::ids::IdList;
 use crate::search::{GraphJob, ScanJob, Top};
+use crate::text::{Statistics, TextHit};
 use crate::wal::Lsn;
 
 /// A message between two threads.
@@ -67,6 +69,36 @@ pub enum Message {
         ticket: u64,
         /// Row of each id.
         rows: Result<Vec<Option<u32>>, Error>,
+    },
+    /// What do the documents of the receiver say to a text query?
+    TextStatistics {
+        /// Number that the sender knows it by.
+        ticket: u64,
+        /// The query.
+        request: Arc<TextRequest>,
+    },
+    /// The statistics that were asked for.
+    TextCounted {
+        /// Number that the receiver knows it by.
+        ticket: u64,
+        /// Of the sender's rows.
+        statistics: Result<Statistics, Error>,
+    },
+    /// Which rows of the receiver are best, by the statistics of all shards?
+    TextSearch {
+        /// Number that the sender knows it by.
+        ticket: u64,
+        /// The query.
+        request: Arc<TextRequest>,
+        /// Of all shards.
+        statistics: Arc<Statistics>,
+    },
+    /// The best rows of a shard.
+    TextFound {
+        /// Number that the receiver knows it by.
+        ticket: u64,
+        /// Best first.
+        hits: Result<Vec<TextHit>, Error>,
     },
     /// A connection that asked for the receiving shard, with the bytes that came behind its greeting.
     Adopt {

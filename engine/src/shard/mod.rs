@@ -19,6 +19,7 @@ pub mod partition;
 pub mod pressure;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod unpublished;
 pub mod update;
 
@@ -35,6 +36,7 @@ pub use message::Message;
 pub use metrics::ShardMetrics;
 pub use partition::{Operation, Outcome, Partition, Presence, Staged};
 pub use pressure::Pressure;
+pub use text::{Progress, TextColumn, TextRequest, TextSearch};
 use update::{Merged, Update};
 
 /// When a write is answered.

@@ -451,6 +451,13 @@ impl Partition {
         }
     }
 
+    /// Idle work of the text indexes: a step of each. None where there are none, else whether there was something to do.
+    pub fn tend_texts(&mut self) -> Option<bool> {
+        let mut with_texts = self.members.values_mut().filter(|member| member.has_texts()).peekable();
+        with_texts.peek()?;
+        Some(with_texts.fold(false, |worked, member| member.tend_texts() || worked))
+    }
+
     /// Collections in which chunks have died since the last call.
     pub fn take_reclaimable(&mut self) -> Vec<u32> {
         self.reclaimable.drain(..).collect()

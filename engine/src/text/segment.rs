@@ -40,8 +40,8 @@ impl Block {
     /// Indexes", 2011.)
     #[inline]
     pub fn score_max(&self, weight: f32, drift: f32) -> f32 {
-        // A little more, as sums are rounded in another order here.
-        weight / (1.0 + self.cost * drift) * (1.0 + 1e-5)
+        // A little more, as sums are rounded in another order here, of up to a thousand words.
+        weight / (1.0 + self.cost * drift) * (1.0 + 1e-4)
     }
 }
 

@@ -39,7 +39,9 @@ pub use namespace::NamespaceInfo;
 pub use pending::Pending;
 pub use rewrite::RewritableWrite;
 pub use rows::Scan;
-pub use search::{Examples, GroupBy, Hit, Queries, SearchReply, SearchRequest, Within};
+pub use search::{
+    Examples, Fusion, FusionMethod, GroupBy, Hit, Queries, SearchReply, SearchRequest, Text, TextQuery, Within,
+};
 pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;

@@ -24,6 +24,15 @@ pub enum Queries<'a> {
     Bytes(&'a [u8]),
 }
 
+impl Queries<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Queries::F32(values) => values.is_empty(),
+            Queries::Bytes(bytes) => bytes.is_empty(),
+        }
+    }
+}
+
 /// A search. `..Default::default()` fills in what is not set: the first vector column, 10 results, the server's `ef`.
 #[derive(Debug, Clone, Copy)]
 pub struct SearchRequest<'a> {
@@ -53,6 +62,10 @@ pub struct SearchRequest<'a> {
     pub examples: Option<Examples<'a>>,
     /// Finds the `k` nearest groups of rows.
     pub grouping: Option<GroupBy<'a>>,
+    /// Rows are found by their words: alone where there are no queries, else beside those found by the one query.
+    pub text: Option<Text<'a>>,
+    /// How rows found by vector and by words are put together; none for reciprocal ranks.
+    pub fusion: Option<Fusion>,
 }
 
 /// A threshold: all rows within it are found, up to `k`.
@@ -84,6 +97,52 @@ pub struct GroupBy<'a> {
     pub size: usize,
 }
 
+/// Words to look for in a column of text.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// Column; none for the only one there is.
+    pub column: Option<&'a str>,
+    /// The words.
+    pub query: TextQuery<'a>,
+    /// Rows that are found by them; none for the server's choice.
+    pub candidates: Option<usize>,
+}
+
+/// What is looked for in texts.
+#[derive(Debug, Clone, Copy)]
+pub enum TextQuery<'a> {
+    /// Rows with any of the words, those with more and rarer ones first.
+    Words(&'a str),
+    /// `{"must": …, "should": …, "must_not": …, "phrase": …}`, as `engine::text::Query` reads it.
+    Json(&'a Value),
+}
+
+/// How two lists of rows are made one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fusion {
+    /// By ranks, or by values.
+    pub method: FusionMethod,
+    /// Rows that are found by the vector; none for the server's choice.
+    pub candidates: Option<usize>,
+}
+
+/// What the score of a row is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FusionMethod {
+    /// Σ 1 / (k + rank).
+    Rrf {
+        /// 60, unless there is a reason.
+        k: f32,
+    },
+    /// Σ weight × value.
+    Weighted {
+        /// Of the vector, and of the words.
+        weights: [f32; 2],
+        /// Whether values are brought to 0 … 1 on each list first.
+        normalise: bool,
+    },
+}
+
 impl Default for SearchRequest<'_> {
     fn default() -> Self {
         let queries = Queries::F32(&[]);
@@ -101,6 +160,8 @@ impl Default for SearchRequest<'_> {
             within: None,
             examples: None,
             grouping: None,
+            text: None,
+            fusion: None,
         }
     }
 }
@@ -134,6 +195,12 @@ impl SearchRequest<'_> {
             set("group_by", grouping.column.into());
             set("group_size", grouping.size.into());
         }
+        if let Some(text) = &self.text {
+            options.insert("text".to_owned(), text.json());
+        }
+        if let Some(fusion) = &self.fusion {
+            options.insert("fusion".to_owned(), fusion.json());
+        }
         if options.is_empty() {
             return Ok(Vec::new());
         }
@@ -158,15 +225,51 @@ fn json_of(id: &Id) -> Value {
     }
 }
 
+impl Text<'_> {
+    fn json(&self) -> Value {
+        let query = match self.query {
+            TextQuery::Words(words) => Value::from(words),
+            TextQuery::Json(query) => query.clone(),
+        };
+        let mut object = Map::from_iter([("query".to_owned(), query)]);
+        object.extend(self.column.map(|column| ("column".to_owned(), Value::from(column))));
+        object.extend(self.candidates.map(|candidates| ("candidates".to_owned(), Value::from(candidates))));
+        Value::Object(object)
+    }
+}
+
+impl Fusion {
+    fn json(&self) -> Value {
+        let mut object = Map::new();
+        let mut set = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
+        match self.method {
+            FusionMethod::Rrf { k } => {
+                set("method", "rrf".into());
+                set("k", k.into());
+            }
+            FusionMethod::Weighted { weights, normalise } => {
+                set("method", "weighted".into());
+                set("weights", weights.to_vec().into());
+                set("normalise", if normalise { "minmax" } else { "none" }.into());
+            }
+        }
+        if let Some(candidates) = self.candidates {
+            set("candidates", candidates.into());
+        }
+        Value::Object(object)
+    }
+}
+
 /// A row that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     /// Its id.
     pub id: Id,
-    /// Its distance; smaller is nearer. l2 is squared, dot is negated, cosine is 1 − cos, hamming counts bits.
+    /// Its distance; smaller is nearer. l2 is squared, dot is negated, cosine is 1 − cos, hamming counts bits. Of a search by text it is the
+    /// negated score.
     pub distance: f32,
     /// Its similarity, which grows with nearness, where it was asked for: cosine: 1 − distance; dot: the product; l2: 1 / (1 + distance);
-    /// hamming: 1 − distance / dimension.
+    /// hamming: 1 − distance / dimension. A search by text always gives its score.
     pub score: Option<f32>,
     /// Where it stands on both sides of a hybrid search.
     pub sides: Option<Sides>,
@@ -196,15 +299,22 @@ impl Collection {
     /// # Errors
     /// `Engine` for an unknown column and for queries that are none. What depends on limits the server judges.
     pub fn search(&self, request: &SearchRequest<'_>) -> Result<Pending<SearchReply>> {
-        let vector = &self.schema.vectors()[self.schema.vector_index(request.column)?];
-        let dimension = request.dimension.unwrap_or(vector.dimension);
-        let vectors = encode_queries(request.queries, vector)?;
-        let queries = match request.examples {
-            Some(_) if vectors.is_empty() => 0,
-            Some(_) => return Err(invalid("examples are given in place of queries, not beside them")),
-            None => count_queries(vector.kind, dimension, vectors.len())?,
-        };
-        // Examples are one query.
+        let by_text_alone = request.text.is_some() && request.queries.is_empty() && request.examples.is_none();
+        let target = if by_text_alone { None } else { Some(self.schema.vector_index(request.column)?) };
+        let target = target.map(|index| &self.schema.vectors()[index]);
+        let (mut column, mut kind, mut dimension) = (0, ElementKind::F32, 1);
+        let (mut vectors, mut queries) = (Cow::Borrowed(&[][..]), 0);
+        if let Some(vector) = target {
+            (column, kind) = (vector.column, vector.kind);
+            dimension = request.dimension.unwrap_or(vector.dimension);
+            vectors = encode_queries(request.queries, vector)?;
+            queries = match request.examples {
+                Some(_) if vectors.is_empty() => 0,
+                Some(_) => return Err(invalid("examples are given in place of queries, not beside them")),
+                None => count_queries(vector.kind, dimension, vectors.len())?,
+            };
+        }
+        // Examples are one query, and so are words without a vector.
         let answers = queries.max(1) as usize;
         let chosen = match request.columns {
             [] => None,
@@ -212,8 +322,8 @@ impl Collection {
         };
         let options = request.options()?;
         let wire = codec::Search {
-            column: u16::try_from(vector.column).expect("bounded by COLUMNS_MAX"),
-            kind: vector.kind,
+            column: u16::try_from(column).expect("bounded by COLUMNS_MAX"),
+            kind,
             exact: request.exact,
             k: number(request.k),
             ef: request.ef.map_or(0, number),

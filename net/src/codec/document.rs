@@ -120,6 +120,7 @@ fn limits() {
         ("brackets of a filter that are open at a time", FILTER_DEPTH_MAX as u64),
         ("bytes of the options of a SEARCH", OPTIONS_BYTES_MAX as u64),
         ("rows of `like` and `unlike` together", EXAMPLES_MAX as u64),
+        ("words of a text query", TEXT_QUERY_WORDS_MAX as u64),
         ("brackets of the options of a SEARCH that are open at a time", OPTIONS_DEPTH_MAX as u64),
         ("versions of a schema", SCHEMA_VERSIONS_MAX as u64),
         ("namespaces", NAMESPACES_MAX as u64),

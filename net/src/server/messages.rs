@@ -14,6 +14,7 @@ use super::reactor::{Reactor, TOKEN_ACCEPT, TOKEN_CANCEL};
 use super::searches;
 use super::session::Session;
 use super::tasks;
+use super::texts;
 use crate::codec::{Header, Opcode};
 
 impl Reactor {
@@ -56,7 +57,16 @@ impl Reactor {
             Message::Traverse(job) => searches::spawn_traverse(&self.context, job),
             Message::Scanned { ticket, slices, .. } => self.context.mailbox.answer(ticket, slices, message),
             Message::Traversed { ticket, ref found } => self.context.mailbox.answer(ticket, found.len(), message),
-            Message::Found { ticket, .. } | Message::Reply { ticket, .. } => {
+            Message::TextStatistics { ticket, request } => {
+                texts::spawn_statistics(&self.context, from, ticket, request)
+            }
+            Message::TextSearch { ticket, request, statistics } => {
+                texts::spawn_text_search(&self.context, from, ticket, request, statistics);
+            }
+            Message::TextCounted { ticket, .. }
+            | Message::TextFound { ticket, .. }
+            | Message::Found { ticket, .. }
+            | Message::Reply { ticket, .. } => {
                 self.context.mailbox.answer(ticket, 1, message);
             }
             Message::DeleteWhere { ticket, collection, filter } => {

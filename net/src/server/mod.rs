@@ -27,6 +27,7 @@ mod searches;
 mod session;
 mod state;
 mod tasks;
+mod texts;
 mod thread;
 mod updates;
 mod writes;

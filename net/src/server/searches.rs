@@ -12,7 +12,8 @@ use engine::batch;
 use engine::limits;
 use engine::probes;
 use engine::search::{
-    GraphJob, GroupedSearch, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top, similarity,
+    Examples, GraphJob, GroupedSearch, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top,
+    similarity,
 };
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
@@ -22,6 +23,7 @@ use super::examples;
 use super::reactor::TOKEN_VECTORS;
 use super::session::SessionId;
 use super::tasks::{self, Outcome};
+use super::texts;
 use super::writes::Refusal;
 use crate::codec::{self, Extras, FoundPrefix, Header};
 
@@ -37,6 +39,10 @@ pub fn spawn_search(
 ) -> Result<(), Refusal> {
     let collection = context.collection(header.collection)?;
     let schema = &collection.spec.schema;
+    let options = SearchOptions::parse(asked.options, schema)?;
+    if options.text.is_some() && asked.queries == 0 && options.examples.is_none() {
+        return texts::spawn_search(context, session, header, &asked, &options);
+    }
     let place = usize::from(asked.column);
     let invalid = |problem| engine::Error::InvalidSearch { problem };
     let vector = schema.vectors().iter().position(|vector| vector.column == place);
@@ -51,7 +57,6 @@ pub fn spawn_search(
     if asked.dimension as usize != column.dimension {
         return Err(invalid("the dimension of the query vectors is not the column's").into());
     }
-    let options = SearchOptions::parse(asked.options, schema)?;
     let mut request = SearchRequest {
         vector,
         queries: asked.vectors.into(),
@@ -64,6 +69,9 @@ pub fn spawn_search(
         grouping: options.grouping,
         ..SearchRequest::default()
     };
+    if options.text.is_some() {
+        return texts::spawn_hybrid(context, session, header, &asked, request, options);
+    }
     let told = Told { columns: tasks::chosen(&collection, asked.columns)?, score: options.score };
     let task = context.clone();
     let Some(examples) = options.examples else {
@@ -75,12 +83,7 @@ pub fn spawn_search(
         });
         return Ok(());
     };
-    if request.count > 0 {
-        let problem = "it takes the place of query vectors, and there are some";
-        return Err(engine::Error::InvalidOption { option: "like".to_owned(), problem }.into());
-    }
-    request.count = 1;
-    request.left_out = (!examples.are_results).then(|| Arc::new(examples.ids.clone()));
+    ask_by(&examples, &mut request)?;
     choose_ef(&mut request, asked.ef as usize);
     tasks::spawn(context, session, header, async move {
         request.queries = examples::query(&task, &collection, vector, &examples).await?;
@@ -90,8 +93,19 @@ pub fn spawn_search(
     Ok(())
 }
 
+/// Makes a search one whose query is made of rows.
+pub(super) fn ask_by(examples: &Examples, request: &mut SearchRequest) -> engine::Result<()> {
+    if request.count > 0 {
+        let problem = "it takes the place of query vectors, and there are some";
+        return Err(engine::Error::InvalidOption { option: "like".to_owned(), problem });
+    }
+    request.count = 1;
+    request.left_out = (!examples.are_results).then(|| Arc::new(examples.ids.clone()));
+    Ok(())
+}
+
 /// Candidates of a search that asks for so many, or leaves it to the server with 0: at least as many as hits are held, in the end.
-fn choose_ef(request: &mut SearchRequest, asked: usize) {
+pub(super) fn choose_ef(request: &mut SearchRequest, asked: usize) {
     let held = request.held();
     request.ef_first = if asked == 0 { EF_DEFAULT } else { asked };
     request.ef = match &request.grouping {
@@ -111,6 +125,18 @@ fn choose_ef(request: &mut SearchRequest, asked: usize) {
 struct Told {
     columns: Vec<usize>,
     score: bool,
+}
+
+/// What a search finds that is part of another.
+pub(super) async fn find_nearest(context: &Rc<Context>, search: &mut Search) -> engine::Result<Vec<Vec<Hit>>> {
+    if search.uses_graph() {
+        traverse(context, search).await?;
+    }
+    let scan_rows = search.scan_rows();
+    if scan_rows > 0 {
+        scan(context, search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
+    }
+    Ok(search.take_hits())
 }
 
 /// Tells other shards of a batch of queries, where there is one. The message leaves with this turn, before any query is begun here.

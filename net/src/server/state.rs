@@ -48,6 +48,11 @@ impl ServerState {
         }
     }
 
+    /// Memory above which writes are refused, in bytes; 0: none.
+    pub fn memory_budget(&self) -> u64 {
+        self.memory_budget
+    }
+
     /// Counters of one shard.
     pub fn shard_metrics(&self, shard: usize) -> Arc<ShardMetrics> {
         self.shards[shard].clone()
@@ -187,6 +192,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
         "has_graph": !collection.is_flat(),
         "bytes_committed": collection.bytes_committed(),
         "vector_bytes_on_disk": collection.region.bytes_on_disk(),
+        "text_bytes": collection.text.bytes(),
         "vectors": vectors,
     })
 }
@@ -213,14 +219,15 @@ impl AdminSource for ServerState {
             all.iter().filter_map(std::sync::Weak::upgrade).collect()
         };
         type Figure = (&'static str, &'static str, fn(&Collection) -> u64);
-        let figures: [Figure; 5] = [
+        let figures: [Figure; 6] = [
             ("rows", "Live rows.", Collection::live_rows),
             ("dead_rows", "Rows deleted or replaced.", Collection::dead_rows),
             ("index_backlog_rows", "Rows that a graph has yet to take in.", Collection::index_backlog),
-            ("committed_bytes", "Memory committed for rows and graphs.", Collection::bytes_committed),
+            ("committed_bytes", "Memory committed for rows, graphs and text indexes.", Collection::bytes_committed),
             ("vector_disk_bytes", "Vectors that are on disk and not in memory.", |collection| {
                 collection.region.bytes_on_disk()
             }),
+            ("text_bytes", "Memory of its text indexes.", |collection| collection.text.bytes()),
         ];
         for (name, help, value) in figures {
             let _ =

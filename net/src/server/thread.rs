@@ -27,6 +27,7 @@ use super::reactor::Reactor;
 use super::replaying::Replaying;
 use super::sampler;
 use super::state::ServerState;
+use super::texts;
 use super::writes::operation_of;
 
 /// Entries of a shard's ring; receives that wait for bytes hold none.
@@ -187,6 +188,7 @@ fn run(mut reactor: Reactor, context: &Rc<Context>) -> Result<()> {
     executor::spawn(Class::Idle, sampler::run(context.clone()));
     executor::spawn(Class::Idle, deletions::run_sweep(context.clone()));
     executor::spawn(Class::Idle, run_compaction(context.clone()));
+    executor::spawn(Class::Idle, texts::run_idle(context.clone()));
     executor::spawn(Class::Idle, run_refinement(context.clone()));
     let mut stopping_since = None;
     let mut flood = Flood::new();

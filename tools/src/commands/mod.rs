@@ -13,6 +13,7 @@ pub mod get;
 pub mod import;
 pub mod namespace;
 pub mod search;
+pub mod search_text;
 pub mod serve;
 pub mod snapshot;
 pub mod stats;

@@ -9,6 +9,7 @@ use net::client::{Collection, Examples, GroupBy, Hit, Id, Ids, Queries, SearchRe
 use serde_json::{Value, json};
 
 use crate::cli::Remote;
+use crate::commands::search_text::{self, TextArguments};
 use crate::commands::{json_row, parse_ids};
 use crate::error::{Error, FileProblem, RequestProblem, Result};
 use crate::output::{self, Table, text_cell};
@@ -16,7 +17,8 @@ use crate::sources::{self, ElementType};
 
 /// Arguments of `search`.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("query").required(true))]
+#[command(group = clap::ArgGroup::new("query"))]
+#[command(group = clap::ArgGroup::new("asked").args(["like", "vector", "npy", "text"]).multiple(true).required(true))]
 pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
@@ -31,8 +33,10 @@ pub struct Arguments {
     #[arg(long, group = "query", value_name = "[X,…]", allow_hyphen_values = true)]
     vector: Option<String>,
     /// Rows near each vector of a NumPy file.
-    #[arg(long, group = "query", value_name = "FILE")]
+    #[arg(long, group = "query", value_name = "FILE", conflicts_with = "text")]
     npy: Option<PathBuf>,
+    #[command(flatten)]
+    words: TextArguments,
     /// How many.
     #[arg(short, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     k: u32,
@@ -112,6 +116,16 @@ pub struct Target {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let client = arguments.remote.connect()?;
     let collection = client.collection(&arguments.collection)?;
+    let words = arguments.words.query()?;
+    if words.is_some() && arguments.like.is_empty() && arguments.vector.is_none() {
+        let options = arguments.options(&collection)?;
+        let columns: Vec<&str> = options.columns.iter().map(String::as_str).collect();
+        let request = arguments.words.apply(&words, request(None, &[], &options, &columns));
+        let reply = search_text::search(&collection, &request)?;
+        search_text::show(&reply, &options.columns, arguments.remote.json);
+        warn_of_recovery(&reply);
+        return Ok(());
+    }
     let target = target(&collection, &arguments.collection, arguments.column.as_deref())?;
     let options = arguments.options(&collection)?;
     let queries = if let Some(text) = &arguments.vector {
@@ -126,12 +140,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // The rows that the results are to be like are in the options.
         Vec::new()
     };
+    if words.is_some() {
+        let columns: Vec<&str> = options.columns.iter().map(String::as_str).collect();
+        let request = arguments.words.apply(&words, request(Some(&target), &queries, &options, &columns));
+        let reply = search_text::search(&collection, &request)?;
+        search_text::show(&reply, &options.columns, arguments.remote.json);
+        warn_of_recovery(&reply);
+        return Ok(());
+    }
     let reply = search(&collection, &target, &queries, &options)?;
     show(&reply, &options.columns, arguments.remote.json);
+    warn_of_recovery(&reply);
+    Ok(())
+}
+
+fn warn_of_recovery(reply: &SearchReply) {
     if reply.is_recovering {
         eprintln!("the server is replaying its log after a start: the newest rows may be missing");
     }
-    Ok(())
 }
 
 impl Arguments {
@@ -207,18 +233,18 @@ pub fn encode(vectors: &ArrayRef, target: &Target) -> Result<Vec<u8>> {
 /// One request, and its answer.
 pub fn search(collection: &Collection, target: &Target, queries: &[u8], options: &Options) -> Result<SearchReply> {
     let columns: Vec<&str> = options.columns.iter().map(String::as_str).collect();
-    Ok(collection.search(&request(target, queries, options, &columns))?.wait()?)
+    Ok(collection.search(&request(Some(target), queries, options, &columns))?.wait()?)
 }
 
-/// The request of a search.
+/// The request of a search; without a target it is one by words alone.
 pub fn request<'a>(
-    target: &'a Target,
+    target: Option<&'a Target>,
     queries: &'a [u8],
     options: &'a Options,
     columns: &'a [&'a str],
 ) -> SearchRequest<'a> {
     SearchRequest {
-        column: Some(&target.column),
+        column: target.map(|target| &*target.column),
         queries: Queries::Bytes(queries),
         k: options.k,
         ef: options.ef,
@@ -234,7 +260,7 @@ pub fn request<'a>(
             include: false,
         }),
         grouping: options.group.as_ref().map(|(column, size)| GroupBy { column, size: *size }),
-        dimension: None,
+        ..SearchRequest::default()
     }
 }
 

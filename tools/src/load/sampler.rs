@@ -105,7 +105,7 @@ pub fn look(collection: &Collection, target: &Target, pool: &Pool, samples: Rece
 
 fn is_found(collection: &Collection, target: &Target, vector: &[u8], sample: Sample, exact: bool) -> Result<bool> {
     let options = Options { k: K, exact, ..Options::default() };
-    let reply = collection.search(&request(target, vector, &options, &[]))?.wait()?;
+    let reply = collection.search(&request(Some(target), vector, &options, &[]))?.wait()?;
     let hits = &reply.hits[0];
     if hits.iter().any(|hit| hit.id == Id::U64(sample.id)) {
         return Ok(true);

@@ -128,7 +128,7 @@ fn run(remote: &Remote, load: &Search<'_>, connection: usize, barrier: &Barrier)
             due,
             place,
             index < kept,
-            collection.search(&request(load.target, query(place), load.options, &[]))?,
+            collection.search(&request(Some(load.target), query(place), load.options, &[]))?,
         ));
     }
     settle(&mut in_flight, 0, &mut part)?;
@@ -140,7 +140,7 @@ fn warm_up(remote: &Remote, load: &Search<'_>) -> Result<(Client, Collection)> {
     let client = remote.connect()?;
     let collection = client.collection(load.collection)?;
     for query in load.queries.chunks(load.query_bytes).cycle().take(WARM_UP) {
-        collection.search(&request(load.target, query, load.options, &[]))?.wait()?;
+        collection.search(&request(Some(load.target), query, load.options, &[]))?.wait()?;
     }
     Ok((client, collection))
 }

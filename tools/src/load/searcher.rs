@@ -32,7 +32,7 @@ pub fn ask(
         if is_over() {
             break;
         }
-        let (_, answered) = collection.search(&request(target, &query, &options, &[]))?.wait_timed()?;
+        let (_, answered) = collection.search(&request(Some(target), &query, &options, &[]))?.wait_timed()?;
         latencies.record(answered.saturating_duration_since(due).max(Duration::from_nanos(1)));
     }
     Ok(latencies)

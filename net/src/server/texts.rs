@@ -1,0 +1,312 @@
+//! Searches by text, and by text and vector together.
+//!
+//! Each shard has the index of its own rows. The shard that got the query gathers the statistics of all first, so that a score is the same
+//! wherever a row lives, and then the best rows of each by them. An index is brought up to date before it says anything.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::batch;
+use engine::collection::{Collection, memory_in_use};
+use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, TextOption, similarity};
+use engine::shard::executor::{self, Class};
+use engine::shard::text::{analyser_of, text_column};
+use engine::shard::{Message, Progress, TextRequest, TextSearch};
+use engine::text::{Query, Statistics, TextHit};
+use engine::{Error, limits};
+
+use super::context::Context;
+use super::examples;
+use super::searches;
+use super::session::SessionId;
+use super::tasks::{self, Outcome};
+use super::writes::Refusal;
+use crate::codec::{self, Extras, FoundPrefix, Header};
+
+/// How often idle time looks at indexes that had nothing to do, and whether there are any.
+const IDLE_WAIT: Duration = Duration::from_millis(20);
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How often words are looked for anew where rows were replaced or moved between this and the search by vector.
+const ATTEMPTS: usize = 3;
+/// Steps of an index after which it is looked whether there is memory for more.
+const STEPS_A_LOOK: usize = 16;
+
+/// Checks a search by text alone and starts it.
+pub fn spawn_search(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    asked: &codec::Search<'_>,
+    options: &SearchOptions,
+) -> Result<(), Refusal> {
+    let collection = context.collection(header.collection)?;
+    let text = options.text.as_ref().expect("the caller saw it");
+    if options.fusion.is_some() {
+        let problem = "there is nothing to fuse: the search has no vectors";
+        return Err(Error::InvalidOption { option: "fusion".to_owned(), problem }.into());
+    }
+    let k = asked.k as usize;
+    check_k(k)?;
+    let request = request_of(&collection, asked, text, k)?;
+    let columns = tasks::chosen(&collection, asked.columns)?;
+    let task = context.clone();
+    tasks::spawn(context, session, header, async move {
+        // What is found stays where it is until the reply is made.
+        let _pin = collection.region.pin();
+        let hits = find(&task, request).await?;
+        task.metrics.queries.add(1);
+        let fused = |(hit, rank): (&TextHit, u32)| {
+            let text = Some(Side { rank, value: hit.score });
+            Fused { row: hit.row, score: hit.score, sides: Sides { dense: None, text } }
+        };
+        let rows: Vec<Fused> = hits.iter().zip(1..).map(fused).collect();
+        encode(&header, &collection, &rows, &columns, k)
+    });
+    Ok(())
+}
+
+/// Starts a search by vector and text, which was checked but for its text.
+pub fn spawn_hybrid(
+    context: &Rc<Context>,
+    session: SessionId,
+    header: Header,
+    asked: &codec::Search<'_>,
+    mut request: SearchRequest,
+    options: SearchOptions,
+) -> Result<(), Refusal> {
+    let collection = context.collection(header.collection)?;
+    let text = options.text.as_ref().expect("the caller saw it");
+    if asked.queries > 1 {
+        let problem = "it goes with one vector";
+        return Err(Error::InvalidOption { option: "text".to_owned(), problem }.into());
+    }
+    let k = asked.k as usize;
+    check_k(k)?;
+    let fusion = options.fusion.clone().unwrap_or_default();
+    let examples = options.examples;
+    if let Some(examples) = &examples {
+        searches::ask_by(examples, &mut request)?;
+    }
+    let left_out = request.left_out.clone();
+    let left_out_len = left_out.as_ref().map_or(0, |ids| ids.view().len());
+    let text = request_of(&collection, asked, text, text.candidates(k) + left_out_len)?;
+    request.k = fusion.candidates(k);
+    searches::choose_ef(&mut request, asked.ef as usize);
+    request.ef = request.ef.max(request.k);
+    let columns = tasks::chosen(&collection, asked.columns)?;
+    let column = collection.spec.schema.vectors()[request.vector].clone();
+    if examples.is_none() {
+        request.check(&collection)?;
+    }
+    let task = context.clone();
+    tasks::spawn(context, session, header, async move {
+        let _pin = collection.region.pin();
+        if let Some(examples) = &examples {
+            request.queries = examples::query(&task, &collection, request.vector, examples).await?;
+            request.check(&collection)?;
+        }
+        let mut attempts_left = ATTEMPTS;
+        let (mut text, mut search) = loop {
+            let mut found = find(&task, text.clone()).await?;
+            let search = Search::begin(collection.clone(), request.clone())?;
+            attempts_left -= 1;
+            // Rows that were replaced or moved meanwhile are found by their vectors as they are now: no id is to come twice.
+            if attempts_left == 0 {
+                found.retain(|hit| search.sees(hit.row));
+            }
+            if found.iter().all(|hit| search.sees(hit.row)) {
+                break (found, search);
+            }
+        };
+        if let Some(ids) = &left_out {
+            text.retain(|hit| !ids.view().iter().any(|id| id == collection.region.id(hit.row)));
+        }
+        let dense = searches::find_nearest(&task, &mut search).await?.pop().unwrap_or_default();
+        task.metrics.queries.add(1);
+        let rows = fusion.fuse(&dense, &text, k, |distance| similarity(column.metric, column.dimension, distance));
+        encode(&header, &collection, &rows, &columns, k)
+    });
+    Ok(())
+}
+
+fn check_k(k: usize) -> Result<(), Error> {
+    match k {
+        0 => Err(Error::InvalidSearch { problem: "k is 0" }),
+        1..=limits::K_MAX => Ok(()),
+        _ => Err(Error::LimitExceeded { what: "k", value: k as u64, limit: limits::K_MAX as u64 }),
+    }
+}
+
+fn request_of(
+    collection: &Arc<Collection>,
+    asked: &codec::Search<'_>,
+    text: &TextOption,
+    k: usize,
+) -> Result<Arc<TextRequest>, Refusal> {
+    let schema = &collection.spec.schema;
+    let column = text_column(schema, text.column.as_deref())?;
+    let query = Query::parse(&text.query, &analyser_of(schema, column))?;
+    let filter = tasks::filter(collection, asked.filter)?;
+    Ok(Arc::new(TextRequest { collection: collection.clone(), column, query, k, filter }))
+}
+
+// ---- all shards ----
+
+/// The best rows of all shards.
+async fn find(context: &Rc<Context>, request: Arc<TextRequest>) -> engine::Result<Vec<TextHit>> {
+    if request.query.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ticket = context.mailbox.expect(context.shards);
+    for shard in (0..context.shards).filter(|&shard| shard != context.index) {
+        context.mailbox.send(shard, Message::TextStatistics { ticket, request: request.clone() });
+    }
+    spawn_statistics(context, context.index, ticket, request.clone());
+    let mut sum: Option<Statistics> = None;
+    for answer in context.mailbox.answers(ticket).await {
+        let Message::TextCounted { statistics, .. } = answer else { unreachable!("answers with statistics") };
+        let statistics = statistics?;
+        match &mut sum {
+            Some(sum) => sum.add(&statistics),
+            None => sum = Some(statistics),
+        }
+    }
+    let statistics = Arc::new(sum.expect("there is a shard"));
+    let ticket = context.mailbox.expect(context.shards);
+    for shard in (0..context.shards).filter(|&shard| shard != context.index) {
+        let (request, statistics) = (request.clone(), statistics.clone());
+        context.mailbox.send(shard, Message::TextSearch { ticket, request, statistics });
+    }
+    spawn_text_search(context, context.index, ticket, request.clone(), statistics);
+    let mut found = Vec::new();
+    for answer in context.mailbox.answers(ticket).await {
+        let Message::TextFound { hits, .. } = answer else { unreachable!("answers with rows") };
+        found.extend(hits?);
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.truncate(request.k);
+    Ok(found)
+}
+
+/// Says what the documents of this shard say to a query.
+pub fn spawn_statistics(context: &Rc<Context>, from: usize, ticket: u64, request: Arc<TextRequest>) {
+    let task = context.clone();
+    context.begin_help();
+    executor::spawn(Class::Serve, async move {
+        let statistics = up_to_date(&task, &request, |text| text.statistics(&request.query)).await;
+        answer(&task, from, ticket, Message::TextCounted { ticket, statistics });
+        task.end_help();
+    });
+}
+
+/// Finds the best rows of this shard, by the statistics of all.
+pub fn spawn_text_search(
+    context: &Rc<Context>,
+    from: usize,
+    ticket: u64,
+    request: Arc<TextRequest>,
+    statistics: Arc<Statistics>,
+) {
+    let task = context.clone();
+    context.begin_help();
+    executor::spawn(Class::Serve, async move {
+        let search = up_to_date(&task, &request, |text| text.search(request.clone())).await;
+        let hits = match search {
+            Ok(search) => Ok(run(search, &statistics).await),
+            Err(error) => Err(error),
+        };
+        answer(&task, from, ticket, Message::TextFound { ticket, hits });
+        task.end_help();
+    });
+}
+
+async fn run(mut search: TextSearch, statistics: &Statistics) -> Vec<TextHit> {
+    while search.step(statistics) {
+        executor::yield_if_needed().await;
+    }
+    search.into_hits()
+}
+
+fn answer(context: &Context, to: usize, ticket: u64, message: Message) {
+    if to == context.index {
+        context.mailbox.answer(ticket, 1, message);
+    } else {
+        context.mailbox.send(to, message);
+    }
+}
+
+/// Brings the index of this shard to where every row is in it that is published now, and asks it, before anything else happens here.
+async fn up_to_date<R>(
+    context: &Context,
+    request: &TextRequest,
+    ask: impl FnOnce(&mut engine::shard::TextColumn) -> R,
+) -> engine::Result<R> {
+    let (collection, region) = (request.collection.spec.id, &request.collection.region);
+    let to = region.published(context.index);
+    for steps in 0.. {
+        let is_there = context.partition.borrow().member(collection)?.has_text(request.column);
+        if steps % STEPS_A_LOOK == 0 && (!is_there || steps > 0) {
+            check_memory(context)?;
+        }
+        {
+            let mut partition = context.partition.borrow_mut();
+            let text = partition.member_mut(collection)?.text_mut(request.column);
+            if text.step(to) == Progress::Ready {
+                return Ok(ask(text));
+            }
+        }
+        executor::yield_if_needed().await;
+        if context.is_stopping() {
+            return Err(Error::Stopping);
+        }
+    }
+    unreachable!("the loop has no end")
+}
+
+/// Refuses to go on with an index where the memory budget is used up.
+fn check_memory(context: &Context) -> engine::Result<()> {
+    let (in_use, budget) = (memory_in_use(context.collections.borrow().values()), context.server.memory_budget());
+    if budget > 0 && in_use >= budget {
+        return Err(Error::MemoryBudget { in_use, needed: limits::TEXT_STEP_BYTES as u64, budget });
+    }
+    Ok(())
+}
+
+/// Keeps the indexes near what is published, and merges them, for as long as the server runs.
+pub async fn run_idle(context: Rc<Context>) {
+    while !context.is_stopping() {
+        let worked = context.partition.borrow_mut().tend_texts();
+        match worked {
+            Some(true) if check_memory(&context).is_ok() => executor::yield_now().await,
+            Some(_) => executor::sleep(IDLE_WAIT).await,
+            None => executor::sleep(IDLE_LOOK).await,
+        }
+    }
+}
+
+// ---- the reply ----
+
+/// Distances are the scores, negated: what comes first is the nearest.
+fn encode(header: &Header, collection: &Collection, found: &[Fused], columns: &[usize], k: usize) -> Outcome {
+    let region = &collection.region;
+    let rows: Vec<u32> = found.iter().map(|found| found.row).collect();
+    let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
+    tasks::check_reply(message.len())?;
+    let scores: Vec<f32> = found.iter().map(|found| found.score).collect();
+    let sides: Vec<Sides> = found.iter().map(|found| found.sides).collect();
+    let prefix = FoundPrefix {
+        k: k as u32,
+        index_lag: collection.index_backlog(),
+        counts: &[rows.len() as u32],
+        id_kind: collection.spec.schema.id_kind(),
+        message_len: message.len() as u64,
+        extras: Extras { scores: Some(&scores), sides: Some(&sides), ..Extras::default() },
+    };
+    let mut frame = Vec::new();
+    codec::encode_frame(header.reply(), &mut frame, |out| {
+        prefix.encode(scores.iter().map(|score| -score), rows.iter().map(|&row| region.id(row)), out);
+        out.extend_from_slice(&message);
+    });
+    Ok(frame)
+}
