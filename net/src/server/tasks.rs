@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use engine::batch;
 use engine::collection::Collection;
 use engine::filter::Filter;
-use engine::ids::{IdList, IdsView};
+use engine::ids::IdList;
 use engine::limits;
 use engine::namespace::{Namespace, Usage};
 use engine::placement;
 use engine::region::View;
-use engine::schema::{IdKind, IdRef};
+use engine::schema::IdRef;
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
 use engine::shard::message::{ControlReply, ControlRequest};
@@ -96,7 +96,7 @@ async fn run_get(
 /// The newest row of each id, looked up on the shards that are their homes. The caller holds a pin from before.
 pub(super) async fn find_rows(context: &Context, collection: u32, ids: &IdList) -> engine::Result<Vec<Option<u32>>> {
     let view = ids.view();
-    let kind = if matches!(view, IdsView::U64(_)) { IdKind::U64 } else { IdKind::Utf8 };
+    let kind = view.kind();
     let mut homes: Vec<Vec<usize>> = vec![Vec::new(); context.shards];
     for (place, id) in view.iter().enumerate() {
         homes[placement::home(id, context.shards)].push(place);
