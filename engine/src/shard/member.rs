@@ -215,7 +215,9 @@ impl Member {
 
     /// Idle work of its text indexes, one step of each; false where there is nothing to do.
     pub fn tend_texts(&mut self) -> bool {
-        self.texts.iter_mut().fold(false, |worked, text| text.tend() || worked)
+        let mut worked = false;
+        self.texts.iter_mut().for_each(|text| worked |= text.tend());
+        worked
     }
 
     pub(super) fn publish(&mut self, ordinals: Range<u64>, lsn: Lsn) -> Outcome {

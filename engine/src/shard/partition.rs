@@ -455,7 +455,9 @@ impl Partition {
     pub fn tend_texts(&mut self) -> Option<bool> {
         let mut with_texts = self.members.values_mut().filter(|member| member.has_texts()).peekable();
         with_texts.peek()?;
-        Some(with_texts.fold(false, |worked, member| member.tend_texts() || worked))
+        let mut worked = false;
+        with_texts.for_each(|member| worked |= member.tend_texts());
+        Some(worked)
     }
 
     /// Collections in which chunks have died since the last call.
