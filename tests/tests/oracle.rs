@@ -6,12 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use net::client::{Ack, Client, Collection, CollectionOptions, Hit, Id, Queries, SearchRequest};
+use engine::placement::home;
+use net::client::{
+    Ack, Client, Collection, CollectionOptions, Hit, Id, Missing, Queries, SearchRequest, UpdateOptions, WriteMode,
+};
+use net::codec::Status;
 use tests::PATIENCE;
 use tests::model::condition::Condition;
 use tests::model::value::Value;
 use tests::model::vector::{VectorKind, every_kind};
-use tests::model::{Kind, Model, Row, ids};
+use tests::model::{Kind, Model, Row, borrowed, ids};
 use tests::random::Random;
 use tests::server::Process;
 
@@ -50,8 +54,11 @@ impl World<'_> {
     /// One operation.
     fn step(&mut self) {
         match self.random.below(100) {
-            0..25 => self.write(),
-            25..35 => self.delete(),
+            0..12 => self.write(),
+            12..18 => self.write_conditionally(),
+            18..25 => self.update(),
+            25..31 => self.delete(),
+            31..35 => self.delete_where(),
             35..45 => self.get(),
             45..55 => self.scan(),
             55..75 => self.search(true),
@@ -81,6 +88,78 @@ impl World<'_> {
         let count = rows.len() as u64;
         let replaced = rows.into_iter().filter(|row| self.model.upsert(row.clone())).count() as u64;
         assert_eq!((report.rows, report.replaced, report.inserted), (count, replaced, count - replaced));
+    }
+
+    /// Inserts or replaces rows: all of a shard's, or none of them. One shard's at a time, so that all or none are.
+    fn write_conditionally(&mut self) {
+        let mode = if self.random.below(2) == 0 { WriteMode::Insert } else { WriteMode::Replace };
+        let shards = self.client.server().shards;
+        let mut ids = self.some_ids(8);
+        let home_of = |id: &Id| home(borrowed(id), shards);
+        let first = home_of(&ids[0]);
+        ids.retain(|id| home_of(id) == first);
+        let rows: Vec<Row> = ids.iter().map(|id| self.model.random_row(id, &mut self.random)).collect();
+        let is_there = |id: &Id| self.model.rows.contains_key(id);
+        let distinct: BTreeSet<&Id> = ids.iter().collect();
+        let refusal = match mode {
+            WriteMode::Insert if distinct.len() < ids.len() || ids.iter().any(is_there) => Some(Status::RowExists),
+            WriteMode::Replace if !ids.iter().all(is_there) => Some(Status::RowMissing),
+            _ => None,
+        };
+        let batch = self.model.batch(&rows.iter().collect::<Vec<_>>());
+        let written = self.collection.write_with(&batch, mode, Ack::Durable).expect("a good batch").wait();
+        match (refusal, written) {
+            (None, Ok(report)) => {
+                assert_eq!(report.rows, rows.len() as u64);
+                for row in rows {
+                    self.model.upsert(row);
+                }
+            }
+            (Some(status), Err(error)) => assert_eq!(error.status(), Some(status), "{mode:?}: {error}"),
+            (expected, got) => panic!("{mode:?}: {got:?}, and not {expected:?}"),
+        }
+    }
+
+    /// Gives some columns of rows new values, under a condition at times; rows that are missing or do not meet it are left out.
+    fn update(&mut self) {
+        let count = self.model.columns.len() as u64;
+        let mut places: BTreeSet<usize> =
+            (0..1 + self.random.below(4)).map(|_| self.random.below(count) as usize).collect();
+        places.insert(0);
+        let places: Vec<usize> = places.into_iter().collect();
+        let distinct: BTreeSet<Id> = self.some_ids(40).into_iter().collect();
+        let rows: Vec<Row> = distinct.iter().map(|id| self.model.random_row(id, &mut self.random)).collect();
+        let condition = self.condition();
+        let filter = json(condition.as_ref());
+        let batch = self.model.batch_of(&places, &rows.iter().collect::<Vec<_>>());
+        let options = UpdateOptions { missing: Missing::Skip, filter: &filter, newer: None, skip_unmet: true };
+        let report = self.collection.update(&batch, &options, Ack::Durable).expect("a good batch").wait();
+        let report = report.unwrap_or_else(|error| panic!("{filter}: {error}"));
+        let (mut updated, mut missing, mut unmet) = (0, 0, 0);
+        for row in &rows {
+            match self.model.rows.get_mut(&row[0].to_id()) {
+                None => missing += 1,
+                Some(old) if condition.as_ref().is_some_and(|condition| !condition.holds(old)) => unmet += 1,
+                Some(old) => {
+                    places.iter().for_each(|&place| old[place] = row[place].clone());
+                    updated += 1;
+                }
+            }
+        }
+        assert_eq!((report.rows, report.missing, report.unmet), (updated, missing, unmet), "{filter}");
+    }
+
+    fn delete_where(&mut self) {
+        // What next to everything passes would leave nothing to search in.
+        let few = Condition::random(&self.model, 2, &mut self.random);
+        let gone = self.model.matching(Some(&few));
+        if gone.len() > self.model.rows.len() / 8 {
+            return;
+        }
+        let filter = few.to_json().to_string();
+        let deleted = self.collection.delete_where(&filter).unwrap_or_else(|error| panic!("{filter}: {error}"));
+        assert_eq!(deleted, gone.len() as u64, "{filter}");
+        gone.iter().for_each(|id| drop(self.model.rows.remove(id)));
     }
 
     fn delete(&mut self) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use engine::schema::IdRef;
 use net::client::{Id, Ids};
 
 use crate::random::Random;
@@ -166,6 +167,14 @@ impl Model {
         let mut distances: Vec<(f64, &Id)> = passing.map(of_row).zip(ids).collect();
         distances.sort_by(|a, b| a.0.total_cmp(&b.0));
         distances
+    }
+}
+
+/// An id as the engine takes it.
+pub fn borrowed(id: &Id) -> IdRef<'_> {
+    match id {
+        Id::U64(id) => IdRef::U64(*id),
+        Id::Utf8(id) => IdRef::Utf8(id),
     }
 }
 
