@@ -8,24 +8,26 @@ use std::path::Path;
 
 use engine::placement::home;
 use net::client::{
-    Ack, Client, Collection, CollectionOptions, Hit, Id, Missing, Queries, SearchRequest, UpdateOptions, WriteMode,
+    Ack, Client, Collection, CollectionOptions, Hit, Id, Missing, Queries, SearchRequest, Text, TextQuery,
+    UpdateOptions, WriteMode,
 };
 use net::codec::Status;
 use tests::PATIENCE;
 use tests::model::condition::Condition;
-use tests::model::value::Value;
+use tests::model::value::{TEXTS, Value};
 use tests::model::vector::{VectorKind, every_kind};
 use tests::model::{Kind, Model, Row, borrowed, ids};
 use tests::random::Random;
 use tests::server::Process;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 
 /// Ids that operations choose from: most are there most of the time, so that a graph is.
 const IDS: u64 = 2_500;
 /// Operations of a world.
 const STEPS: u64 = 250;
 const SHARDS_MAX: u64 = 3;
+const COLUMNS_ADDED_MAX: usize = 3;
 const EF: usize = 128;
 /// What the graph has to find of what is nearest, over all searches of a vector column.
 const RECALL_MIN: f64 = 0.95;
@@ -62,7 +64,9 @@ impl World<'_> {
             35..45 => self.get(),
             45..55 => self.scan(),
             55..75 => self.search(true),
-            75..94 => self.search(false),
+            75..86 => self.search(false),
+            86..93 => self.search_text(),
+            93 => self.add_column(),
             94..96 => drop(self.client.snapshot_all().expect("it is written")),
             96..98 => assert!(self.collection.wait_indexed(PATIENCE).expect("an answer").done),
             _ => self.restart(),
@@ -137,7 +141,7 @@ impl World<'_> {
         let report = report.unwrap_or_else(|error| panic!("{filter}: {error}"));
         let (mut updated, mut missing, mut unmet) = (0, 0, 0);
         for row in &rows {
-            match self.model.rows.get_mut(&row[0].to_id()) {
+            match self.model.rows.get_mut(&self.model.id_of(row)) {
                 None => missing += 1,
                 Some(old) if condition.as_ref().is_some_and(|condition| !condition.holds(old)) => unmet += 1,
                 Some(old) => {
@@ -183,7 +187,7 @@ impl World<'_> {
         let scan = self.collection.scan(&[]).expect("all columns").with_filter(&filter);
         for batch in scan.with_batch_rows(self.random.below(900) as u32) {
             for row in self.model.read(&batch.unwrap_or_else(|error| panic!("{filter}: {error}"))) {
-                assert!(found.insert(row[0].to_id(), row).is_none(), "{filter}: a row came twice");
+                assert!(found.insert(self.model.id_of(&row), row).is_none(), "{filter}: a row came twice");
             }
         }
         let expected: BTreeSet<Id> = self.model.matching(condition.as_ref()).into_iter().collect();
@@ -224,6 +228,43 @@ impl World<'_> {
                 let found = self.found.entry(place).or_default();
                 *found = (found.0 + right, found.1 + expected);
             }
+        }
+    }
+
+    /// Adds a column of some type, up to a few; batches and reads have it from then on.
+    fn add_column(&mut self) {
+        let added = self.model.columns.iter().filter(|column| column.name().starts_with("added")).count();
+        if added == COLUMNS_ADDED_MAX {
+            return;
+        }
+        let types = [DataType::Int16, DataType::Utf8, DataType::Float64, DataType::Boolean];
+        let data_type = types[self.random.below(types.len() as u64) as usize].clone();
+        let field = Field::new(format!("added_{added}"), data_type, true);
+        self.collection = self.client.add_columns("world", std::slice::from_ref(&field)).expect("a column more");
+        self.model.add_column(field);
+    }
+
+    /// The rows that have one of some words, by BM25 over all rows that live.
+    fn search_text(&mut self) {
+        let query = (0..1 + self.random.below(3)).map(|_| TEXTS[self.random.below(TEXTS.len() as u64) as usize]);
+        let query = query.collect::<Vec<_>>().join(" ");
+        let condition = self.condition();
+        let filter = json(condition.as_ref());
+        let k = 1 + self.random.below(40) as usize;
+        let text = Text { column: Some("text"), query: TextQuery::Words(&query), candidates: None };
+        let request = SearchRequest { text: Some(text), k, filter: &filter, ..Default::default() };
+        let reply = self.collection.search(&request).expect("it is sent").wait();
+        let hits = reply.unwrap_or_else(|error| panic!("{query}, {filter}: {error}")).hits.remove(0);
+        let expected = self.model.by_words("text", &query, condition.as_ref());
+        let scores: BTreeMap<&Id, f64> = expected.iter().map(|(score, id)| (*id, *score)).collect();
+        assert_eq!(hits.len(), k.min(expected.len()), "{query}, {filter}");
+        let distinct: BTreeSet<&Id> = hits.iter().map(|hit| &hit.id).collect();
+        assert_eq!(distinct.len(), hits.len(), "{query}, {filter}: each row once");
+        for (hit, (best, _)) in hits.iter().zip(&expected) {
+            let got = f64::from(hit.score.expect("a search by words has scores"));
+            let of_row = scores.get(&hit.id).unwrap_or_else(|| panic!("{query}, {filter}: {} does not pass", hit.id));
+            assert!((got - of_row).abs() <= 1e-4, "{query}: {got}, by the formula {of_row}");
+            assert!((got - best).abs() <= 1e-4, "{query}, {filter}: {got} in the place of {best}");
         }
     }
 
@@ -332,8 +373,8 @@ fn texts_as_ids() {
 }
 
 #[test]
-fn numbers_as_ids_and_other_vectors() {
-    run(DataType::UInt64, &part(2));
+fn signed_numbers_as_ids() {
+    run(DataType::Int64, &part(2));
 }
 
 #[test]

@@ -195,6 +195,10 @@ impl TextColumn {
 
     /// A row dies, whose text is still there.
     pub(super) fn row_dies(&mut self, slot: u32, ordinal: u64) {
+        // One that a later row of its own batch replaces was never seen by anybody, the index included.
+        if ordinal >= self.collection.region.published(self.shard) {
+            return;
+        }
         if let Some(text) = text_of(&self.collection.region, self.column, self.shard, slot) {
             self.index.remove(ordinal, text);
         }

@@ -50,9 +50,10 @@ impl Condition {
             (0..model.columns.len()).filter(|&at| model.columns[at].kind == Kind::Scalar).collect();
         let column = scalars[random.below(scalars.len() as u64) as usize];
         let field = model.columns[column].field.clone().with_nullable(false);
-        let is_text = field.data_type() == &DataType::Utf8;
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::List(_));
         let operators: &[&'static str] = match field.data_type() {
             DataType::Boolean => &["=", "!=", "in", "is_null"],
+            DataType::List(_) => &["is_null"],
             DataType::Utf8 => &["=", "!=", "<", "<=", ">", ">=", "in", "between", "prefix", "is_null"],
             _ => &["=", "!=", "<", "<=", ">", ">=", "in", "between", "is_null"],
         };

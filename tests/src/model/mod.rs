@@ -80,6 +80,8 @@ impl Model {
             scalar("day", DataType::Date32),
             scalar("time", DataType::Timestamp(TimeUnit::Millisecond, None)),
             scalar("text", DataType::Utf8),
+            scalar("tags", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)))),
+            json_column("json"),
         ]);
         columns.extend(vectors.iter().map(VectorKind::column));
         Model { columns, rows: BTreeMap::new() }
@@ -108,6 +110,7 @@ impl Model {
         let number = random.below(count);
         match self.columns[0].field.data_type() {
             DataType::Utf8 => Id::Utf8(format!("row-{number}")),
+            DataType::Int64 => Id::I64(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).cast_signed()),
             _ => Id::U64(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         }
     }
@@ -148,13 +151,52 @@ impl Model {
 
     /// Writes a row; true where it takes the place of another.
     pub fn upsert(&mut self, row: Row) -> bool {
-        self.rows.insert(row[0].to_id(), row).is_some()
+        self.rows.insert(self.id_of(&row), row).is_some()
+    }
+
+    /// The id of a row.
+    pub fn id_of(&self, row: &Row) -> Id {
+        row[0].to_id(self.columns[0].field.data_type())
+    }
+
+    /// Adds a column, null in all rows.
+    pub fn add_column(&mut self, field: Field) {
+        self.columns.push(Column { field, kind: Kind::Scalar });
+        self.rows.values_mut().for_each(|row| row.push(Value::Null));
     }
 
     /// Ids of rows that a condition is true of.
     pub fn matching(&self, condition: Option<&Condition>) -> Vec<Id> {
         let holds = |row: &Row| condition.is_none_or(|condition| condition.holds(row));
         self.rows.iter().filter(|(_, row)| holds(row)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Rows that a condition is true of and that have one of the words of a query in a column, with their BM25 (k1 = 1.2, b = 0.75, over all
+    /// rows that have a word there), best first.
+    pub fn by_words(&self, column: &str, query: &str, condition: Option<&Condition>) -> Vec<(f64, &Id)> {
+        let place = self.column(column);
+        let texts = self.rows.iter().map(|(id, row)| (id, row, words(&row[place])));
+        let texts: Vec<(&Id, &Row, Vec<String>)> = texts.filter(|(_, _, words)| !words.is_empty()).collect();
+        let average = texts.iter().map(|(_, _, words)| words.len()).sum::<usize>() as f64 / texts.len() as f64;
+        let asked = words(&Value::Text(query.to_owned()));
+        let idf = |word: &String| {
+            let having = texts.iter().filter(|(_, _, words)| words.contains(word)).count() as f64;
+            (1.0 + (texts.len() as f64 - having + 0.5) / (having + 0.5)).ln()
+        };
+        let weights: Vec<(&String, f64)> = asked.iter().map(|word| (word, idf(word))).collect();
+        let score = |words: &Vec<String>| -> f64 {
+            let part = |(word, idf): &(&String, f64)| {
+                let tf = words.iter().filter(|other| other == word).count() as f64;
+                idf * tf / (tf + 1.2 * (0.25 + 0.75 * words.len() as f64 / average))
+            };
+            weights.iter().map(part).sum()
+        };
+        let passes = |row: &Row| condition.is_none_or(|condition| condition.holds(row));
+        let passing = texts.iter().filter(|(_, row, _)| passes(row));
+        let mut found: Vec<(f64, &Id)> =
+            passing.map(|(id, _, words)| (score(words), *id)).filter(|(score, _)| *score > 0.0).collect();
+        found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        found
     }
 
     /// How far each row that a condition is true of is from a vector, nearest first.
@@ -174,6 +216,7 @@ impl Model {
 pub fn borrowed(id: &Id) -> IdRef<'_> {
     match id {
         Id::U64(id) => IdRef::U64(*id),
+        Id::I64(id) => IdRef::I64(*id),
         Id::Utf8(id) => IdRef::Utf8(id),
     }
 }
@@ -189,4 +232,20 @@ pub fn ids(list: &[Id]) -> Ids {
             Ids::U64(list.iter().map(|id| if let Id::U64(id) = id { *id } else { panic!("ids of one kind") }).collect())
         }
     }
+}
+
+/// The words of a text of the model, in lower case and without their marks.
+fn words(text: &Value) -> Vec<String> {
+    let Value::Text(text) = text else { return Vec::new() };
+    let plain = text.to_lowercase().replace('ö', "o").replace('ü', "u").replace('ß', "ss");
+    plain
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn json_column(name: &str) -> Column {
+    let metadata = [("broadhead.type".to_owned(), "json".to_owned())];
+    Column { field: Field::new(name, DataType::Utf8, true).with_metadata(metadata), kind: Kind::Scalar }
 }

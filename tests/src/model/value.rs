@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray,
-    PrimitiveArray, StringArray, make_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, ListBuilder,
+    PrimitiveArray, StringArray, StringBuilder, make_array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{
@@ -28,6 +28,8 @@ pub enum Value {
     Float(f64),
     /// Of a column of text.
     Text(String),
+    /// Of a column of lists of text.
+    Tags(Vec<String>),
     /// The bytes of a vector.
     Vector(Vec<u8>),
 }
@@ -41,6 +43,7 @@ impl PartialEq for Value {
             (Value::Int(a), Value::Int(b)) => a == b,
             (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
             (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Tags(a), Value::Tags(b)) => a == b,
             (Value::Vector(a), Value::Vector(b)) => a == b,
             _ => false,
         }
@@ -73,9 +76,10 @@ impl Value {
         }
     }
 
-    /// The id that this value of an id column is.
-    pub fn to_id(&self) -> Id {
+    /// The id that this value of an id column of a type is.
+    pub fn to_id(&self, data_type: &DataType) -> Id {
         match self {
+            Value::Int(id) if *data_type == DataType::Int64 => Id::I64(i64::try_from(*id).expect("an id")),
             Value::Int(id) => Id::U64(u64::try_from(*id).expect("an id")),
             Value::Text(id) => Id::Utf8(id.clone()),
             other => panic!("{other:?} is no id"),
@@ -95,6 +99,14 @@ impl Value {
         }
         match field.data_type() {
             DataType::Boolean => Value::Bool(random.below(2) == 0),
+            DataType::Utf8 if field.metadata().get("broadhead.type").is_some() => {
+                let texts = [r#"{"a": [1, "ü"]}"#, "null", "17", r#"  ["x"] "#, r#""text""#];
+                Value::Text(texts[random.below(texts.len() as u64) as usize].to_owned())
+            }
+            DataType::List(_) => {
+                let tag = |random: &mut Random| TEXTS[random.below(TEXTS.len() as u64) as usize].to_owned();
+                Value::Tags((0..random.below(4)).map(|_| tag(random)).collect())
+            }
             DataType::Utf8 => Value::Text(TEXTS[random.below(TEXTS.len() as u64) as usize].to_owned()),
             DataType::Float32 | DataType::Float64 => {
                 let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0];
@@ -180,6 +192,16 @@ pub fn array(data_type: &DataType, values: &[&Value]) -> ArrayRef {
             let text = |value: &&Value| if let Value::Text(text) = value { Some(text.clone()) } else { None };
             Arc::new(values.iter().map(text).collect::<StringArray>())
         }
+        DataType::List(item) => {
+            let mut builder = ListBuilder::new(StringBuilder::new()).with_field(item.clone());
+            for value in values {
+                match value {
+                    Value::Tags(tags) => builder.append_value(tags.iter().map(Some)),
+                    _ => builder.append_null(),
+                }
+            }
+            Arc::new(builder.finish())
+        }
         DataType::Float32 => Arc::new(PrimitiveArray::<Float32Type>::from_iter(
             values.iter().map(|value| float(value).map(|value| value as f32)),
         )),
@@ -210,6 +232,10 @@ pub fn cell(array: &ArrayRef, row: usize) -> Value {
     match array.data_type() {
         DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
         DataType::Utf8 => Value::Text(array.as_string::<i32>().value(row).to_owned()),
+        DataType::List(_) => {
+            let tags = array.as_list::<i32>().value(row);
+            Value::Tags(tags.as_string::<i32>().iter().map(|tag| tag.expect("never null").to_owned()).collect())
+        }
         DataType::Float32 => Value::Float(f64::from(array.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
         DataType::FixedSizeBinary(_) => Value::Vector(array.as_fixed_size_binary().value(row).to_vec()),
