@@ -3,6 +3,7 @@
 //! | module | what it measures | beside |
 //! |---|---|---|
 //! | [`kernels`] | distances of 384 elements, one by one and in tiles | the scalar kernels, single rows, matrixmultiply, SimSIMD |
+//! | [`schema`] | that the schema of a batch is known | reading a schema |
 //! | [`mesh`] | a hop between two threads | `std::sync::mpsc` |
 //! | [`wal`] | large and small records until durable | a bare O_DSYNC writer |
 //! | [`graph`] | building and searching the graph | hnswlib |
@@ -28,6 +29,7 @@ pub mod path;
 pub mod peers;
 pub mod report;
 pub mod scale;
+pub mod schema;
 pub mod text;
 pub mod turnover;
 pub mod wal;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, text, turnover, wal};
+use bench::{
+    disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, schema, text, turnover, wal,
+};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -18,7 +20,12 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only these.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,text,path,disk")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "kernels,schema,mesh,wal,ingest,graph,text,path,disk"
+    )]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u64).range(100..=2_000_000))]
@@ -46,6 +53,7 @@ struct Arguments {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
     Kernels,
+    Schema,
     Mesh,
     Wal,
     Ingest,
@@ -95,6 +103,9 @@ fn measure(arguments: &Arguments) -> Report {
     let mut report = Report::new();
     if wanted(Section::Kernels) {
         report.add("kernels", kernels::run(quick));
+    }
+    if wanted(Section::Schema) {
+        report.add("schema", schema::run(quick));
     }
     if wanted(Section::Mesh) {
         report.add("mesh", mesh::run(quick));

@@ -44,6 +44,11 @@ fn kernels() {
 }
 
 #[test]
+fn schema() {
+    assert_measured("schema", &["known schema, newest version", "known schema, oldest of 64 versions"]);
+}
+
+#[test]
 fn mesh() {
     assert_measured("mesh", &["round trip, busy, p50", "round trip, parked on rings, p99", "one way"]);
 }

@@ -266,11 +266,13 @@ impl Control {
         for shard in 0..self.shards.len() {
             self.send(shard, Message::PrepareColumns(extended.clone()));
         }
-        let answers = self.answers().into_iter();
-        answers.fold(Ok(()), |all, answer| match answer {
-            Message::Prepared(prepared) => all.and(prepared),
-            _ => all,
-        })
+        let prepared = self.answers().into_iter().map(|answer| match answer {
+            Message::Prepared(prepared) => prepared,
+            _ => Ok(()),
+        });
+        // All of them: who was ready is told to give up too.
+        let prepared: Vec<Result<()>> = prepared.collect();
+        prepared.into_iter().collect()
     }
 
     fn write_extended(&mut self, extended: &Collection) -> Result<()> {

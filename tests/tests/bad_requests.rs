@@ -202,11 +202,12 @@ fn bad_schemas_and_names() {
         body
     };
     let long = "x".repeat(129);
-    let cases: [(&str, Vec<u8>, Status, &[&str]); 8] = [
+    let cases: [(&str, Vec<u8>, Status, &[&str]); 9] = [
         ("the name is taken", create("rows", &other, false), Status::CollectionExists, &["`rows`"]),
         ("taken, with another schema", create("rows", &other, true), Status::CollectionExists, &["`rows`"]),
         ("an empty name", create("", &good, false), Status::MalformedBody, &["name"]),
-        ("a name with a slash", create("../rows", &good, false), Status::InvalidSchema, &["name"]),
+        ("a name with two slashes", create("../a/rows", &good, false), Status::InvalidSchema, &["name"]),
+        ("no such namespace", create("../rows", &good, false), Status::UnknownNamespace, &["`..`"]),
         ("a long name", create(&long, &good, false), Status::LimitExceeded, &["129", "128"]),
         ("no schema", create("new", &[], false), Status::InvalidSchema, &[]),
         ("a schema of noise", create("new", &[0xa5; 100], false), Status::InvalidSchema, &[]),

@@ -134,7 +134,7 @@ mod tests {
     fn every_version_is_known_by_its_fingerprint() {
         let (text, tag) = (Field::new("text", DataType::Utf8, true), Field::new("tag", DataType::Utf8, true));
         let first = Arc::new(with(&[]));
-        let second = Arc::new(first.extended(with(&[text.clone()])).unwrap());
+        let second = Arc::new(first.extended(with(std::slice::from_ref(&text))).unwrap());
         let third = Arc::new(second.extended(with(&[text, tag])).unwrap());
         for version in [&first, &second, &third] {
             let found = third.version(version.fingerprint()).expect("a version");

@@ -302,7 +302,7 @@ fn lying_ids_are_refused() {
     assert!(is_field(with(8, 1)), "first offset is not 0");
     assert!(is_field(with(12, 9)), "offsets go backwards");
     assert!(is_field(with(20, 9)), "an offset inside ö");
-    assert!(is_field(with(0, 2)), "unknown kind");
+    assert!(is_field(with(0, 3)), "unknown kind");
     assert!(is_field(with(0, 0x100)), "reserved byte");
     assert!(matches!(decode_delete(&with(4, u32::MAX)), Err(FrameError::Limit { .. })), "count");
     assert!(matches!(decode_delete(&with(24, u32::MAX)), Err(FrameError::Truncated { .. })), "text length");

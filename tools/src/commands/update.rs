@@ -99,11 +99,12 @@ fn batch_of(collection: &Collection, ids: &Ids, set: &Map<String, Value>) -> Res
 fn repeated(value: &Value, data_type: &DataType, rows: usize) -> Option<ArrayRef> {
     let text = match value {
         Value::Null => return Some(new_null_array(data_type, rows)),
+        Value::Array(texts) if matches!(data_type, DataType::List(_)) => return repeated_list(texts, rows),
+        _ if matches!(data_type, DataType::List(_)) => return None,
         Value::String(text) => text.clone(),
         Value::Bool(_) if *data_type != DataType::Boolean => return None,
         Value::Number(_) if *data_type == DataType::Boolean => return None,
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(texts) if matches!(data_type, DataType::List(_)) => return repeated_list(texts, rows),
         Value::Array(_) | Value::Object(_) => return None,
     };
     if *data_type == DataType::Utf8 && !value.is_string() {
