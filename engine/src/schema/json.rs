@@ -13,10 +13,12 @@
 //! | `element` | vectors | `f32` (default), `f16`, `bf16`, `i8`, `u8`, `i32`, `bits` |
 //! | `dimension` | vectors | elements; of bits, bits: a multiple of 8 |
 //! | `metric`, `codes`, `rerank`, `vectors` | vectors | as in the metadata of a field |
+//! | `ttl` | dates and timestamps | seconds that a row lives after the time in the column |
+//! | `metadata` | all | what else the metadata of the field says, as an object of texts |
 //!
 //! What is read is an Arrow schema, which [`Schema::from_arrow`] checks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, TimeUnit};
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{element_name, metric_name, type_name};
 use super::{
-    CODES_KEY, ELEMENT_KEY, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role, Schema, TYPE_KEY, VectorColumn,
+    CODES_KEY, ELEMENT_KEY, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role, Schema, TTL_KEY, TYPE_KEY, VectorColumn,
 };
 use crate::error::{Error, Result};
 
@@ -58,7 +60,14 @@ struct Column {
     rerank: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vectors: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
+
+/// Keys of the metadata that have keys of their own here.
+const NAMED_KEYS: [&str; 8] = [ROLE_KEY, METRIC_KEY, CODES_KEY, RERANK_KEY, PLACE_KEY, ELEMENT_KEY, TYPE_KEY, TTL_KEY];
 
 /// Reads a schema.
 ///
@@ -93,7 +102,10 @@ pub fn columns(schema: &Schema) -> serde_json::Value {
     let columns = schema.columns().iter().enumerate().map(|(index, column)| {
         let field = schema.arrow().field(index);
         let vector = (column.role == Role::Vector).then(|| vectors.next().expect("one for each"));
-        Column::of(field, column, vector)
+        let ttl = schema.ttl().filter(|ttl| ttl.column == index).map(|ttl| ttl.seconds);
+        let others = field.metadata().iter().filter(|(key, _)| !NAMED_KEYS.contains(&key.as_str()));
+        let metadata = others.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        Column { ttl, metadata, ..Column::of(field, column, vector) }
     });
     serde_json::to_value(columns.collect::<Vec<_>>()).expect("a list of flat objects")
 }
@@ -131,7 +143,7 @@ impl Column {
 
     fn field(self) -> Result<Field> {
         let fail = |problem| Err(Error::InvalidSchema { column: self.name.clone(), problem });
-        let mut metadata = HashMap::new();
+        let mut metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
         let mut set = |key: &str, value: Option<String>| {
             value.map(|value| metadata.insert(key.to_owned(), value));
         };
@@ -141,6 +153,7 @@ impl Column {
         set(CODES_KEY, self.codes.clone());
         set(RERANK_KEY, self.rerank.map(|rerank| rerank.to_string()));
         set(PLACE_KEY, self.vectors.clone());
+        set(TTL_KEY, self.ttl.map(|seconds| seconds.to_string()));
         let data_type = if is_vector {
             let Some(dimension) = self.dimension else { return fail("a vector has a dimension") };
             let Some(element) = element_of(self.element.as_deref().unwrap_or("f32")) else {
@@ -253,7 +266,7 @@ mod tests {
                 {"name": "v", "type": "vector", "dimension": 384, "metric": "dot", "codes": "int8", "rerank": 7, "vectors": "disk"},
                 {"name": "b", "type": "vector", "element": "bits", "dimension": 64},
                 {"name": "when", "type": "timestamp[ns,Europe/Berlin]"},
-                {"name": "then", "type": "timestamp[s]", "nullable": false},
+                {"name": "then", "type": "timestamp[s]", "nullable": false, "ttl": 60, "metadata": {"unit": "kept"}},
                 {"name": "more", "type": "json"}, {"name": "tags", "type": "list[utf8]"}], "rows": 7}"#,
         );
         for schema in of_samples.iter().map(|schema| schema.as_ref()).chain([&by_hand.unwrap()]) {
