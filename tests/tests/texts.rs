@@ -199,6 +199,15 @@ fn hybrid_searches_fuse_both_lists() {
     };
     let (near, far) = span(&dense.iter().map(|hit| -hit.distance).collect::<Vec<_>>());
     let (low, width) = span(&words.iter().map(|hit| hit.score.unwrap()).collect::<Vec<_>>());
+    let all = search(&collection, &both);
+    let rest = search(&collection, &SearchRequest { offset: 5, k: K - 5, ..both });
+    assert_eq!(rest, all[5..], "a page begins where the one before ended");
+    let page = SearchRequest { queries: Queries::Bytes(&[]), offset: 7, k: 9, ..both };
+    assert_eq!(search(&collection, &page), words[7..16]);
+    let like = [words[0].id.clone()];
+    let examples = net::client::Examples { like: &like, unlike: &[], include: false };
+    let hits = search(&collection, &SearchRequest { queries: Queries::Bytes(&[]), examples: Some(examples), ..both });
+    assert!(hits.len() == K && hits.iter().all(|hit| hit.id != like[0]), "an example is no result by its words either");
     for method in [FusionMethod::Rrf { k: 60.0 }, FusionMethod::Weighted { weights: [0.7, 0.3], normalise: true }] {
         let fusion = Some(Fusion { method, candidates: Some(60) });
         let hits = search(&collection, &SearchRequest { fusion, ..both });

@@ -29,6 +29,7 @@ pub const PLACE_KEY: &str = "broadhead.vectors";
 
 /// Metadata key of an Arrow field of utf8: `json`, where each text is JSON.
 pub const TYPE_KEY: &str = "broadhead.type";
+
 /// Metadata key of an Arrow field: `eager` where its texts are indexed before they are first searched.
 pub const TEXT_KEY: &str = "broadhead.text";
 

@@ -20,6 +20,7 @@
 //!
 //! `broadhead.ttl` of a column of dates or timestamps, one in a schema, is a number of seconds: a row is gone so many seconds after its
 //! time, one whose time is null never. It is no part of the fingerprint either.
+//!
 //! `broadhead.analyser` of a column of text says how its words are found (see `text::Analyser`), `broadhead.text` = `eager` that they are
 //! indexed before they are first searched. Neither is part of the fingerprint.
 //!

@@ -231,6 +231,7 @@ fn two_weights(value: &BorrowedValue<'_>) -> Result<[f32; 2]> {
 mod tests {
     use super::super::SearchOptions;
     use super::*;
+    use crate::batch::samples;
 
     fn dense(hits: &[(f32, u32)]) -> Vec<Hit> {
         hits.iter().map(|&(distance, row)| Hit { distance, row }).collect()
@@ -242,7 +243,7 @@ mod tests {
 
     fn fusion(json: &str) -> Fusion {
         let options = format!(r#"{{"text": {{"query": "x"}}, "fusion": {json}}}"#);
-        SearchOptions::parse(options.as_bytes(), &crate::batch::samples::schema(false)).unwrap().fusion.unwrap()
+        SearchOptions::parse(options.as_bytes(), &samples::schema(false)).unwrap().fusion.unwrap()
     }
 
     fn scores(fusion: &Fusion, k: usize) -> Vec<(u32, f32)> {
@@ -280,9 +281,8 @@ mod tests {
 
     #[test]
     fn what_is_no_option_is_refused_by_name() {
-        let problem = |json: &str| {
-            SearchOptions::parse(json.as_bytes(), &crate::batch::samples::schema(false)).expect_err(json).to_string()
-        };
+        let problem =
+            |json: &str| SearchOptions::parse(json.as_bytes(), &samples::schema(false)).expect_err(json).to_string();
         for (json, words) in [
             (r#"{"fusion": {}}"#, "`fusion`"),
             (r#"{"text": "x"}"#, "`text`"),

@@ -106,9 +106,6 @@ impl SearchOptions {
         if options.fusion.is_some() && options.text.is_none() {
             return Err(invalid("fusion", "it goes with `text`"));
         }
-        if options.text.is_some() && (options.offset > 0 || options.threshold.is_some() || options.grouping.is_some()) {
-            return Err(invalid("text", "it does not go with an offset, a threshold or groups"));
-        }
         Ok(options)
     }
 }

@@ -329,3 +329,6 @@ impl TextSearch {
         self.best.into_sorted()
     }
 }
+
+#[cfg(test)]
+mod tests;

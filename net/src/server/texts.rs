@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use engine::batch;
 use engine::collection::{Collection, memory_in_use};
-use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, TextOption, similarity};
+use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, similarity};
 use engine::shard::executor::{self, Class};
 use engine::shard::text::{analyser_of, text_column};
 use engine::shard::{Message, Progress, TextRequest, TextSearch};
@@ -41,14 +41,12 @@ pub fn spawn_search(
     options: &SearchOptions,
 ) -> Result<(), Refusal> {
     let collection = context.collection(header.collection)?;
-    let text = options.text.as_ref().expect("the caller saw it");
-    if options.fusion.is_some() {
-        let problem = "there is nothing to fuse: the search has no vectors";
-        return Err(Error::InvalidOption { option: "fusion".to_owned(), problem }.into());
-    }
     let k = asked.k as usize;
-    check_k(k)?;
-    let request = request_of(&collection, asked, text, k)?;
+    let held = check(options, k)?;
+    if options.fusion.is_some() {
+        return Err(refused("fusion", "there is nothing to fuse: the search has no vectors").into());
+    }
+    let (request, offset) = (request_of(&collection, asked, options, held)?, options.offset);
     let columns = tasks::chosen(&collection, asked.columns)?;
     let task = context.clone();
     tasks::spawn(context, session, header, async move {
@@ -60,13 +58,13 @@ pub fn spawn_search(
             let text = Some(Side { rank, value: hit.score });
             Fused { row: hit.row, score: hit.score, sides: Sides { dense: None, text } }
         };
-        let rows: Vec<Fused> = hits.iter().zip(1..).map(fused).collect();
+        let rows: Vec<Fused> = hits.iter().zip(1..).skip(offset).map(fused).collect();
         encode(&header, &collection, &rows, &columns, k)
     });
     Ok(())
 }
 
-/// Starts a search by vector and text, which was checked but for its text.
+/// Starts a search by vector and text. Of `request` what is left to do is what the text and the examples say.
 pub fn spawn_hybrid(
     context: &Rc<Context>,
     session: SessionId,
@@ -76,75 +74,100 @@ pub fn spawn_hybrid(
     options: SearchOptions,
 ) -> Result<(), Refusal> {
     let collection = context.collection(header.collection)?;
-    let text = options.text.as_ref().expect("the caller saw it");
-    if asked.queries > 1 {
-        let problem = "it goes with one vector";
-        return Err(Error::InvalidOption { option: "text".to_owned(), problem }.into());
+    let (k, offset) = (asked.k as usize, options.offset);
+    let held = check(&options, k)?;
+    match &options.examples {
+        Some(examples) => searches::ask_by(examples, &mut request)?,
+        None if request.count == 1 => {}
+        None => return Err(refused("text", "it goes with one vector").into()),
     }
-    let k = asked.k as usize;
-    check_k(k)?;
+    let candidates = options.text.as_ref().map_or(held, |text| text.candidates(held));
+    // Those that are left out take no place of another.
+    let left_out = request.left_out.as_ref().map_or(0, |ids| ids.view().len());
+    let text = request_of(&collection, asked, &options, candidates + left_out)?;
     let fusion = options.fusion.clone().unwrap_or_default();
-    let examples = options.examples;
-    if let Some(examples) = &examples {
-        searches::ask_by(examples, &mut request)?;
-    }
-    let left_out = request.left_out.clone();
-    let left_out_len = left_out.as_ref().map_or(0, |ids| ids.view().len());
-    let text = request_of(&collection, asked, text, text.candidates(k) + left_out_len)?;
-    request.k = fusion.candidates(k);
+    (request.k, request.offset) = (fusion.candidates(held), 0);
     searches::choose_ef(&mut request, asked.ef as usize);
     request.ef = request.ef.max(request.k);
     let columns = tasks::chosen(&collection, asked.columns)?;
-    let column = collection.spec.schema.vectors()[request.vector].clone();
-    if examples.is_none() {
+    if options.examples.is_none() {
         request.check(&collection)?;
     }
     let task = context.clone();
     tasks::spawn(context, session, header, async move {
         let _pin = collection.region.pin();
-        if let Some(examples) = &examples {
+        if let Some(examples) = &options.examples {
             request.queries = examples::query(&task, &collection, request.vector, examples).await?;
-            request.check(&collection)?;
         }
-        let mut attempts_left = ATTEMPTS;
-        let (mut text, mut search) = loop {
-            let mut found = find(&task, text.clone()).await?;
-            let search = Search::begin(collection.clone(), request.clone())?;
-            attempts_left -= 1;
-            // Rows that were replaced or moved meanwhile are found by their vectors as they are now: no id is to come twice.
-            if attempts_left == 0 {
-                found.retain(|hit| search.sees(hit.row));
-            }
-            if found.iter().all(|hit| search.sees(hit.row)) {
-                break (found, search);
-            }
-        };
-        if let Some(ids) = &left_out {
-            text.retain(|hit| !ids.view().iter().any(|id| id == collection.region.id(hit.row)));
-        }
+        let (text, mut search) = find_both(&task, &collection, &request, text).await?;
         let dense = searches::find_nearest(&task, &mut search).await?.pop().unwrap_or_default();
         task.metrics.queries.add(1);
-        let rows = fusion.fuse(&dense, &text, k, |distance| similarity(column.metric, column.dimension, distance));
-        encode(&header, &collection, &rows, &columns, k)
+        let column = &collection.spec.schema.vectors()[request.vector];
+        let similarity = |distance| similarity(column.metric, column.dimension, distance);
+        let rows = fusion.fuse(&dense, &text, held, similarity);
+        encode(&header, &collection, rows.get(offset..).unwrap_or_default(), &columns, k)
     });
     Ok(())
 }
 
-fn check_k(k: usize) -> Result<(), Error> {
+/// What is found by words, and a search by vector that sees all of it.
+async fn find_both(
+    context: &Rc<Context>,
+    collection: &Arc<Collection>,
+    request: &SearchRequest,
+    text: Arc<TextRequest>,
+) -> engine::Result<(Vec<TextHit>, Search)> {
+    let region = &collection.region;
+    let mut attempts_left = ATTEMPTS;
+    loop {
+        let mut found = find(context, text.clone()).await?;
+        let search = Search::begin(collection.clone(), request.clone())?;
+        attempts_left -= 1;
+        // Rows that were replaced or moved meanwhile are found by their vectors as they are now: no id is to come twice.
+        if attempts_left == 0 {
+            found.retain(|hit| search.sees(hit.row));
+        }
+        if !found.iter().all(|hit| search.sees(hit.row)) {
+            continue;
+        }
+        if let Some(left_out) = &request.left_out {
+            found.retain(|hit| !left_out.view().iter().any(|id| id == region.id(hit.row)));
+        }
+        return Ok((found, search));
+    }
+}
+
+/// Refuses what does not go with a search by words; gives how many rows are held for the answer.
+fn check(options: &SearchOptions, k: usize) -> Result<usize, Error> {
+    if options.threshold.is_some() {
+        return Err(refused("text", "it goes with no threshold"));
+    }
+    if options.grouping.is_some() {
+        return Err(refused("text", "it goes with no grouping"));
+    }
+    let held = k.saturating_add(options.offset);
     match k {
         0 => Err(Error::InvalidSearch { problem: "k is 0" }),
-        1..=limits::K_MAX => Ok(()),
-        _ => Err(Error::LimitExceeded { what: "k", value: k as u64, limit: limits::K_MAX as u64 }),
+        _ if held <= limits::K_MAX => Ok(held),
+        _ => {
+            let (value, limit) = (held as u64, limits::K_MAX as u64);
+            Err(Error::LimitExceeded { what: "offset and k together", value, limit })
+        }
     }
+}
+
+fn refused(option: &str, problem: &'static str) -> Error {
+    Error::InvalidOption { option: option.to_owned(), problem }
 }
 
 fn request_of(
     collection: &Arc<Collection>,
     asked: &codec::Search<'_>,
-    text: &TextOption,
+    options: &SearchOptions,
     k: usize,
 ) -> Result<Arc<TextRequest>, Refusal> {
     let schema = &collection.spec.schema;
+    let text = options.text.as_ref().expect("the caller saw it");
     let column = text_column(schema, text.column.as_deref())?;
     let query = Query::parse(&text.query, &analyser_of(schema, column))?;
     let filter = tasks::filter(collection, asked.filter)?;
@@ -245,7 +268,15 @@ async fn up_to_date<R>(
     let (collection, region) = (request.collection.spec.id, &request.collection.region);
     let to = region.published(context.index);
     for steps in 0.. {
-        let is_there = context.partition.borrow().member(collection)?.has_text(request.column);
+        let is_there = {
+            let partition = context.partition.borrow();
+            let member = partition.member(collection)?;
+            // A column that is being added may not have come here yet.
+            if request.column >= member.collection.spec.schema.columns().len() {
+                return Err(Error::UnknownColumn { name: format!("#{}", request.column) });
+            }
+            member.has_text(request.column)
+        };
         if steps % STEPS_A_LOOK == 0 && (!is_there || steps > 0) {
             check_memory(context)?;
         }
