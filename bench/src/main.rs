@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, text, turnover, wal};
+use bench::{
+    disk, edges, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, text, turnover, wal,
+};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -18,7 +20,12 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only these.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,text,path,disk")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "kernels,mesh,wal,ingest,graph,text,path,disk,edges"
+    )]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u64).range(100..=2_000_000))]
@@ -53,6 +60,7 @@ enum Section {
     Text,
     Path,
     Disk,
+    Edges,
     Peers,
     Scale,
     Turnover,
@@ -141,6 +149,9 @@ fn measure(arguments: &Arguments) -> Report {
     }
     if wanted(Section::Disk) {
         report.add("disk", disk::run(quick, &program, &arguments.scratch, &base, &queries));
+    }
+    if wanted(Section::Edges) {
+        report.add("edges", edges::run(quick));
     }
     if wanted(Section::Peers) {
         report.add_comparison("peers", peers::run(quick, &program, &arguments.scratch, &base, &queries));
