@@ -14,12 +14,14 @@
 //! | [`disk`] | memory and searches of a server whose vectors are on disk | one that has them in memory |
 //! | [`turnover`] | recall and memory of a server whose rows came and went | servers that were just filled |
 //! | [`text`] | words, an index of texts, searches of it, writes while it follows | the scalar kernel, tantivy, writes without an index |
+//! | [`edges`] | walks of two hops along a random graph | a hash table of lists |
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
 //! `make bench` runs all of it but `peers`, which is `make peers`, `scale` and `turnover`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
 
 pub mod disk;
+pub mod edges;
 pub mod engines;
 pub mod graph;
 pub mod ingest;

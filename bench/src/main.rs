@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bench::{
-    disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, schema, text, turnover, wal,
+    disk, edges, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, schema, text, turnover, wal,
 };
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ struct Arguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "kernels,schema,mesh,wal,ingest,graph,text,path,disk"
+        default_value = "kernels,schema,mesh,wal,ingest,graph,text,path,disk,edges"
     )]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
@@ -61,6 +61,7 @@ enum Section {
     Text,
     Path,
     Disk,
+    Edges,
     Peers,
     Scale,
     Turnover,
@@ -152,6 +153,9 @@ fn measure(arguments: &Arguments) -> Report {
     }
     if wanted(Section::Disk) {
         report.add("disk", disk::run(quick, &program, &arguments.scratch, &base, &queries));
+    }
+    if wanted(Section::Edges) {
+        report.add("edges", edges::run(quick));
     }
     if wanted(Section::Peers) {
         report.add_comparison("peers", peers::run(quick, &program, &arguments.scratch, &base, &queries));

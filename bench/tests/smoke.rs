@@ -64,6 +64,12 @@ fn turnover() {
 }
 
 #[test]
+fn edges() {
+    let names = ["edges into order", "memory of an edge", "nodes within 2 hops of 1", "activation over 2 hops of 100"];
+    assert_measured("edges", &names);
+}
+
+#[test]
 fn disk() {
     let names = ["resident, less a server with nothing", "vectors on disk, of all", "search over TCP", "recall@10"];
     assert_measured("disk", &names);

@@ -18,6 +18,7 @@ use crate::region::{Region, View};
 use crate::schema::Schema;
 use crate::search::RecallEstimate;
 use crate::space::VectorSpace;
+use crate::traversal::EdgeIndex;
 
 /// Choices made when a collection is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -146,6 +147,8 @@ pub struct Collection {
     pub text: Arc<TextMemory>,
     /// Set once, where its name has one.
     namespace: OnceLock<Arc<Namespace>>,
+    /// Where its rows are edges: these by their nodes, as far as somebody has walked along them.
+    pub edges: Option<Arc<EdgeIndex>>,
 }
 
 /// Memory of the text indexes of a collection, in bytes; each shard counts its own.
@@ -198,9 +201,10 @@ impl Collection {
             })
             .collect::<Result<Vec<_>>>()?;
         let expiry = spec.schema.ttl().map(|&ttl| Arc::new(Expiry::new(ttl, shards)));
+        let edges = spec.schema.edges().map(|_| Arc::new(EdgeIndex::new(shards)));
         let (paging, last_use, namespace) = Default::default();
         let text = Arc::new(TextMemory::new(shards));
-        Ok(Arc::new(Collection { spec, region, vectors, expiry, paging, last_use, text, namespace }))
+        Ok(Arc::new(Collection { spec, region, vectors, expiry, paging, last_use, text, namespace, edges }))
     }
 
     /// The same collection with the columns of a newer version of its schema. Rows, graphs and all else are shared; see
@@ -220,6 +224,7 @@ impl Collection {
             last_use: self.last_use.clone(),
             text: self.text.clone(),
             namespace: self.namespace.clone(),
+            edges: self.edges.clone(),
         }))
     }
 
@@ -258,10 +263,11 @@ impl Collection {
         }
     }
 
-    /// Memory committed for rows, graphs and text indexes, in bytes.
+    /// Memory committed for rows, graphs, text indexes and edges, in bytes.
     pub fn bytes_committed(&self) -> u64 {
         let graphs = self.vectors.iter().filter_map(|index| index.graph.get()).map(|graph| graph.bytes_committed());
-        self.region.bytes_committed() + graphs.sum::<u64>() + self.text.bytes()
+        let edges = self.edges.as_ref().map_or(0, |edges| edges.bytes());
+        self.region.bytes_committed() + graphs.sum::<u64>() + self.text.bytes() + edges
     }
 
     /// Bytes of the rows that a search can find, without their texts.

@@ -86,6 +86,12 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// A traversal that cannot be run.
+    #[error("invalid traversal: {problem}")]
+    InvalidTraversal {
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// A filter that is none, or does not fit the columns.
     #[error("invalid filter, at `{place}`: {problem}")]
     InvalidFilter {

@@ -9,8 +9,9 @@
 //! | [`hnsw`] | neighbours over row ids |
 //! | [`filter`] | JSON → rows of a chunk |
 //! | [`text`] | words → documents, by BM25 |
+//! | [`edges`] | edges by their nodes; walks along them |
 //! | [`mesh`] | rings and doorbells between threads |
-//! | [`collection`], [`selection`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of; scans of rows; queries |
+//! | [`collection`], [`selection`], [`paging`], [`search`], [`traversal`] | rows and graph together; rows that a filter is true of; scans of rows; queries; walks along rows that are edges |
 //! | [`expiry`], [`clock`] | rows whose time is over, and what time it is |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`eviction`] | which collection goes when memory is short |
@@ -27,6 +28,7 @@ pub mod buffers;
 pub mod clock;
 pub mod collection;
 pub mod control;
+pub mod edges;
 pub mod error;
 pub mod eviction;
 pub mod expiry;
@@ -53,6 +55,7 @@ pub mod snapshot;
 pub mod space;
 pub mod text;
 pub mod text_list;
+pub mod traversal;
 #[allow(unsafe_code)]
 pub mod uring;
 pub mod wal;

@@ -143,6 +143,33 @@ pub const fn compact_part(is_on: bool) -> u64 {
     if is_on { COMPACT_END_PART } else { COMPACT_BEGIN_PART }
 }
 
+/// Edges of a collection that can be walked along.
+pub const EDGES_MAX: usize = 1 << 30;
+/// Types of the edges of a collection.
+pub const EDGE_TYPES_MAX: usize = 65_536;
+/// Bytes of the type of an edge that a traversal names.
+pub const EDGE_TYPE_BYTES_MAX: usize = 512;
+/// Hops of a traversal.
+pub const HOPS_MAX: u8 = 16;
+/// Types that a traversal names.
+pub const TRAVERSE_TYPES_MAX: usize = 64;
+/// Nodes that a traversal reaches. Each takes about a hundred bytes while it goes on.
+pub const TRAVERSE_NODES_MAX: usize = 1_000_000;
+/// The same where a traversal does not say.
+pub const TRAVERSE_NODES_DEFAULT: usize = 100_000;
+/// Results of a traversal that does not say how many.
+pub const TRAVERSE_LIMIT_DEFAULT: usize = 1_000;
+/// Edges that a traversal looks at, once each.
+pub const TRAVERSE_EDGES_MAX: usize = 4_000_000;
+/// Edges that are looked at, or passed along, in one step of a traversal.
+pub const TRAVERSE_STEP: usize = 4_096;
+/// Rows that are read in one step of bringing edges into order.
+pub const EDGE_ROWS_STEP: usize = 2_048;
+/// The edges of a collection are put in order anew when one in so many of them has died.
+pub const EDGES_DEAD_PART: u64 = 4;
+/// Dead edges that nobody minds.
+pub const EDGES_DEAD_MIN: u64 = 4_096;
+
 /// Slots of one mesh ring.
 pub const MESH_RING_SLOTS: usize = 1_024;
 /// Messages taken from one peer in one turn.

@@ -7,7 +7,7 @@ use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
     alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, namespace, search,
-    serve, snapshot, stats, update, wait_indexed,
+    serve, snapshot, stats, traverse, update, wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -32,6 +32,8 @@ pub enum Command {
     Import(import::Arguments),
     /// Find the nearest rows to a row, a vector or a file of vectors.
     Search(search::Arguments),
+    /// Go along edges to the nodes that they lead to.
+    Traverse(traverse::Arguments),
     /// Show rows by id.
     Get(get::Arguments),
     /// Give columns of rows new values, by id.
@@ -218,6 +220,9 @@ mod tests {
             "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --columns a,b --json",
             "broadhead search --collection c --vector [0.1,0.2]",
             "broadhead search --collection c --npy q.npy",
+            "broadhead traverse --collection e --from a,b --hops 2 --types depends --direction out --decay 0.5 --json",
+            "broadhead traverse --collection e --from 1 --hops 3 --hops-min 0 --direction both --fan-out 9 --weight-min 0.5 --missing",
+            "broadhead import e.jsonl --collection e --edge-from a --edge-to b --edge-type t --edge-weight w --nodes c",
             "broadhead get --collection c --ids 1,2,3 --json",
             "broadhead import a.parquet --collection c --mode update --missing insert --if-newer v --skip-unmet",
             "broadhead update --collection c --ids 1,2 --set {\"a\":null} --missing skip --if {} --json",
@@ -264,6 +269,10 @@ mod tests {
             "broadhead delete --collection c",
             "broadhead delete --collection c --ids 1 --all",
             "broadhead update --collection c --ids 1",
+            "broadhead traverse --collection e",
+            "broadhead traverse --collection e --from a --hops 0",
+            "broadhead traverse --collection e --from a --raw",
+            "broadhead import e.jsonl --collection e --edge-from a",
             "broadhead import f.npy --collection c --ack maybe",
             "broadhead eval q.parquet --collection c --ef 0",
             "broadhead bench ingest --batch-rows 0",

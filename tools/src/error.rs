@@ -274,6 +274,21 @@ pub enum RequestProblem {
     /// Values of an update that cannot be read.
     #[error("--set: {0}")]
     Set(String),
+    /// The rows of the collection are no edges.
+    #[error("the rows of collection `{collection}` are no edges: no columns have the roles edge_from and edge_to")]
+    NoEdges {
+        /// The collection.
+        collection: String,
+    },
+    /// Nobody knows what rows the nodes of edges are.
+    #[error("collection `{collection}` does not say which collection has its nodes: there are no columns to show")]
+    NoNodes {
+        /// The collection.
+        collection: String,
+    },
+    /// An option that is none.
+    #[error("--spread: {0}")]
+    Spread(engine::Error),
     /// A vector that cannot be read.
     #[error("--vector: {0}; give numbers, as in [0.1, 0.2] or 0.1,0.2")]
     Vector(String),

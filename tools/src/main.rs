@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Import(arguments) => commands::import::run(&arguments),
         Command::Search(arguments) => commands::search::run(&arguments),
+        Command::Traverse(arguments) => commands::traverse::run(&arguments),
         Command::Get(arguments) => commands::get::run(&arguments),
         Command::Update(arguments) => commands::update::run(&arguments),
         Command::Delete(arguments) => commands::delete::run(&arguments),

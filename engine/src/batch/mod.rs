@@ -122,6 +122,9 @@ impl<'a> BatchView<'a> {
                 check_limit("size of a list in bytes", bytes, LIST_BYTES_MAX)?;
             }
         }
+        if let Some(edges) = self.schema.edges() {
+            edges.check(&self)?;
+        }
         Ok(self)
     }
 

@@ -98,6 +98,8 @@ pub struct Region {
     published: Counters,
     /// Rows that are deleted or replaced, in chunks in use.
     dead: Counters,
+    /// Rows that have ever been deleted or replaced; never less than before.
+    deaths: Counters,
     /// Ordinals whose chunk is out of use.
     gone: Counters,
     /// Memory used, in bytes, with that of vectors that were moved to a file.
@@ -146,6 +148,7 @@ impl Region {
             ended: Arc::new(AtomicSpan::new(shards, 1 << row_bits).map_err(reserve)?),
             published: counters(),
             dead: counters(),
+            deaths: counters(),
             gone: counters(),
             memory: counters(),
             moved_out: counters(),
@@ -186,6 +189,7 @@ impl Region {
             ended: self.ended.clone(),
             published: self.published.clone(),
             dead: self.dead.clone(),
+            deaths: self.deaths.clone(),
             gone: self.gone.clone(),
             memory: self.memory.clone(),
             moved_out: self.moved_out.clone(),
@@ -374,6 +378,19 @@ impl Region {
     /// Rows of a shard among those that are deleted or replaced, by rows published or about to be.
     pub fn dead_rows(&self, shard: usize) -> u64 {
         self.dead[shard].load(Ordering::Relaxed)
+    }
+
+    /// Rows that have ever been deleted or replaced, with those that are about to be. As long as it stays what it was before a view was
+    /// taken, every row that was visible in that view, and had not ended by then, is visible in every later one.
+    pub fn deaths(&self) -> u64 {
+        self.deaths.iter().map(|deaths| deaths.load(Ordering::Acquire)).sum()
+    }
+
+    /// Ordinal of the row in a slot, dead or not; None where the chunk is not in use.
+    #[inline]
+    pub fn ordinal(&self, row: u32) -> Option<u64> {
+        let (shard, slot) = self.locate(row);
+        self.chunks.ordinal(shard, slot)
     }
 
     /// Rows of a range of ordinals that live, give or take those of its first and last chunk.

@@ -532,6 +532,9 @@ impl RegionWriter {
         self.region.chunks.set_dead(self.shard, chunk, dead);
         let total = &self.region.dead[self.shard];
         total.store(total.load(Ordering::Relaxed).wrapping_add_signed(i64::from(by)), Ordering::Relaxed);
+        // Rows that have not died after all count too. Release: who sees the count sees which rows have ended.
+        let deaths = &self.region.deaths[self.shard];
+        deaths.store(deaths.load(Ordering::Relaxed) + u64::from(by.unsigned_abs()), Ordering::Release);
         if dead == CHUNK_ROWS {
             self.dead.push(chunk);
         }

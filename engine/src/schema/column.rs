@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use kernels::{ElementKind, Metric};
 
+use super::edges::EDGE_ROLES;
 use crate::error::{Error, Result};
 use crate::limits::{DIMENSION_MAX, EF_MAX, NAME_BYTES_MAX, RERANK_MAX};
 use crate::text::{ANALYSER_KEY, Analyser};
@@ -340,8 +341,11 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
         Some("id") => Role::Id,
         Some("vector") => Role::Vector,
         Some("data") if !layout.is_vector() => Role::Data,
+        Some(role) if EDGE_ROLES.contains(&role) && !layout.is_vector() => Role::Data,
         Some(_) => {
-            return fail("the role is none of id, vector, data, or not one that this type can have");
+            return fail(
+                "the role is none of id, vector, data, edge_from, edge_to, edge_type, edge_weight, or not one that this type can have",
+            );
         }
         None if matches!(layout, Layout::VectorList { .. }) => Role::Vector,
         None if name == "id" && !has_explicit_id => Role::Id,
@@ -386,7 +390,8 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
         Some("json") => return fail("only a utf8 column that is no id can hold JSON"),
         Some(_) => return fail("broadhead.type is not json"),
     };
-    let nullable = field.is_nullable() && role == Role::Data;
+    let is_end = field.metadata().get(ROLE_KEY).is_some_and(|role| role == "edge_from" || role == "edge_to");
+    let nullable = field.is_nullable() && role == Role::Data && !is_end;
     let column = Column { name: name.clone(), layout, nullable, role, is_json };
     let field = normalise(field, &column, vector.as_ref());
     Ok(Parsed { column, vector, field })
@@ -496,14 +501,11 @@ pub fn metric_name(metric: Metric) -> &'static str {
 
 fn normalise(field: &Field, column: &Column, vector: Option<&VectorColumn>) -> Field {
     let mut metadata: HashMap<String, String> = field.metadata().clone().into();
-    let role = match column.role {
-        Role::Id => Some("id"),
-        Role::Vector => Some("vector"),
-        Role::Data => None,
-    };
-    match role {
-        Some(role) => metadata.insert(ROLE_KEY.into(), role.into()),
-        None => metadata.remove(ROLE_KEY),
+    match column.role {
+        Role::Id => metadata.insert(ROLE_KEY.into(), "id".into()),
+        Role::Vector => metadata.insert(ROLE_KEY.into(), "vector".into()),
+        Role::Data if metadata.get(ROLE_KEY).is_some_and(|role| EDGE_ROLES.contains(&role.as_str())) => None,
+        Role::Data => metadata.remove(ROLE_KEY),
     };
     if let Some(vector) = vector {
         metadata.insert(METRIC_KEY.into(), metric_name(vector.metric).into());

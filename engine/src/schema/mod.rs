@@ -8,7 +8,7 @@
 //! | vector, any number, never null | fixed size list of f32, f16, i8, u8, i32 | `broadhead.role` = `vector`, implied; `broadhead.metric` = `cosine` (default), `l2`, `dot` |
 //! | bf16 vector, never null | fixed size list of u16, which hold the bits | as above, and `broadhead.element` = `bf16` |
 //! | bit vector, never null | fixed size binary, 8 bits a byte | `broadhead.role` = `vector`; `broadhead.metric` = `hamming` (default) |
-//! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8, list of utf8 | none |
+//! | data, null allowed | bool, i8–i64, u8–u64, f32, f64, date32, timestamp, utf8, list of utf8 | none, or the role of an edge's column: see `edges` |
 //! | JSON, null allowed | utf8 | `broadhead.type` = `json`: each text is checked when it is written |
 //!
 //! `broadhead.codes` of a vector says what its graph is traversed on: `int4` (half a byte an element, the default of f32, f16, bf16 and
@@ -46,6 +46,7 @@
 //! ```
 
 mod column;
+mod edges;
 mod evolution;
 pub mod json;
 mod message;
@@ -54,6 +55,8 @@ mod ttl;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+
+pub use edges::{EDGE_ROLES, EdgeColumns, EdgeWeight, NODES_KEY};
 
 pub use column::{
     CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
@@ -73,6 +76,7 @@ pub struct Schema {
     vectors: Vec<VectorColumn>,
     id_column: usize,
     id_kind: IdKind,
+    edges: Option<EdgeColumns>,
     fingerprint: u64,
     /// What it was before columns were added, the newest first.
     older: Vec<Arc<Schema>>,
@@ -126,12 +130,14 @@ impl Schema {
             return whole("two columns say that they are the id");
         }
         let id_kind = IdKind::of(normalised[id_column].data_type()).expect("parse_field has looked");
+        let edges = edges::parse(arrow, &columns, id_column)?;
         Ok(Schema {
             arrow: Arc::new(arrow::datatypes::Schema::new_with_metadata(normalised, arrow.metadata().clone())),
             columns,
             vectors,
             id_column,
             id_kind,
+            edges,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
             older: Vec::new(),
             ttl,
@@ -171,6 +177,11 @@ impl Schema {
     /// The vector columns, in column order. A vector index is an index into this.
     pub fn vectors(&self) -> &[VectorColumn] {
         &self.vectors
+    }
+
+    /// The columns of the edges, where the rows are edges of a graph.
+    pub fn edges(&self) -> Option<&EdgeColumns> {
+        self.edges.as_ref()
     }
 
     /// Column index of a name.
@@ -230,6 +241,7 @@ impl PartialEq for Schema {
             && self.ttl == other.ttl
             && self.columns == other.columns
             && self.vectors == other.vectors
+            && self.edges == other.edges
     }
 }
 

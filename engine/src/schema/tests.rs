@@ -231,3 +231,68 @@ fn hostile_bytes_give_an_error_or_a_schema() {
         }
     }
 }
+
+fn edges(metadata: &[(&str, &str)], fields: Vec<Field>) -> Result<Schema> {
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Schema::from_arrow(&arrow::datatypes::Schema::new_with_metadata(fields, metadata))
+}
+
+fn role(name: &str, data_type: DataType, role: &str) -> Field {
+    field(name, data_type, &[(ROLE_KEY, role)])
+}
+
+#[test]
+fn edges_have_roles() {
+    let fields = || {
+        vec![
+            field("id", DataType::Utf8, &[]),
+            field("v", list(DataType::Float32, 4), &[]),
+            role("to", DataType::UInt64, "edge_to"),
+            role("from", DataType::UInt64, "edge_from"),
+            role("type", DataType::Utf8, "edge_type"),
+            role("weight", DataType::Float64, "edge_weight"),
+        ]
+    };
+    let first = edges(&[(NODES_KEY, "nodes")], fields()).unwrap();
+    let weight = Some(EdgeWeight { column: 5, is_f64: true });
+    let nodes = Some("nodes".to_owned());
+    let columns = EdgeColumns { from: 3, to: 2, kind: Some(4), weight, node_kind: IdKind::U64, nodes };
+    assert_eq!(first.edges(), Some(&columns));
+    let nullable: Vec<bool> = first.columns().iter().map(|column| column.nullable).collect();
+    assert_eq!(nullable, [false, false, false, false, true, true]);
+    assert_eq!(Schema::from_bytes(&first.to_bytes()).unwrap(), first, "roles and nodes are kept");
+    let other = edges(&[(NODES_KEY, "others")], fields()).unwrap();
+    assert_eq!(first.fingerprint(), other.fingerprint(), "batches do not depend on it");
+    assert_ne!(first, other);
+    assert_eq!(wide().edges(), None);
+}
+
+#[test]
+fn edges_that_are_none_are_refused_by_name() {
+    let start = || vec![field("id", DataType::Utf8, &[]), field("v", list(DataType::Float32, 4), &[])];
+    let from = || role("from", DataType::UInt64, "edge_from");
+    let to = || role("to", DataType::UInt64, "edge_to");
+    let cases: Vec<(Vec<Field>, &str)> = vec![
+        (vec![from()], ""),
+        (vec![role("type", DataType::Utf8, "edge_type")], ""),
+        (vec![from(), role("to", DataType::Utf8, "edge_to")], "to"),
+        (vec![role("from", DataType::Float32, "edge_from"), to()], "from"),
+        (vec![from(), to(), role("again", DataType::UInt64, "edge_to")], "again"),
+        (vec![from(), to(), role("type", DataType::Int8, "edge_type")], "type"),
+        (vec![from(), to(), role("weight", DataType::UInt64, "edge_weight")], "weight"),
+        (vec![from(), to(), role("x", DataType::UInt64, "edge_colour")], "x"),
+        (vec![from(), to(), role("w", list(DataType::Float32, 4), "edge_weight")], "w"),
+    ];
+    for (index, (fields, culprit)) in cases.into_iter().enumerate() {
+        match schema(start().into_iter().chain(fields).collect()) {
+            Err(Error::InvalidSchema { column, .. }) => assert_eq!(column, culprit, "case {index}"),
+            other => panic!("case {index}: {other:?}"),
+        }
+    }
+    let nodes =
+        |name: &str, fields: Vec<Field>| edges(&[(NODES_KEY, name)], start().into_iter().chain(fields).collect());
+    assert!(matches!(nodes("nodes", vec![]), Err(Error::InvalidSchema { .. })), "nodes of no edges");
+    assert!(matches!(nodes("", vec![from(), to()]), Err(Error::InvalidSchema { .. })));
+    assert!(matches!(nodes(&"n".repeat(129), vec![from(), to()]), Err(Error::InvalidSchema { .. })));
+}

@@ -17,6 +17,7 @@ mod results;
 mod scan;
 mod score;
 mod sides;
+mod spread;
 mod top;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use recall::{RecallEstimate, RecallSample};
 pub use scan::{ScanJob, ScanScratch};
 pub use score::{Threshold, similarity};
 pub use sides::{Side, Sides};
+pub use spread::SpreadOptions;
 pub use top::{Hit, Top};
 
 /// One or more queries of one vector column. `..Default::default()` fills in what a plain search has nothing of.
@@ -179,6 +181,26 @@ impl Search {
     /// What was asked.
     pub fn request(&self) -> &SearchRequest {
         &self.request
+    }
+
+    /// The similarity that a distance of this search stands for.
+    pub fn similarity(&self, distance: f32) -> f32 {
+        let vector = &self.collection.spec.schema.vectors()[self.request.vector];
+        similarity(vector.metric, vector.dimension, distance)
+    }
+
+    /// Whether a row that its caller holds is among those that this search could find.
+    pub fn admits(&self, row: u32) -> bool {
+        let filter = self.request.filter.as_deref();
+        self.sees(row) && filter.is_none_or(|filter| self.collection.accepts(filter, row))
+    }
+
+    /// Distances of a query to rows that this search sees, by their full vectors.
+    pub fn distances(&self, query: usize, rows: &[u32]) -> Vec<f32> {
+        let mut distances = vec![0.0; rows.len()];
+        let space = &self.collection.vectors[self.request.vector].coded;
+        space.exact(self.request.query(query), rows, &mut distances);
+        distances
     }
 
     /// Number of queries.

@@ -11,6 +11,7 @@
 //! unlike            [id, …]: rows that the results are to be unlike; only with like
 //! include_examples  true or false: whether these rows may be results themselves
 //! group_by          name of a column: the k nearest groups of rows with the same value are found
+//! spread            an object: how results activate their neighbours along edges (see `spread`); not with offset or group_by
 //! group_size        number: rows of each group, 1 where it is not said; only with group_by
 //! text              object: rows with these words are found; see `hybrid`
 //! fusion            object: how the places of rows by vector and by text are put together; see `hybrid`
@@ -26,6 +27,7 @@ use super::examples::Examples;
 use super::groups::Grouping;
 use super::hybrid::{Fusion, TextOption};
 use super::score::Threshold;
+use super::spread::SpreadOptions;
 use crate::error::{Error, Result};
 use crate::filter::depth;
 use crate::ids::IdList;
@@ -49,6 +51,8 @@ pub struct SearchOptions {
     pub text: Option<TextOption>,
     /// How both are put together; None for the default.
     pub fusion: Option<Fusion>,
+    /// Results activate their neighbours along the edges of a graph, and are ordered anew.
+    pub spread: Option<SpreadOptions>,
 }
 
 impl SearchOptions {
@@ -86,6 +90,7 @@ impl SearchOptions {
                 "group_size" => group_size = Some(count(name, value)?),
                 "text" => options.text = Some(TextOption::read(value)?),
                 "fusion" => options.fusion = Some(Fusion::read(value)?),
+                "spread" => options.spread = Some(SpreadOptions::parse(value)?),
                 _ => return Err(invalid(name, "there is no such option")),
             }
         }
@@ -106,6 +111,9 @@ impl SearchOptions {
         if options.fusion.is_some() && options.text.is_none() {
             return Err(invalid("fusion", "it goes with `text`"));
         }
+        if options.spread.is_some() && (options.grouping.is_some() || options.offset > 0 || options.text.is_some()) {
+            return Err(invalid("spread", "it does not go with an offset, groups or a text"));
+        }
         Ok(options)
     }
 }
@@ -121,7 +129,7 @@ pub(super) fn invalid(option: &str, problem: &'static str) -> Error {
     Error::InvalidOption { option: option.to_owned(), problem }
 }
 
-fn flag(name: &str, value: &BorrowedValue<'_>) -> Result<bool> {
+pub(super) fn flag(name: &str, value: &BorrowedValue<'_>) -> Result<bool> {
     value.as_bool().ok_or_else(|| invalid(name, "it takes true or false"))
 }
 
@@ -198,6 +206,9 @@ mod tests {
         assert!(examples.ids.view().iter().eq([7, u64::MAX, 0].map(IdRef::U64)));
         assert_eq!((examples.liked, examples.are_results), (2, false));
         assert!(parse(r#"{"like": [7], "include_examples": true}"#).unwrap().examples.unwrap().are_results);
+        let spread = SpreadOptions { hops: 3, weight: 0.25, ..SpreadOptions::new("links") };
+        let json = r#"{"spread": {"edges": "links", "hops": 3, "weight": 0.25, "types": []}}"#;
+        assert_eq!(parse(json).unwrap(), SearchOptions { spread: Some(spread), ..default.clone() });
         let schema = samples::schema(false);
         let name = &schema.columns()[1].name;
         let grouping = |json: String| parse(&json).unwrap().grouping;
@@ -230,6 +241,9 @@ mod tests {
             (r#"{"group_by": 1}"#, "`group_by`"),
             (r#"{"group_by": "nothing"}"#, "`nothing`"),
             (r#"{"group_size": 1}"#, "`group_size`"),
+            (r#"{"spread": "e"}"#, "`spread`"),
+            (r#"{"spread": {"hops": 1}}"#, "`spread.edges`"),
+            (r#"{"spread": {"edges": "e"}, "offset": 1}"#, "`spread`"),
         ] {
             assert!(problem(json).contains(words), "{json}: {}", problem(json));
         }

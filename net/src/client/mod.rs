@@ -23,6 +23,7 @@ mod rows;
 mod search;
 #[cfg(test)]
 mod tests;
+mod traverse;
 mod update;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use rows::Scan;
 pub use search::{
     Examples, Fusion, FusionMethod, GroupBy, Hit, Queries, SearchReply, SearchRequest, Text, TextQuery, Within,
 };
+pub use traverse::{Node, TraverseReply, TraverseRequest};
 pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;

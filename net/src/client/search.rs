@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrow::array::RecordBatch;
 use engine::limits::{FILTER_BYTES_MAX, OPTIONS_BYTES_MAX};
 use engine::schema::{IdRef, VectorColumn};
-use engine::search::Sides;
+use engine::search::{Sides, SpreadOptions};
 use half::{bf16, f16};
 use kernels::ElementKind;
 use serde_json::{Map, Value};
@@ -66,6 +66,9 @@ pub struct SearchRequest<'a> {
     pub text: Option<Text<'a>>,
     /// How rows found by vector and by words are put together; none for reciprocal ranks.
     pub fusion: Option<Fusion>,
+    /// Results activate their neighbours along the edges of a graph, and are ordered anew; `score` of each hit then is what they are
+    /// ordered by.
+    pub spread: Option<&'a SpreadOptions>,
 }
 
 /// A threshold: all rows within it are found, up to `k`.
@@ -162,6 +165,7 @@ impl Default for SearchRequest<'_> {
             grouping: None,
             text: None,
             fusion: None,
+            spread: None,
         }
     }
 }
@@ -181,6 +185,9 @@ impl SearchRequest<'_> {
             Some(Within::DistanceMax(most)) => set("distance_max", finite(most, "the threshold is no number")?),
             Some(Within::ScoreMin(least)) => set("score_min", finite(least, "the threshold is no number")?),
             None => {}
+        }
+        if let Some(spread) = self.spread {
+            set("spread", spread.json());
         }
         if let Some(examples) = &self.examples {
             set("like", examples.like.iter().map(json_of).collect());

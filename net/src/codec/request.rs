@@ -10,6 +10,7 @@ use super::header::{FrameError, Header};
 use super::namespace::PutNamespace;
 use super::rows::{Get, Scan, decode_delete};
 use super::search::Search;
+use super::traverse::Traverse;
 use super::update::Update;
 
 /// Longest body of PING.
@@ -53,6 +54,8 @@ pub enum Opcode {
     DeleteWhere = 16,
     /// Add columns to a collection.
     AlterCollection = 19,
+    /// Nodes that edges lead to.
+    Traverse = 20,
     /// Make a namespace, or give it other quotas.
     PutNamespace = 21,
     /// Drop a namespace with its collections.
@@ -81,6 +84,7 @@ impl Opcode {
         Self::Update,
         Self::DeleteWhere,
         Self::AlterCollection,
+        Self::Traverse,
         Self::PutNamespace,
         Self::DropNamespace,
         Self::ListNamespaces,
@@ -99,7 +103,7 @@ impl Opcode {
 }
 
 /// A request whose body fits its layout. Collection, fingerprint and acknowledgement are in the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Request<'a> {
     /// Open a connection.
     Hello(Hello<'a>),
@@ -141,6 +145,8 @@ pub enum Request<'a> {
     DropNamespace(&'a str),
     /// All namespaces.
     ListNamespaces,
+    /// Nodes that edges lead to.
+    Traverse(Traverse<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -171,6 +177,7 @@ impl<'a> Request<'a> {
             Opcode::Stats => expect_empty(body).map(|()| Self::Stats)?,
             Opcode::Update => Self::Update(Update::decode(body)?),
             Opcode::DeleteWhere => Self::DeleteWhere(DeleteWhere::decode(body)?),
+            Opcode::Traverse => Self::Traverse(Traverse::decode(body)?),
             Opcode::Ping => {
                 if body.len() > PING_BYTES_MAX {
                     let (value, limit) = (body.len() as u64, PING_BYTES_MAX as u64);

@@ -60,11 +60,12 @@ pub enum Status {
     ConditionFailed = 116,
     /// A text query that is none.
     InvalidTextQuery = 117,
-
     /// No such namespace.
     UnknownNamespace = 118,
     /// A namespace of that name is there already.
     NamespaceExists = 119,
+    /// A traversal that cannot be run.
+    InvalidTraversal = 120,
 
     /// The shard's part of the collection is full.
     RegionFull = 200,
@@ -138,6 +139,7 @@ impl Status {
         Self::InvalidTextQuery,
         Self::UnknownNamespace,
         Self::NamespaceExists,
+        Self::InvalidTraversal,
         Self::RegionFull,
         Self::Io,
         Self::DirectoryInUse,
@@ -190,6 +192,7 @@ impl From<&engine::Error> for Status {
             Error::RowMissing { .. } => Self::RowMissing,
             Error::ConditionFailed { .. } => Self::ConditionFailed,
             Error::InvalidTextQuery { .. } => Self::InvalidTextQuery,
+            Error::InvalidTraversal { .. } => Self::InvalidTraversal,
             Error::RegionFull { .. } => Self::RegionFull,
             Error::Poisoned { .. } => Self::ReadOnly,
             Error::Io { .. } | Error::System { .. } | Error::Listen { .. } => Self::Io,

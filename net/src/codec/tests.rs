@@ -1,9 +1,11 @@
 //! Every body: round trip, cut at every byte, random damage.
 
+use engine::edges::{Direction, Follow, Spread};
 use engine::ids::IdsView;
 use engine::schema::{IdKind, IdRef};
 use engine::search::{Side, Sides};
 use engine::shard::Pressure;
+use engine::traversal::TraversalRequest;
 use kernels::ElementKind;
 use proptest::prelude::*;
 
@@ -134,6 +136,14 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
             with_message(|out| told.encode([0.5, 1.0, 1.5, f32::INFINITY].into_iter(), utf8_ids(), out)),
             |body| Found::decode(body).map(drop),
         ),
+        (
+            "traverse",
+            body(|out| Traverse::encode(&traversal(), IdKind::Utf8, utf8_ids(), &[0.5, 1.0, 1.5, 2.0], out)),
+            |body| Traverse::decode(body).map(drop),
+        ),
+        ("traversed", body(|out| Traversed::encode(&[TRAVERSED; 3], 9, true, IdKind::U64, u64_ids(), out)), |body| {
+            Traversed::decode(body).map(drop)
+        }),
         ("wait", body(|out| WaitIndexed { timeout_ms: 9 }.encode(out)), |body| WaitIndexed::decode(body).map(drop)),
         ("index", body(|out| IndexStatus { indexed: 1, rows: 2, done: false }.encode(out)), |body| {
             IndexStatus::decode(body).map(drop)
@@ -142,6 +152,56 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Decode)> {
             SnapshotDone::decode(body).map(drop)
         }),
     ]
+}
+
+fn texts(ids: IdsView<'_>) -> impl Iterator<Item = String> {
+    ids.iter().map(|id| id.to_string())
+}
+
+const TRAVERSED: TraversedNode = TraversedNode { hops: 2, weight: 0.25, activation: 0.125 };
+
+fn traversal() -> TraversalRequest {
+    TraversalRequest {
+        hops: 3,
+        hops_min: 2,
+        follow: Follow {
+            direction: Direction::Both,
+            kinds: vec!["depends".to_owned(), String::new(), "größe".to_owned()],
+            weight_min: 0.5,
+            fan_out: 70,
+        },
+        spread: Some(Spread { decay: 0.85, raw: true }),
+        nodes_max: 5_000,
+        limit: 60,
+        missing: true,
+    }
+}
+
+#[test]
+fn traversals_read_back() {
+    let bytes = body(|out| Traverse::encode(&traversal(), IdKind::Utf8, utf8_ids(), &[], out));
+    let read = Traverse::decode(&bytes).unwrap();
+    assert_eq!(format!("{:?}", read.request()), format!("{:?}", traversal()));
+    assert!(texts(read.seeds).eq(utf8_ids().map(|id| id.to_string())) && read.activations().len() == 0);
+    let plain = TraversalRequest { nodes_max: 0, limit: 0, ..TraversalRequest::default() };
+    let bytes = body(|out| Traverse::encode(&plain, IdKind::U64, u64_ids(), &[1.0, 0.5, 0.25], out));
+    let read = Traverse::decode(&bytes).unwrap();
+    assert_eq!(format!("{:?}", read.request()), format!("{:?}", TraversalRequest::default()), "0 is the default");
+    assert!(read.activations().eq([1.0, 0.5, 0.25]));
+    for (at, value, what) in [(2, 3, "direction"), (3, 8, "flags")] {
+        let mut wrong = bytes.clone();
+        wrong[at] = value;
+        assert!(matches!(Traverse::decode(&wrong), Err(FrameError::Field { field, .. }) if field == what), "{what}");
+    }
+    let wrong = body(|out| Traverse::encode(&plain, IdKind::U64, u64_ids(), &[1.0], out));
+    assert!(matches!(Traverse::decode(&wrong), Err(FrameError::Field { field: "activations", .. })));
+    let types = TraversalRequest { follow: Follow { kinds: vec![String::new(); 65], ..Follow::default() }, ..plain };
+    let wrong = body(|out| Traverse::encode(&types, IdKind::U64, u64_ids(), &[], out));
+    assert!(matches!(Traverse::decode(&wrong), Err(FrameError::Limit { what: "types", .. })));
+    let bytes = body(|out| Traversed::encode(&[TRAVERSED; 3], 9, true, IdKind::U64, u64_ids(), out));
+    let read = Traversed::decode(&bytes).unwrap();
+    assert!((read.edges, read.is_truncated) == (9, true) && read.nodes().eq([TRAVERSED; 3]));
+    assert!(texts(read.ids).eq(u64_ids().map(|id| id.to_string())));
 }
 
 fn with_message(prefix: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -25,10 +25,12 @@ mod requests;
 mod sampler;
 mod searches;
 mod session;
+mod spread;
 mod state;
 mod tasks;
 mod texts;
 mod thread;
+mod traversals;
 mod updates;
 mod writes;
 

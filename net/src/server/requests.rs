@@ -14,6 +14,7 @@ use super::reactor::Reactor;
 use super::searches;
 use super::session::{Frame, SessionId};
 use super::tasks;
+use super::traversals;
 use super::writes::Refusal;
 use crate::codec::{self, Create, HEADER_BYTES, Header, Hello, Opcode, Request, Status, Welcome, flags};
 
@@ -147,6 +148,7 @@ impl Reactor {
             Request::Get(get) => tasks::spawn_get(&context, session, reply, get)?,
             Request::Scan(scan) => tasks::spawn_scan_rows(&context, session, reply, scan)?,
             Request::DeleteWhere(asked) => deletions::spawn_delete_where(&context, session, reply, asked)?,
+            Request::Traverse(traverse) => traversals::spawn_traverse_edges(&context, session, reply, traverse)?,
             Request::WaitIndexed(wait) => {
                 let collection = context.collection(header.collection)?;
                 tasks::spawn_wait_indexed(&context, session, reply, collection, wait.timeout_ms);

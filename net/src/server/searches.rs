@@ -13,7 +13,6 @@ use engine::limits;
 use engine::probes;
 use engine::search::{
     Examples, GraphJob, GroupedSearch, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top,
-    similarity,
 };
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
@@ -22,6 +21,7 @@ use super::context::Context;
 use super::examples;
 use super::reactor::TOKEN_VECTORS;
 use super::session::SessionId;
+use super::spread::Spreading;
 use super::tasks::{self, Outcome};
 use super::texts;
 use super::writes::Refusal;
@@ -72,7 +72,11 @@ pub fn spawn_search(
     if options.text.is_some() {
         return texts::spawn_hybrid(context, session, header, &asked, request, options);
     }
-    let told = Told { columns: tasks::chosen(&collection, asked.columns)?, score: options.score };
+    let spreading = options.spread.map(|spread| Spreading::new(context, &collection, spread)).transpose()?;
+    let (columns, score, k) = (tasks::chosen(&collection, asked.columns)?, options.score, request.k);
+    // Of more than are wanted the best are left in the end.
+    request.k = spreading.as_ref().map_or(k, |spreading| spreading.candidates(k));
+    let told = Told { columns, score, k, spreading };
     let task = context.clone();
     let Some(examples) = options.examples else {
         choose_ef(&mut request, asked.ef as usize);
@@ -125,6 +129,10 @@ pub(super) fn choose_ef(request: &mut SearchRequest, asked: usize) {
 struct Told {
     columns: Vec<usize>,
     score: bool,
+    /// Results of each query that were asked for.
+    k: usize,
+    /// What orders results anew.
+    spreading: Option<Spreading>,
 }
 
 /// What a search finds that is part of another.
@@ -173,7 +181,8 @@ async fn run_search(
         let groups: Vec<u32> = found.iter().flat_map(|found| &found.groups).copied().collect();
         let hits: Vec<Vec<Hit>> = found.into_iter().map(|found| found.hits).collect();
         probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
-        return Results { search: grouped.search(), hits: &hits, groups: Some(&groups), told: &told }.encode(header);
+        let (search, groups) = (grouped.search(), Some(groups.as_slice()));
+        return Results { search, hits: &hits, groups, scores: None, told: &told }.encode(header);
     }
     if search.uses_graph() {
         match shared {
@@ -191,8 +200,12 @@ async fn run_search(
     context.sampler.borrow_mut().note(search.collection(), search.request());
     // The search is held until the reply is made: it keeps the rows where they are.
     let hits = search.take_hits();
+    let (hits, scores) = match &told.spreading {
+        Some(spreading) => spreading.rank_all(context, &search, hits, told.k).await?,
+        None => (hits, None),
+    };
     probes::search_end(shard, connection, request, hits.iter().map(Vec::len).sum());
-    Results { search: &search, hits: &hits, groups: None, told: &told }.encode(header)
+    Results { search: &search, hits: &hits, groups: None, scores, told: &told }.encode(header)
 }
 
 // ---- the graph ----
@@ -362,12 +375,14 @@ struct Results<'a> {
     hits: &'a [Vec<Hit>],
     /// The group of each hit.
     groups: Option<&'a [u32]>,
+    /// What the hits are ordered by, where that is not their distance.
+    scores: Option<Vec<f32>>,
     told: &'a Told,
 }
 
 impl Results<'_> {
     fn encode(&self, header: &Header) -> Outcome {
-        let (collection, request) = (self.search.collection(), self.search.request());
+        let collection = self.search.collection();
         let (region, columns) = (&collection.region, &self.told.columns);
         let index_lag = collection.index_backlog();
         let rows: Vec<u32> = self.hits.iter().flatten().map(|hit| hit.row).collect();
@@ -375,16 +390,17 @@ impl Results<'_> {
         tasks::check_reply(message.len())?;
         let counts: Vec<u32> = self.hits.iter().map(|hits| hits.len() as u32).collect();
         let distances: Vec<f32> = self.hits.iter().flatten().map(|hit| hit.distance).collect();
-        let vector = &collection.spec.schema.vectors()[request.vector];
-        let score = |&distance: &f32| similarity(vector.metric, vector.dimension, distance);
-        let scores: Option<Vec<f32>> = self.told.score.then(|| distances.iter().map(score).collect());
+        let score = |&distance: &f32| self.search.similarity(distance);
+        let similarities: Option<Vec<f32>> =
+            (self.told.score && self.scores.is_none()).then(|| distances.iter().map(score).collect());
+        let scores = self.scores.as_deref().or(similarities.as_deref());
         let prefix = FoundPrefix {
-            k: request.k as u32,
+            k: self.told.k as u32,
             index_lag,
             counts: &counts,
             id_kind: collection.spec.schema.id_kind(),
             message_len: message.len() as u64,
-            extras: Extras { scores: scores.as_deref(), groups: self.groups, ..Extras::default() },
+            extras: Extras { scores, groups: self.groups, ..Extras::default() },
         };
         let mut frame = Vec::new();
         codec::encode_frame(header.reply(), &mut frame, |out| {

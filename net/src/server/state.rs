@@ -194,6 +194,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
         "vector_bytes_on_disk": collection.region.bytes_on_disk(),
         "text_bytes": collection.text.bytes(),
         "vectors": vectors,
+        "edges": collection.edges.as_ref().map(|edges| json!({ "held": edges.len(), "bytes": edges.bytes() })),
     })
 }
 

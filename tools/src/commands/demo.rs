@@ -21,7 +21,7 @@ use crate::commands::search::{self, Options, Target};
 use crate::commands::{eval, import, wait_indexed};
 use crate::error::{ChildProblem, Error, RequestProblem, Result};
 use crate::output::{self, grouped, rate};
-use crate::sources::{self, Coding, Metric};
+use crate::sources::{self, Coding, EdgeOptions, Metric};
 
 /// Name of the collection.
 const COLLECTION: &str = "packages";
@@ -91,6 +91,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         metric: Metric::Cosine,
         element: None,
         coding: Coding::default(),
+        edges: EdgeOptions::default(),
         batch_rows: 1000,
         connections: 1,
         mode: Mode::Upsert,

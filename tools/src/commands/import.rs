@@ -19,7 +19,7 @@ use crate::cli::{Acknowledge, Conditions, Mode, Remote};
 use crate::error::{RequestProblem, Result};
 use crate::output::{self, rate};
 use crate::progress::Progress;
-use crate::sources::{self, Coding, ElementType, Metric, SourceOptions};
+use crate::sources::{self, Coding, EdgeOptions, ElementType, Metric, SourceOptions};
 
 /// Writes in flight on one connection.
 const IN_FLIGHT_MAX: usize = 8;
@@ -55,6 +55,8 @@ pub struct Arguments {
     pub element: Option<ElementType>,
     #[command(flatten)]
     pub coding: Coding,
+    #[command(flatten)]
+    pub edges: EdgeOptions,
     /// Rows of one write.
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_rows: u32,
@@ -159,6 +161,7 @@ pub fn import(arguments: &Arguments) -> Result<Imported> {
         metric: arguments.metric,
         element: arguments.element,
         coding: arguments.coding.clone(),
+        edges: arguments.edges.clone(),
         batch_rows: arguments.batch_rows as usize,
         signed_ids: arguments.signed_ids,
         first_row: 0,
@@ -460,6 +463,7 @@ mod tests {
             metric: Metric::L2,
             element: None,
             coding: Coding::default(),
+            edges: EdgeOptions::default(),
             batch_rows: 10,
             signed_ids: false,
             first_row: 0,

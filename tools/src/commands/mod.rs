@@ -17,6 +17,7 @@ pub mod search_text;
 pub mod serve;
 pub mod snapshot;
 pub mod stats;
+pub mod traverse;
 pub mod update;
 pub mod wait_indexed;
 
@@ -31,11 +32,16 @@ use crate::sources;
 
 /// Ids as they stand on the command line, in the kind that the collection has.
 fn parse_ids(collection: &Collection, ids: &[String]) -> Result<Ids> {
+    ids_of_kind(collection.id_kind(), ids)
+}
+
+/// Ids as they stand on the command line, of a kind.
+fn ids_of_kind(kind: IdKind, ids: &[String]) -> Result<Ids> {
     fn numbers<T: std::str::FromStr>(ids: &[String]) -> Result<Vec<T>> {
         let number = |id: &String| id.trim().parse::<T>().map_err(|_| RequestProblem::Id { id: id.clone() });
         Ok(ids.iter().map(number).collect::<Result<_, _>>()?)
     }
-    Ok(match collection.id_kind() {
+    Ok(match kind {
         IdKind::U64 => Ids::U64(numbers(ids)?),
         IdKind::I64 => Ids::I64(numbers(ids)?),
         IdKind::Utf8 => Ids::Utf8(ids.to_vec()),

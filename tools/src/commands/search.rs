@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float64Array};
 use arrow::datatypes::{DataType, Field};
+use engine::search::SpreadOptions;
 use net::client::{Collection, Examples, GroupBy, Hit, Id, Ids, Queries, SearchReply, SearchRequest, Within};
 use serde_json::{Value, json};
 
@@ -67,6 +68,10 @@ pub struct Arguments {
     /// Rows of each group, at most.
     #[arg(long, requires = "group_by", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     group_size: u32,
+    /// Order results anew, by similarity and by what they pass on to each other along edges: {"edges": "links", "hops": 2, "decay": 0.5,
+    /// "weight": 1, "types": ["depends"], "neighbours": true}; the collection of the edges is needed, all else has a default
+    #[arg(long, value_name = "JSON")]
+    spread: Option<String>,
     /// Columns to show beside id and distance.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     columns: Vec<String>,
@@ -102,6 +107,8 @@ pub struct Options {
     pub unlike: Vec<Id>,
     /// Column of groups, and rows of each.
     pub group: Option<(String, usize)>,
+    /// How results activate their neighbours.
+    pub spread: Option<SpreadOptions>,
 }
 
 /// A vector column of a collection.
@@ -184,6 +191,7 @@ impl Arguments {
             like: ids(&self.like)?,
             unlike: ids(&self.unlike)?,
             group: self.group_by.clone().map(|name| (name, self.group_size as usize)),
+            spread: self.spread.as_deref().map(SpreadOptions::from_json).transpose().map_err(RequestProblem::Spread)?,
         })
     }
 }
@@ -260,6 +268,7 @@ pub fn request<'a>(
             include: false,
         }),
         grouping: options.group.as_ref().map(|(column, size)| GroupBy { column, size: *size }),
+        spread: options.spread.as_ref(),
         ..SearchRequest::default()
     }
 }

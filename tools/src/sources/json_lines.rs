@@ -55,7 +55,8 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
     notes.extend(mapping.notes.iter().cloned());
     let read: Vec<(String, Kind)> = mapping.file_columns.iter().map(|&index| columns[index].clone()).collect();
     let batches = Batches::open(path, &read, mapping, options)?;
-    Ok(Source { schema: batches.mapping.schema.clone(), notes, rows: None, batches: Box::new(batches) })
+    let (schema, is_numbered) = (batches.mapping.schema.clone(), batches.mapping.is_numbered());
+    Ok(Source { schema, notes, rows: None, batches: Box::new(batches), is_numbered })
 }
 
 /// The objects of a file, one after the other.
@@ -208,6 +209,7 @@ mod tests {
                 metric: Metric::Cosine,
                 element: None,
                 coding: Coding::default(),
+                edges: crate::sources::EdgeOptions::default(),
                 batch_rows: 2,
                 signed_ids: false,
                 first_row: 0,

@@ -112,6 +112,11 @@ impl Mapping {
         Ok(Mapping { schema, notes, file_columns, metric: options.metric, origins })
     }
 
+    /// Whether the row numbers are the ids.
+    pub fn is_numbered(&self) -> bool {
+        self.origins.contains(&Origin::RowNumber)
+    }
+
     /// Columns of the file that are vectors, with the length of each.
     pub fn vector_lengths(&self) -> Vec<(usize, usize)> {
         let length = |field: &Field| match field.data_type() {
@@ -439,6 +444,7 @@ mod tests {
             metric: Metric::Cosine,
             element: None,
             coding: Coding::default(),
+            edges: crate::sources::EdgeOptions::default(),
             batch_rows: 100,
             signed_ids: false,
             first_row: 0,

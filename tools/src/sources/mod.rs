@@ -5,6 +5,7 @@
 //! file ── parquet | json_lines | npy ──► batches as the file has them ── mapping ──► batches of the collection
 //! ```
 
+mod edges;
 mod element;
 mod json_columns;
 mod json_lines;
@@ -23,6 +24,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Error, FileProblem, Place, Result};
 
+pub use edges::EdgeOptions;
 pub use element::{ElementType, widened as widened_bf16};
 pub use mapping::conform;
 pub use npy::read_queries as read_npy_queries;
@@ -145,6 +147,8 @@ pub struct SourceOptions {
     pub element: Option<ElementType>,
     /// How the vectors of every column are coded and kept.
     pub coding: Coding,
+    /// Whether the rows are edges, and what says so.
+    pub edges: EdgeOptions,
     /// Rows of a batch.
     pub batch_rows: usize,
     /// Numbers that are ids are i64, and may be negative; else they are u64.
@@ -163,16 +167,19 @@ pub struct Source {
     pub rows: Option<u64>,
     /// Batches, each checked: ids and vectors are there, finite, and not zero where the metric is cosine.
     pub batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
+    /// The row numbers are the ids.
+    pub is_numbered: bool,
 }
 
 /// Opens a file by its name's ending.
 pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
-    match path.extension().and_then(|ending| ending.to_str()) {
+    let source = match path.extension().and_then(|ending| ending.to_str()) {
         Some("parquet" | "pq") => parquet::open(path, options),
         Some("jsonl" | "ndjson" | "json") => json_lines::open(path, options),
         Some("npy") => npy::open(path, options),
         _ => Err(Error::file(path)(FileProblem::UnknownFormat)),
-    }
+    }?;
+    if options.edges.are_given() { options.edges.apply(source, path, options.signed_ids) } else { Ok(source) }
 }
 
 /// Where the rows of a batch are in their file.

@@ -45,6 +45,7 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
     let mapping = Mapping::derive(path, &schema, options, |_| Ok(None))?;
     let batches = matrix.batches(path, schema, options.batch_rows);
     Ok(Source {
+        is_numbered: mapping.is_numbered(),
         schema: mapping.schema.clone(),
         notes: mapping.notes.clone(),
         rows: Some(rows),
@@ -209,6 +210,7 @@ mod tests {
             metric: Metric::L2,
             element: None,
             coding: Coding::default(),
+            edges: crate::sources::EdgeOptions::default(),
             batch_rows: 2,
             signed_ids: false,
             first_row: 10,

@@ -27,6 +27,7 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Source> {
     let mapping = Mapping::derive(path, &schema, options, |column| first_list_length(path, column))?;
     let batches = read_split(path, builder, &mapping, options.batch_rows)?;
     Ok(Source {
+        is_numbered: mapping.is_numbered(),
         schema: mapping.schema.clone(),
         notes: mapping.notes.clone(),
         rows: Some(rows),
@@ -133,6 +134,7 @@ mod tests {
             metric: Metric::Cosine,
             element: None,
             coding: Coding::default(),
+            edges: crate::sources::EdgeOptions::default(),
             batch_rows,
             signed_ids: false,
             first_row: 0,
