@@ -10,8 +10,8 @@
 //! | [`filter`] | JSON → rows of a chunk |
 //! | [`text`] | words → documents, by BM25 |
 //! | [`mesh`] | rings and doorbells between threads |
-//! | [`collection`], [`selection`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of; scans of rows; queries |
 //! | [`expiry`], [`clock`] | rows whose time is over, and what time it is |
+//! | [`collection`], [`selection`], [`tally`], [`paging`], [`search`] | rows and graph together; rows that a filter is true of, and counts of them; scans of rows; queries |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`eviction`] | which collection goes when memory is short |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
@@ -51,6 +51,7 @@ pub mod selection;
 pub mod shard;
 pub mod snapshot;
 pub mod space;
+pub mod tally;
 pub mod text;
 pub mod text_list;
 #[allow(unsafe_code)]

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
-    alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, namespace, search,
-    serve, snapshot, stats, update, wait_indexed,
+    alter, bench, collections, count, create, delete, demo, describe, drop_collection, eval, facets, get, import,
+    namespace, scan, search, serve, snapshot, stats, update, wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -36,6 +36,12 @@ pub enum Command {
     Get(get::Arguments),
     /// Give columns of rows new values, by id.
     Update(update::Arguments),
+    /// Show all rows, or those that a filter is true of, or write them to a file.
+    Scan(scan::Arguments),
+    /// Count rows.
+    Count(count::Arguments),
+    /// Show the values of a column, the most frequent first.
+    Facets(facets::Arguments),
     /// Delete rows by id, or those that a filter is true of.
     Delete(delete::Arguments),
     /// Show counters of the server.
@@ -215,12 +221,16 @@ mod tests {
              --connections 2 --ack memory",
             "broadhead import a.parquet --collection c --mode insert --ttl until=0",
             "broadhead import a.parquet --collection c --mode replace --json",
-            "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --columns a,b --json",
             "broadhead search --collection c --vector [0.1,0.2]",
             "broadhead search --collection c --npy q.npy",
             "broadhead get --collection c --ids 1,2,3 --json",
             "broadhead import a.parquet --collection c --mode update --missing insert --if-newer v --skip-unmet",
             "broadhead update --collection c --ids 1,2 --set {\"a\":null} --missing skip --if {} --json",
+            "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --explain --columns a,b --json",
+            "broadhead scan --collection c --columns a,b --filter {} --limit 5 --json",
+            "broadhead scan --collection c --to rows.parquet",
+            "broadhead count --collection c --filter {} --json",
+            "broadhead facets --collection c --column section --limit 5 --filter {} --json",
             "broadhead delete --collection c --ids a,b",
             "broadhead delete --collection c --filter {} --json",
             "broadhead delete --collection c --all",
@@ -264,6 +274,8 @@ mod tests {
             "broadhead delete --collection c",
             "broadhead delete --collection c --ids 1 --all",
             "broadhead update --collection c --ids 1",
+            "broadhead facets --collection c",
+            "broadhead scan --collection c --limit 0",
             "broadhead import f.npy --collection c --ack maybe",
             "broadhead eval q.parquet --collection c --ef 0",
             "broadhead bench ingest --batch-rows 0",

@@ -7,6 +7,7 @@
 //! distance_max      number: only rows that are no farther are found
 //! score_min         number: only rows that are no less similar are found; not with distance_max
 //! score             true or false: whether each result comes with its similarity
+//! explain           true or false: whether the report says how the search was answered
 //! like              [id, …]: instead of vectors, rows that the results are to be like
 //! unlike            [id, …]: rows that the results are to be unlike; only with like
 //! include_examples  true or false: whether these rows may be results themselves
@@ -49,6 +50,8 @@ pub struct SearchOptions {
     pub text: Option<TextOption>,
     /// How both are put together; None for the default.
     pub fusion: Option<Fusion>,
+    /// The report says how the search was answered.
+    pub explain: bool,
 }
 
 impl SearchOptions {
@@ -86,6 +89,7 @@ impl SearchOptions {
                 "group_size" => group_size = Some(count(name, value)?),
                 "text" => options.text = Some(TextOption::read(value)?),
                 "fusion" => options.fusion = Some(Fusion::read(value)?),
+                "explain" => options.explain = flag(name, value)?,
                 _ => return Err(invalid(name, "there is no such option")),
             }
         }
@@ -193,6 +197,7 @@ mod tests {
         assert_eq!(parse("").unwrap(), default);
         assert_eq!(parse("{}").unwrap(), default);
         assert_eq!(parse(r#"{"score": true}"#).unwrap(), SearchOptions { score: true, ..default.clone() });
+        assert!(parse(r#"{"explain": true}"#).unwrap().explain);
         assert_eq!(parse(r#"{"offset": 7}"#).unwrap(), SearchOptions { offset: 7, ..default.clone() });
         let threshold = |json| parse(json).unwrap().threshold;
         assert_eq!(threshold(r#"{"distance_max": 0.1}"#), Some(Threshold::DistanceMax(0.1)));

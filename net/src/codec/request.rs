@@ -10,6 +10,7 @@ use super::header::{FrameError, Header};
 use super::namespace::PutNamespace;
 use super::rows::{Get, Scan, decode_delete};
 use super::search::Search;
+use super::tally::{Count, Facets};
 use super::update::Update;
 
 /// Longest body of PING.
@@ -59,6 +60,10 @@ pub enum Opcode {
     DropNamespace = 22,
     /// All namespaces.
     ListNamespaces = 23,
+    /// Number of rows that a filter is true of.
+    Count = 17,
+    /// Values of a column, with how often each is there.
+    Facets = 18,
 }
 
 impl Opcode {
@@ -84,6 +89,8 @@ impl Opcode {
         Self::PutNamespace,
         Self::DropNamespace,
         Self::ListNamespaces,
+        Self::Count,
+        Self::Facets,
     ];
 
     /// The number on the wire.
@@ -141,6 +148,10 @@ pub enum Request<'a> {
     DropNamespace(&'a str),
     /// All namespaces.
     ListNamespaces,
+    /// Number of rows that a filter is true of.
+    Count(Count<'a>),
+    /// Values of a column, with how often each is there.
+    Facets(Facets<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -171,6 +182,8 @@ impl<'a> Request<'a> {
             Opcode::Stats => expect_empty(body).map(|()| Self::Stats)?,
             Opcode::Update => Self::Update(Update::decode(body)?),
             Opcode::DeleteWhere => Self::DeleteWhere(DeleteWhere::decode(body)?),
+            Opcode::Count => Self::Count(Count::decode(body)?),
+            Opcode::Facets => Self::Facets(Facets::decode(body)?),
             Opcode::Ping => {
                 if body.len() > PING_BYTES_MAX {
                     let (value, limit) = (body.len() as u64, PING_BYTES_MAX as u64);

@@ -26,6 +26,7 @@ mod sampler;
 mod searches;
 mod session;
 mod state;
+mod tallies;
 mod tasks;
 mod texts;
 mod thread;

@@ -67,6 +67,9 @@ pub struct Arguments {
     /// Rows of each group, at most.
     #[arg(long, requires = "group_by", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     group_size: u32,
+    /// Tell how the search was answered: the plan, what was looked at, the time by phase.
+    #[arg(long)]
+    explain: bool,
     /// Columns to show beside id and distance.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     columns: Vec<String>,
@@ -102,6 +105,8 @@ pub struct Options {
     pub unlike: Vec<Id>,
     /// Column of groups, and rows of each.
     pub group: Option<(String, usize)>,
+    /// Tell how it was answered.
+    pub explain: bool,
 }
 
 /// A vector column of a collection.
@@ -181,6 +186,7 @@ impl Arguments {
             offset: self.offset as usize,
             within: self.distance_max.map(Within::DistanceMax).or(self.score_min.map(Within::ScoreMin)),
             score: self.score,
+            explain: self.explain,
             like: ids(&self.like)?,
             unlike: ids(&self.unlike)?,
             group: self.group_by.clone().map(|name| (name, self.group_size as usize)),
@@ -254,6 +260,7 @@ pub fn request<'a>(
         offset: options.offset,
         within: options.within,
         score: options.score,
+        explain: options.explain,
         examples: (!options.like.is_empty()).then_some(Examples {
             like: &options.like,
             unlike: &options.unlike,
@@ -307,6 +314,9 @@ fn show(reply: &SearchReply, columns: &[String], is_json: bool) {
             output::line(format_args!("{}query {query}", if query > 0 { "\n" } else { "" }));
         }
         table(reply, found, columns).print();
+    }
+    if let Some(report) = &reply.report {
+        output::line(report);
     }
     if reply.index_lag > 0 && !is_json {
         output::line(format_args!(
