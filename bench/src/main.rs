@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bench::{disk, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, text, turnover, wal};
+use bench::{
+    disk, engines, filters, graph, ingest, kernels, mesh, path, peers, report::Report, scale, scan, text, turnover, wal,
+};
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 
@@ -18,7 +20,12 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Only these.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "kernels,mesh,wal,ingest,graph,text,path,disk")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "kernels,mesh,wal,ingest,graph,filters,text,path,scan,disk"
+    )]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u64).range(100..=2_000_000))]
@@ -29,7 +36,7 @@ struct Arguments {
     /// Directory on the disk that is to be measured; what is written there is removed again.
     #[arg(long, default_value = "target", value_name = "DIR")]
     scratch: PathBuf,
-    /// Be the server of the sections `ingest`, `text`, `path`, `disk` and `turnover` on this directory.
+    /// Be the server of the sections `ingest`, `text`, `path`, `scan`, `disk` and `turnover` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
     /// Be this one of our engines, of the section `peers`, on the files of `--work`.
@@ -51,7 +58,9 @@ enum Section {
     Ingest,
     Graph,
     Text,
+    Filters,
     Path,
+    Scan,
     Disk,
     Peers,
     Scale,
@@ -122,6 +131,9 @@ fn measure(arguments: &Arguments) -> Report {
         }
         in_process = Some(ours);
     }
+    if wanted(Section::Filters) {
+        report.add("filters", filters::run(quick, &base, &queries, &arguments.scratch));
+    }
     if wanted(Section::Text) {
         report.add("text", text::run(quick, &program, &arguments.scratch, &base));
         if !cfg!(feature = "tantivy") {
@@ -138,6 +150,9 @@ fn measure(arguments: &Arguments) -> Report {
             in_process: in_process.as_ref(),
         });
         report.add("path", figures);
+    }
+    if wanted(Section::Scan) {
+        report.add("scan", scan::run(quick, &program, &arguments.scratch, &base));
     }
     if wanted(Section::Disk) {
         report.add("disk", disk::run(quick, &program, &arguments.scratch, &base, &queries));
