@@ -2,6 +2,7 @@
 CARGO ?= cargo
 BROADHEAD = target/release/broadhead
 PEERS_PYTHON = target/peers-venv/bin/python
+HNSWLIB = target/hnswlib/hnswlib-0.8.0
 # Where debian-packages.parquet is, whole; without it the benchmarks take the 10,000 rows of tests/data.
 BENCH_DATA ?= $(wildcard ../shared/data)
 BENCH_FLAGS ?=
@@ -34,15 +35,22 @@ flood: check ## The long proof that no shard ever stands still: 500 runs of 1 GB
 	$(CARGO) build --release --workspace
 	BROADHEAD_FLOOD_RUNS=500 BROADHEAD_FLOOD_MB=1000 $(CARGO) test --release --workspace --test flood -- --nocapture
 
-bench: check target/peers-venv/requirements.installed ## Run the benchmarks, each beside its baseline (BENCH_FLAGS=--quick)
+bench: check target/peers-venv/requirements.installed target/hnswlib.installed ## Run the benchmarks, each beside its baseline (BENCH_FLAGS=--quick)
 	@$(CARGO) build --release --workspace --features bench/tantivy
 	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
+	if [ -d $(HNSWLIB) ]; then BROADHEAD_HNSWLIB=$(HNSWLIB); export BROADHEAD_HNSWLIB; fi; \
 	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench $(BENCH_FLAGS)
 
 peers: check target/peers-venv/requirements-indexes.installed ## Run ours and the indexes of other projects on the same rows
 	@$(CARGO) build --release --workspace
 	@if [ -x $(PEERS_PYTHON) ]; then BROADHEAD_PYTHON=$(PEERS_PYTHON); export BROADHEAD_PYTHON; fi; \
 	BROADHEAD_BENCH_DATA="$(BENCH_DATA)" target/release/broadhead-bench --sections peers $(BENCH_FLAGS)
+
+# The headers of hnswlib, which it is asked through where its filters are: from Python each row would be a call of Python.
+target/hnswlib.installed: target/peers-venv/requirements.installed
+	@if $(PEERS_PYTHON) -m pip download -q --no-deps --no-binary hnswlib hnswlib==0.8.0 -d target/hnswlib \
+		&& tar xzf target/hnswlib/hnswlib-0.8.0.tar.gz -C target/hnswlib; then touch $@; \
+	else echo "hnswlib's headers could not be had: filters are not measured beside it" >&2; fi
 
 # Other projects for the comparisons. Not being able to get one is no failure: the figures then stand without it.
 target/peers-venv/%.installed: bench/peers/%.txt

@@ -11,10 +11,12 @@
 //! | [`peers`] | building, searching and memory of the graph | the indexes of other projects |
 //! | [`scale`] | the same on a million rows | hnswlib, and one that is quantised |
 //! | [`path`] | import, index, search, restart and memory of a server | the bare writer, the graph in process |
+//! | [`scan`] | all rows of a server, read over TCP | bare loopback |
 //! | [`disk`] | memory and searches of a server whose vectors are on disk | one that has them in memory |
 //! | [`turnover`] | recall and memory of a server whose rows came and went | servers that were just filled |
 //! | [`text`] | words, an index of texts, searches of it, writes while it follows | the scalar kernel, tantivy, writes without an index |
 //! | [`edges`] | walks of two hops along a random graph | a hash table of lists |
+//! | [`filters`] | searches with a filter, by the share of the rows that pass | hnswlib with the same filter, the exact scan |
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
@@ -23,6 +25,7 @@
 pub mod disk;
 pub mod edges;
 pub mod engines;
+pub mod filters;
 pub mod graph;
 pub mod ingest;
 pub mod kernels;
@@ -31,6 +34,7 @@ pub mod path;
 pub mod peers;
 pub mod report;
 pub mod scale;
+pub mod scan;
 pub mod schema;
 pub mod text;
 pub mod turnover;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bench::{
-    disk, edges, engines, graph, ingest, kernels, mesh, path, peers, report::Report, scale, schema, text, turnover, wal,
+    disk, edges, engines, filters, graph, ingest, kernels, mesh, path, peers, report::Report, scale, scan, schema,
+    text, turnover, wal,
 };
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
@@ -24,7 +25,7 @@ struct Arguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "kernels,schema,mesh,wal,ingest,graph,text,path,disk,edges"
+        default_value = "kernels,schema,mesh,wal,ingest,graph,filters,text,path,scan,disk,edges"
     )]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
@@ -36,7 +37,7 @@ struct Arguments {
     /// Directory on the disk that is to be measured; what is written there is removed again.
     #[arg(long, default_value = "target", value_name = "DIR")]
     scratch: PathBuf,
-    /// Be the server of the sections `ingest`, `text`, `path`, `disk` and `turnover` on this directory.
+    /// Be the server of the sections `ingest`, `text`, `path`, `scan`, `disk` and `turnover` on this directory.
     #[arg(long, hide = true, value_name = "DIR")]
     serve: Option<PathBuf>,
     /// Be this one of our engines, of the section `peers`, on the files of `--work`.
@@ -59,7 +60,9 @@ enum Section {
     Ingest,
     Graph,
     Text,
+    Filters,
     Path,
+    Scan,
     Disk,
     Edges,
     Peers,
@@ -134,6 +137,9 @@ fn measure(arguments: &Arguments) -> Report {
         }
         in_process = Some(ours);
     }
+    if wanted(Section::Filters) {
+        report.add("filters", filters::run(quick, &base, &queries, &arguments.scratch));
+    }
     if wanted(Section::Text) {
         report.add("text", text::run(quick, &program, &arguments.scratch, &base));
         if !cfg!(feature = "tantivy") {
@@ -150,6 +156,9 @@ fn measure(arguments: &Arguments) -> Report {
             in_process: in_process.as_ref(),
         });
         report.add("path", figures);
+    }
+    if wanted(Section::Scan) {
+        report.add("scan", scan::run(quick, &program, &arguments.scratch, &base));
     }
     if wanted(Section::Disk) {
         report.add("disk", disk::run(quick, &program, &arguments.scratch, &base, &queries));

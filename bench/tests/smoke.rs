@@ -106,6 +106,16 @@ fn graph() {
 }
 
 #[test]
+fn filters() {
+    assert_measured("filters", &["the largest 50 %", "the largest 0.1 %", "section of the query", "one maintainer"]);
+}
+
+#[test]
+fn scan() {
+    assert_measured("scan", &["scan of 5000 rows"]);
+}
+
+#[test]
 fn path() {
     let names = [
         "import of 5000 rows",

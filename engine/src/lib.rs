@@ -11,8 +11,8 @@
 //! | [`text`] | words → documents, by BM25 |
 //! | [`edges`] | edges by their nodes; walks along them |
 //! | [`mesh`] | rings and doorbells between threads |
-//! | [`collection`], [`selection`], [`paging`], [`search`], [`traversal`] | rows and graph together; rows that a filter is true of; scans of rows; queries; walks along rows that are edges |
 //! | [`expiry`], [`clock`] | rows whose time is over, and what time it is |
+//! | [`collection`], [`selection`], [`tally`], [`paging`], [`search`], [`traversal`] | rows and graph together; rows that a filter is true of, and counts of them; scans of rows; queries; walks along rows that are edges |
 //! | [`shard`], [`control`] | what a core owns; what is done once for all |
 //! | [`eviction`] | which collection goes when memory is short |
 //! | [`manifest`], [`snapshot`], [`recovery`] | what lies on disk besides the log, and how it comes back |
@@ -53,6 +53,7 @@ pub mod selection;
 pub mod shard;
 pub mod snapshot;
 pub mod space;
+pub mod tally;
 pub mod text;
 pub mod text_list;
 pub mod traversal;

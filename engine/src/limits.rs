@@ -77,6 +77,8 @@ pub const SCAN_PAGE_ROWS_MAX: u64 = 256 << 10;
 pub const DELETE_PIECE_ROWS: usize = 2_048;
 /// Bytes of the ids of one piece, about.
 pub const DELETE_PIECE_BYTES_MAX: usize = 128 << 10;
+/// Bytes of rows of one page of a scan, unless a row alone is longer, and about: what was written is still in the cache when it is sent.
+pub const SCAN_PAGE_BYTES: usize = 2 << 20;
 /// Bytes of a filter.
 pub const FILTER_BYTES_MAX: usize = 256 << 10;
 /// Brackets of a filter that are open at a time.
@@ -91,6 +93,20 @@ pub const EXAMPLES_MAX: usize = 256;
 pub const EF_WIDENING: usize = 4;
 /// Candidates up to which a search for groups widens before it compares all rows.
 pub const GROUPS_EF_MAX: usize = 4_096;
+/// Words that a text is to contain, of one condition.
+pub const FILTER_WORDS_MAX: usize = 64;
+/// Bytes of masks that a shard keeps for the filters to come: a bit for each row and condition.
+pub const FILTER_MASKS_BYTES_MAX: usize = 32 << 20;
+/// Chunks and columns that a shard keeps the ends of values of: some 20 MB.
+pub const FILTER_ZONES_MAX: usize = 1 << 18;
+/// Time that one step of making masks takes, in nanoseconds and about.
+pub const FILTER_STEP_NS: u64 = 500_000;
+/// Values that are listed with their counts.
+pub const FACETS_MAX: usize = 10_000;
+/// Different values that are counted of a column.
+pub const FACET_VALUES_MAX: usize = 1 << 18;
+/// Bytes of different values that are counted of a column.
+pub const FACET_BYTES_MAX: usize = 16 << 20;
 /// Rows below which a collection is scanned and has no graph.
 pub const GRAPH_ROWS_MIN: u64 = 1_024;
 /// Rows that the scale of codes is trained on, at most.

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
-use net::client::{Ack, Client, Collection, CollectionOptions, Id, Ids, Queries, SearchRequest};
+use net::client::{Ack, Client, Collection, CollectionOptions, Cursor, Id, Ids, Queries, SearchRequest, col};
 use net::codec::Status;
 use serde_json::{Value, json};
 use tests::packages;
@@ -25,6 +25,8 @@ const EXACT_QUERIES: usize = 10;
 /// A package, as far as filters ask for it.
 struct Package {
     name: String,
+    /// Its title, in lower case.
+    title: String,
     kib: Option<i64>,
     /// Its cosines with the test queries.
     cosines: Vec<f32>,
@@ -39,6 +41,7 @@ fn unit(vector: &[half::f16]) -> Vec<f32> {
 fn packages_of(rows: &RecordBatch) -> HashMap<u64, Package> {
     let ids = rows["id"].as_primitive::<UInt64Type>();
     let names = rows["name"].as_string::<i32>();
+    let titles = rows["title"].as_string::<i32>();
     let kib = rows["installed_kib"].as_primitive::<Int64Type>();
     let vectors = packages::embeddings_of(rows);
     let queries: Vec<Vec<f32>> = packages::truth().queries.iter().map(|query| unit(query)).collect();
@@ -47,6 +50,7 @@ fn packages_of(rows: &RecordBatch) -> HashMap<u64, Package> {
         let cosine = |query: &Vec<f32>| vector.iter().zip(query).map(|(a, b)| a * b).sum();
         Package {
             name: names.value(row).to_owned(),
+            title: titles.value(row).to_lowercase(),
             kib: kib.is_valid(row).then(|| kib.value(row)),
             cosines: queries.iter().map(cosine).collect(),
         }
@@ -90,6 +94,19 @@ fn cases(packages: &HashMap<u64, Package>) -> Vec<Case> {
             filter: json!({"and": [{"not": {"column": "name", "prefix": prefix}}, {"column": "installed_kib", "between": [10, 99]}]}),
             holds: Box::new(move |package| {
                 !package.name.starts_with(prefix) && package.kib.is_some_and(|kib| (10..=99).contains(&kib))
+            }),
+        });
+    }
+    for word in ["library", "python"] {
+        let is_letter = |letter: char| letter.is_alphanumeric();
+        cases.push(Case {
+            name: format!("about {word}, and no lib…"),
+            filter: json!({"and": [
+                {"column": "title", "contains": word.to_uppercase()}, {"not": {"column": "name", "prefix": "lib"}}
+            ]}),
+            holds: Box::new(move |package| {
+                package.title.split(|letter| !is_letter(letter)).any(|other| other == word)
+                    && !package.name.starts_with("lib")
             }),
         });
     }
@@ -138,6 +155,28 @@ fn search(collection: &Collection, packages: &HashMap<u64, Package>, case: &Case
     if wanted == 0 { 1.0 } else { hits as f64 / wanted as f64 }
 }
 
+/// Holds the counts of rows and of sizes against those of all packages that pass.
+fn check_counts(collection: &Collection, packages: &HashMap<u64, Package>, case: &Case) {
+    let filter = case.filter.to_string();
+    let mut expected: HashMap<i64, u64> = HashMap::new();
+    let passing: Vec<&Package> = packages.values().filter(|package| (case.holds)(package)).collect();
+    passing.iter().filter_map(|package| package.kib).for_each(|kib| *expected.entry(kib).or_default() += 1);
+    assert_eq!(collection.count(&filter).expect("a count"), passing.len() as u64, "{}", case.name);
+    let rows: u64 = expected.values().sum();
+    let mut expected: Vec<(i64, u64)> = expected.into_iter().collect();
+    expected.sort_by_key(|&(kib, count)| (std::cmp::Reverse(count), kib));
+    for limit in [4, 10_000] {
+        let facets = collection.facets("installed_kib", limit, &filter).expect("facets");
+        let values = facets.values["value"].as_primitive::<Int64Type>();
+        let counts = facets.values["count"].as_primitive::<UInt64Type>();
+        let listed: Vec<(i64, u64)> = values.values().iter().copied().zip(counts.values().iter().copied()).collect();
+        assert_eq!(listed, expected[..limit.min(expected.len())], "{}", case.name);
+        let others = rows - listed.iter().map(|(_, count)| count).sum::<u64>();
+        let nulls = passing.len() as u64 - rows;
+        assert_eq!((facets.distinct, facets.others, facets.nulls), (expected.len() as u64, others, nulls));
+    }
+}
+
 /// Ids of all rows that a scan with the filter reads, in batches of so many rows.
 fn scan(collection: &Collection, case: &Case, batch_rows: u32) -> HashSet<u64> {
     let scan = collection.scan(&["id"]).expect("a column").with_filter(&case.filter.to_string());
@@ -150,6 +189,26 @@ fn scan(collection: &Collection, case: &Case, batch_rows: u32) -> HashSet<u64> {
     ids
 }
 
+/// A scan ends where it is told to, and another goes on from there.
+fn check_limits(collection: &Collection, packages: &HashMap<u64, Package>) {
+    let ids = |batch: RecordBatch| batch["id"].as_primitive::<UInt64Type>().values().to_vec();
+    let mut seen = HashSet::new();
+    let mut cursor = Cursor::default();
+    loop {
+        let mut scan = collection.scan(&["id"]).expect("a column").from_cursor(cursor).with_limit(1_001);
+        let some: Vec<u64> = scan.by_ref().flat_map(|batch| ids(batch.expect("a batch"))).collect();
+        assert!(some.len() <= 1_001);
+        cursor = scan.cursor();
+        if some.is_empty() {
+            break;
+        }
+        assert!(some.iter().all(|&id| seen.insert(id)), "a row came twice");
+    }
+    assert_eq!(seen, packages.keys().copied().collect());
+    assert_eq!(collection.scan(&[]).expect("columns").with_limit(0).count(), 0);
+    assert_eq!(collection.count("").expect("a count"), packages.len() as u64);
+}
+
 fn check(client: &Client, packages: &HashMap<u64, Package>) {
     let collection = client.collection("packages").expect("it is there");
     assert!(collection.wait_indexed(Duration::from_secs(120)).expect("an answer").done);
@@ -159,6 +218,7 @@ fn check(client: &Client, packages: &HashMap<u64, Package>) {
         for batch_rows in [0, 777] {
             assert_eq!(scan(&collection, &case, batch_rows), expected, "{}", case.name);
         }
+        check_counts(&collection, packages, &case);
         assert_eq!(search(&collection, packages, &case, 200, true), 1.0, "{}: exact", case.name);
         for batch in [1, 200] {
             let recall = search(&collection, packages, &case, batch, false);
@@ -195,6 +255,7 @@ fn the_nearest_of_those_that_pass_are_found() {
     collection.write(&replaced, Ack::Durable).expect("a good batch").wait().expect("it is written");
     packages.extend(packages_of(&replaced));
     check(&client, &packages);
+    check_limits(&collection, &packages);
     server.stop();
 
     let server = Server::start(directory.path(), 1);
@@ -239,7 +300,7 @@ fn what_passes_may_lie_far_away() {
     let mut query = [0.0f32; DIMENSION];
     query[0] = 1.0;
     let find = |exact: bool| {
-        let (queries, filter) = (Queries::F32(&query), r#"{"column": "is_far", "=": true}"#);
+        let (queries, filter) = (Queries::F32(&query), &col("is_far").eq(true).to_string());
         let request = SearchRequest { queries, ef: Some(EF), exact, filter, ..Default::default() };
         collection.search(&request).expect("a good request").wait().expect("an answer").hits.remove(0)
     };
@@ -264,6 +325,7 @@ fn bad_filters_are_refused() {
         ("{", Status::InvalidFilter, "JSON"),
         (r#"{"column": "name", "~": 1}"#, Status::InvalidFilter, "name: ~"),
         (r#"{"column": "name", "=": 1}"#, Status::InvalidFilter, "takes text"),
+        (r#"{"column": "installed_kib", "contains": "x"}"#, Status::InvalidFilter, "columns of text"),
         (r#"{"column": "embedding", "=": 1}"#, Status::InvalidFilter, "embedding"),
         (r#"{"column": "size", "=": 1}"#, Status::UnknownColumn, "size"),
         (&deep, Status::LimitExceeded, "depth"),
@@ -271,10 +333,16 @@ fn bad_filters_are_refused() {
         let request = SearchRequest { queries: Queries::Bytes(&query), filter, ..Default::default() };
         let searched = collection.search(&request).expect("the server judges").wait().expect_err(words);
         let scanned = collection.scan(&[]).expect("columns").with_filter(filter).next().expect("an answer");
-        for error in [searched, scanned.expect_err(words)] {
+        let counted = collection.count(filter).expect_err(words);
+        let faceted = collection.facets("name", 5, filter).expect_err(words);
+        for error in [searched, scanned.expect_err(words), counted, faceted] {
             assert_eq!(error.status(), Some(status), "{error}");
             assert!(error.to_string().contains(words), "{error}");
         }
+    }
+    for (column, limit, status) in [("embedding", 5, Status::InvalidFilter), ("name", 10_001, Status::LimitExceeded)] {
+        let error = collection.facets(column, limit, "").expect_err(column);
+        assert_eq!(error.status(), Some(status), "{error}");
     }
     let long = format!(r#"{{"column": "name", "=": "{}"}}"#, "x".repeat(1 << 20));
     let request = SearchRequest { queries: Queries::Bytes(&query), filter: &long, ..Default::default() };

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use net::client::{Ack, Client, ClientOptions, UpdateOptions};
 
 use crate::commands::{
-    alter, bench, collections, create, delete, demo, describe, drop_collection, eval, get, import, namespace, search,
-    serve, snapshot, stats, traverse, update, wait_indexed,
+    alter, bench, collections, count, create, delete, demo, describe, drop_collection, eval, facets, get, import,
+    namespace, scan, search, serve, snapshot, stats, traverse, update, wait_indexed,
 };
 use crate::error::{Error, Result};
 
@@ -38,6 +38,12 @@ pub enum Command {
     Get(get::Arguments),
     /// Give columns of rows new values, by id.
     Update(update::Arguments),
+    /// Show all rows, or those that a filter is true of, or write them to a file.
+    Scan(scan::Arguments),
+    /// Count rows.
+    Count(count::Arguments),
+    /// Show the values of a column, the most frequent first.
+    Facets(facets::Arguments),
     /// Delete rows by id, or those that a filter is true of.
     Delete(delete::Arguments),
     /// Show counters of the server.
@@ -217,7 +223,6 @@ mod tests {
              --connections 2 --ack memory",
             "broadhead import a.parquet --collection c --mode insert --ttl until=0",
             "broadhead import a.parquet --collection c --mode replace --json",
-            "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --columns a,b --json",
             "broadhead search --collection c --vector [0.1,0.2]",
             "broadhead search --collection c --npy q.npy",
             "broadhead traverse --collection e --from a,b --hops 2 --types depends --direction out --decay 0.5 --json",
@@ -226,6 +231,11 @@ mod tests {
             "broadhead get --collection c --ids 1,2,3 --json",
             "broadhead import a.parquet --collection c --mode update --missing insert --if-newer v --skip-unmet",
             "broadhead update --collection c --ids 1,2 --set {\"a\":null} --missing skip --if {} --json",
+            "broadhead search --collection c --like 7 -k 5 --ef 64 --exact --explain --columns a,b --json",
+            "broadhead scan --collection c --columns a,b --filter {} --limit 5 --json",
+            "broadhead scan --collection c --to rows.parquet",
+            "broadhead count --collection c --filter {} --json",
+            "broadhead facets --collection c --column section --limit 5 --filter {} --json",
             "broadhead delete --collection c --ids a,b",
             "broadhead delete --collection c --filter {} --json",
             "broadhead delete --collection c --all",
@@ -273,6 +283,8 @@ mod tests {
             "broadhead traverse --collection e --from a --hops 0",
             "broadhead traverse --collection e --from a --raw",
             "broadhead import e.jsonl --collection e --edge-from a",
+            "broadhead facets --collection c",
+            "broadhead scan --collection c --limit 0",
             "broadhead import f.npy --collection c --ack maybe",
             "broadhead eval q.parquet --collection c --ef 0",
             "broadhead bench ingest --batch-rows 0",

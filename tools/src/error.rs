@@ -83,6 +83,9 @@ pub enum FileProblem {
     /// The name's ending tells the format.
     #[error("the format is told from the name: use .parquet, .jsonl, .ndjson, .json (JSON lines) or .npy")]
     UnknownFormat,
+    /// Of a file that is to be written, too.
+    #[error("the format is told from the name: use .parquet, .jsonl or .ndjson (JSON lines)")]
+    UnknownOutput,
     /// The Parquet reader refused it.
     #[error("{0}")]
     Parquet(#[from] parquet::errors::ParquetError),

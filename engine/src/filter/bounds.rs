@@ -48,6 +48,11 @@ impl<T: Copy + PartialOrd> Ranges<T> {
         }
     }
 
+    /// The ranges.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (T, T)> {
+        self.0.iter().copied()
+    }
+
     /// Whether a value is in one of them.
     #[inline]
     pub fn contain(&self, value: T) -> bool {

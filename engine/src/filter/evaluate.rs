@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeBounds};
 
 use super::bounds::Ranges;
-use super::{Filter, Node, Test, Values};
+use super::{Filter, Node, Test, Values, words};
 
 /// Rows of a mask: those of a chunk.
 pub const MASK_ROWS: usize = 4_096;
@@ -50,15 +50,27 @@ impl Mask {
         self.words[row / WORD_ROWS] >> (row % WORD_ROWS) & 1 == 1
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
         self.words == [0; WORDS]
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> u32 {
+        self.words.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Those that are in both.
+    pub fn and(&self, other: &Mask) -> Mask {
+        Mask { words: std::array::from_fn(|word| self.words[word] & other.words[word]) }
     }
 
     fn without(&self, other: &Mask) -> Mask {
         Mask { words: std::array::from_fn(|word| self.words[word] & !other.words[word]) }
     }
 
-    fn add(&mut self, other: &Mask) {
+    /// Adds rows.
+    pub fn add(&mut self, other: &Mask) {
         self.words.iter_mut().zip(other.words).for_each(|(word, other)| *word |= other);
     }
 }
@@ -67,7 +79,7 @@ impl Mask {
 pub trait ChunkColumns {
     /// Values of a column of fixed width, or of booleans, a byte each; little endian, one behind the other.
     fn fixed(&self, column: usize) -> &[u8];
-    /// The text of a row.
+    /// The text of a row; of a list, its texts as `text_list` has them.
     fn text(&self, column: usize, row: usize) -> &[u8];
     /// Nulls among 64 rows of a column that may have some: from row 64 × `word` on, the lowest bit first.
     fn nulls(&self, column: usize, word: usize) -> u64;
@@ -81,7 +93,13 @@ impl Filter {
 
     /// Those of `rows` that the filter is true of; all of them can be read.
     pub fn select(&self, chunk: &impl ChunkColumns, rows: &Mask) -> Mask {
-        self.root.select(chunk, rows)
+        self.root.select(rows, &mut |test, rows| test.select(chunk, rows))
+    }
+
+    /// Those of `rows` that the filter is true of, by those that its conditions are true of: `passing` is asked for them by the place of
+    /// a condition, and only where it matters.
+    pub fn combine(&self, rows: &Mask, mut passing: impl FnMut(usize) -> Mask) -> Mask {
+        self.root.select(rows, &mut |test, rows| passing(test.condition).and(rows))
     }
 
     /// Whether it is true of one row.
@@ -92,7 +110,8 @@ impl Filter {
 }
 
 impl Node {
-    fn select(&self, chunk: &impl ChunkColumns, rows: &Mask) -> Mask {
+    /// Those of some rows that it is true of; `test` says which of some rows pass a test.
+    fn select(&self, rows: &Mask, test: &mut impl FnMut(&Test, &Mask) -> Mask) -> Mask {
         match self {
             Node::And(nodes) => {
                 let mut left = rows.clone();
@@ -100,7 +119,7 @@ impl Node {
                     if left.is_empty() {
                         break;
                     }
-                    left = node.select(chunk, &left);
+                    left = node.select(&left, test);
                 }
                 left
             }
@@ -110,14 +129,14 @@ impl Node {
                     if left.is_empty() {
                         break;
                     }
-                    let more = node.select(chunk, &left);
+                    let more = node.select(&left, test);
                     left = left.without(&more);
                     found.add(&more);
                 }
                 found
             }
-            Node::Not(node) => rows.without(&node.select(chunk, rows)),
-            Node::Test(test) => test.select(chunk, rows),
+            Node::Not(node) => rows.without(&node.select(rows, test)),
+            Node::Test(of) => test(of, rows),
         }
     }
 
@@ -163,6 +182,8 @@ impl Values {
                 visitor.text(|text| RangeBounds::<[u8]>::contains(&range, text))
             }
             Values::TextPrefix(prefix) => visitor.text(|text| text.starts_with(prefix)),
+            Values::TextWords(wanted) => visitor.text(|text| words::has_all(text, wanted)),
+            Values::Tags(wanted) => visitor.text(|list| words::holds_all(list, wanted)),
         }
     }
 }
@@ -183,8 +204,13 @@ fn within<const N: usize, T: Copy + PartialOrd>(
 }
 
 impl Test {
-    fn select(&self, chunk: &impl ChunkColumns, rows: &Mask) -> Mask {
-        let mut selected = self.values.visit(Select { chunk, column: self.column, rows });
+    pub(super) fn select(&self, chunk: &impl ChunkColumns, rows: &Mask) -> Mask {
+        let selected = self.values.visit(Select { chunk, column: self.column, rows });
+        self.without_nulls(chunk, selected)
+    }
+
+    /// Takes out what is null, or, where that is wanted, what is not.
+    pub(super) fn without_nulls(&self, chunk: &impl ChunkColumns, mut selected: Mask) -> Mask {
         if self.is_nullable || self.wants_null() {
             for (word, bits) in selected.words.iter_mut().enumerate().filter(|(_, bits)| **bits != 0) {
                 let nulls = if self.is_nullable { chunk.nulls(self.column, word) } else { 0 };

@@ -11,24 +11,24 @@ impl Filter {
         let later = test(ttl, schema, times(ttl, schema, later));
         let is_nullable = schema.columns()[ttl.column].nullable;
         let root = if is_nullable { Node::Or(vec![later, test(ttl, schema, Values::Null)]) } else { later };
-        Filter { root }
+        Filter::new(root)
     }
 
     /// True of rows whose time is a value of the column, or earlier.
     pub fn expired(ttl: &TimeToLive, schema: &Schema, last: i64) -> Filter {
-        Filter { root: test(ttl, schema, times(ttl, schema, (i64::MIN, last))) }
+        Filter::new(test(ttl, schema, times(ttl, schema, (i64::MIN, last))))
     }
 
     /// True of rows that both are true of.
     pub fn and(self, other: Filter) -> Filter {
         let mut nodes = vec![self.root, other.root];
         nodes.sort_by_key(Node::cost);
-        Filter { root: Node::And(nodes) }
+        Filter::new(Node::And(nodes))
     }
 }
 
 fn test(ttl: &TimeToLive, schema: &Schema, values: Values) -> Node {
-    Node::Test(Test { column: ttl.column, is_nullable: schema.columns()[ttl.column].nullable, values })
+    Node::Test(Test { column: ttl.column, is_nullable: schema.columns()[ttl.column].nullable, values, condition: 0 })
 }
 
 fn times(ttl: &TimeToLive, schema: &Schema, (from, to): (i64, i64)) -> Values {

@@ -11,6 +11,7 @@
 //! in        [value, …]                    any but a vector or a list
 //! between   [least, greatest]             numbers, dates, timestamps, text; both ends count
 //! prefix    text                          text
+//! contains  text, or [text, …]            text: all words of all of them, in any order and place; a list: all of these texts
 //! is_null   true or false                 any but a vector
 //! ```
 //!
@@ -24,24 +25,90 @@
 //! | `parse` | JSON, and a schema, to a filter |
 //! | `bounds` | what a comparison with a number says of the values of a type |
 //! | `expiry` | what a time to live says of rows |
+//! | `words` | words of a text |
+//! | `zones` | between which numbers the values of a chunk lie |
 //! | `evaluate` | a filter, and the columns of a chunk, to a mask |
+//! | `masks`, `key` | masks that are kept from one query to the next, and what they are kept by |
 
 mod bounds;
 mod evaluate;
 mod expiry;
+mod key;
+mod masks;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod words;
+mod zones;
 
 pub use evaluate::{ChunkColumns, MASK_ROWS, Mask};
+pub use masks::{MaskCache, RowMasks};
+pub use zones::{Zone, Zones};
 
 use bounds::Ranges;
+use key::WriteKey;
 pub(crate) use parse::depth;
+use zones::Verdict;
 
 /// A filter of rows of one schema.
 #[derive(Clone, Debug)]
 pub struct Filter {
     root: Node,
+    key: Box<[u8]>,
+    conditions: Vec<Condition>,
+}
+
+/// What a filter asks of one column.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    test: Test,
+    key: Box<[u8]>,
+}
+
+impl Filter {
+    fn new(mut root: Node) -> Filter {
+        let mut conditions = Vec::new();
+        root.number(&mut conditions);
+        Filter { key: key_of(&root), root, conditions }
+    }
+
+    /// What it asks of single columns, in no order.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Bytes that no filter of the same schema has that asks something else.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl Condition {
+    /// Bytes that no condition of the same schema has that asks something else.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// What it takes to look at a row of many, in nanoseconds and about.
+    pub fn row_ns(&self) -> u32 {
+        self.test.cost()
+    }
+
+    /// Those of `rows` that it is true of; all of them can be read. The zone of their chunk, where there is one, may spare a look at
+    /// each.
+    pub fn select(&self, chunk: &impl ChunkColumns, rows: &Mask, zone: Option<Zone>) -> Mask {
+        match zone.map_or(Verdict::Mixed, |zone| self.test.verdict(zone)) {
+            Verdict::None => Mask::EMPTY,
+            Verdict::All => self.test.without_nulls(chunk, rows.clone()),
+            Verdict::Mixed => self.test.select(chunk, rows),
+        }
+    }
+}
+
+fn key_of(written: &impl WriteKey) -> Box<[u8]> {
+    let mut key = Vec::new();
+    written.write_key(&mut key);
+    key.into()
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +125,8 @@ struct Test {
     column: usize,
     is_nullable: bool,
     values: Values,
+    /// Its place among the conditions of the filter.
+    condition: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +148,10 @@ enum Values {
     TextIn(Vec<Box<[u8]>>),
     TextWithin(TextRange),
     TextPrefix(Box<[u8]>),
+    /// Words that are all there; ordered, each once.
+    TextWords(Vec<Box<[u8]>>),
+    /// Texts that are all in a list; ordered, each once.
+    Tags(Vec<Box<[u8]>>),
 }
 
 /// From and to, with or without the ends.
@@ -90,11 +163,30 @@ impl Node {
         match self {
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(Node::cost).sum(),
             Node::Not(node) => node.cost(),
-            Node::Test(test) => match &test.values {
-                Values::Null => 1,
-                Values::TextIn(_) | Values::TextWithin(_) | Values::TextPrefix(_) => 15,
-                _ => 1,
-            },
+            Node::Test(test) => test.cost(),
+        }
+    }
+
+    /// Gives each condition its place.
+    fn number(&mut self, conditions: &mut Vec<Condition>) {
+        match self {
+            Node::And(nodes) | Node::Or(nodes) => nodes.iter_mut().for_each(|node| node.number(conditions)),
+            Node::Not(node) => node.number(conditions),
+            Node::Test(test) => {
+                test.condition = conditions.len();
+                conditions.push(Condition { key: key_of(test), test: test.clone() });
+            }
+        }
+    }
+}
+
+impl Test {
+    fn cost(&self) -> u32 {
+        match &self.values {
+            Values::TextIn(_) | Values::TextWithin(_) | Values::TextPrefix(_) => 15,
+            Values::Tags(_) => 40,
+            Values::TextWords(_) => 500,
+            _ => 1,
         }
     }
 }

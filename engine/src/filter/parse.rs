@@ -10,7 +10,7 @@ use simd_json::prelude::*;
 use simd_json::{BorrowedValue, StaticNode};
 
 use super::bounds::{Comparison, Number, Ranges, floats, integers};
-use super::{Filter, Node, Test, TextRange, Values};
+use super::{Filter, Node, Test, TextRange, Values, words};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::schema::Schema;
@@ -21,16 +21,27 @@ impl Filter {
     /// # Errors
     /// `InvalidFilter`, with the place, for what is no filter or does not fit the columns; `UnknownColumn`; `LimitExceeded` for one that is too long or nested too deep.
     pub fn parse(json: &[u8], schema: &Schema) -> Result<Filter> {
-        let limited = |what, value: usize, limit: usize| match value > limit {
-            true => Err(Error::LimitExceeded { what, value: value as u64, limit: limit as u64 }),
-            false => Ok(()),
-        };
         limited("size of the filter in bytes", json.len(), limits::FILTER_BYTES_MAX)?;
         limited("depth of the filter", depth(json), limits::FILTER_DEPTH_MAX)?;
         let mut bytes = json.to_vec();
         let value = simd_json::to_borrowed_value(&mut bytes).map_err(|_| invalid("filter", "this is not JSON"))?;
-        Ok(Filter { root: node(&value, schema)? })
+        Ok(Filter::new(node(&value, schema)?))
     }
+}
+
+fn limited(what: &'static str, value: usize, limit: usize) -> Result<()> {
+    match value > limit {
+        true => Err(Error::LimitExceeded { what, value: value as u64, limit: limit as u64 }),
+        false => Ok(()),
+    }
+}
+
+/// Each text once, in order; not too many of them.
+fn distinct(what: &'static str, mut texts: Vec<Box<[u8]>>) -> Result<Vec<Box<[u8]>>> {
+    texts.sort_unstable();
+    texts.dedup();
+    limited(what, texts.len(), limits::FILTER_WORDS_MAX)?;
+    Ok(texts)
 }
 
 fn invalid(place: impl Into<String>, problem: &'static str) -> Error {
@@ -114,7 +125,7 @@ impl<'a> Column<'a> {
     }
 
     fn test(&self, values: Values) -> Node {
-        Node::Test(Test { column: self.index, is_nullable: self.is_nullable, values })
+        Node::Test(Test { column: self.index, is_nullable: self.is_nullable, values, condition: 0 })
     }
 
     fn condition(&self, operator: &str, operand: &BorrowedValue<'_>) -> Result<Node> {
@@ -144,6 +155,11 @@ impl<'a> Column<'a> {
             ">=" => self.compared(Comparison::AtLeast, operand)?,
             "prefix" if *self.data_type == DataType::Utf8 => Values::TextPrefix(self.text(operand)?),
             "prefix" => return Err(self.invalid("`prefix` is for columns of text")),
+            "contains" => match self.data_type {
+                DataType::Utf8 => self.words(operand)?,
+                DataType::List(_) => self.tags(operand)?,
+                _ => return Err(self.invalid("`contains` is for columns of text and of lists")),
+            },
             "is_null" => {
                 let is_null = self.test(Values::Null);
                 return match operand.as_bool() {
@@ -216,6 +232,33 @@ impl<'a> Column<'a> {
                 unreachable!("text, booleans and vectors are treated elsewhere, and there is nothing else in a schema")
             }
         }
+    }
+
+    /// The test for all words of one text, or of several.
+    fn words(&self, operand: &BorrowedValue<'_>) -> Result<Values> {
+        let mut wanted: Vec<Box<[u8]>> = Vec::new();
+        for text in self.texts(operand)? {
+            words::words(text, |word| {
+                wanted.push(word.into());
+                true
+            });
+        }
+        Ok(Values::TextWords(distinct("number of words that a text is to contain", wanted)?))
+    }
+
+    /// The test for one text of a list, or for several.
+    fn tags(&self, operand: &BorrowedValue<'_>) -> Result<Values> {
+        let wanted = self.texts(operand)?.into_iter().map(|text| text.as_bytes().into()).collect();
+        Ok(Values::Tags(distinct("number of texts that a list is to contain", wanted)?))
+    }
+
+    /// One text, or a list of them.
+    fn texts<'b>(&self, operand: &'b BorrowedValue<'_>) -> Result<Vec<&'b str>> {
+        let operands = operand.as_array().map_or(std::slice::from_ref(operand), |list| &list[..]);
+        let text = |operand: &'b BorrowedValue<'_>| {
+            operand.as_str().ok_or_else(|| self.invalid("`contains` takes text, or a list of texts"))
+        };
+        operands.iter().map(text).collect()
     }
 
     fn text(&self, operand: &BorrowedValue<'_>) -> Result<Box<[u8]>> {

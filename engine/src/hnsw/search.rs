@@ -4,12 +4,17 @@ use super::pool::Pool;
 use super::visited::Visited;
 use super::{Graph, Space};
 
+/// Rows that pass from which on no more neighbours of neighbours are looked at for a node.
+const WITHIN_ROWS_MAX: usize = 32;
+
 /// Memory of a search, kept from one to the next. Belongs to one thread; fits any graph.
 #[derive(Default)]
 pub struct SearchScratch {
     pub(super) pool: Pool,
     visited: Visited,
     rows: Vec<u32>,
+    /// Neighbours that do not pass, and lead on.
+    bridges: Vec<u32>,
     distances: Vec<f32>,
     /// Distances computed since the scratch was made.
     pub(super) computed: u64,
@@ -39,6 +44,21 @@ impl SearchScratch {
         self.was_cut_off
     }
 
+    /// Number of distances at which a search that begins now is to end.
+    fn end(&mut self) -> u64 {
+        self.was_cut_off = false;
+        match self.distances_max {
+            0 => u64::MAX,
+            most => self.computed.saturating_add(most),
+        }
+    }
+
+    #[inline(always)]
+    fn is_at(&mut self, end: u64) -> bool {
+        self.was_cut_off |= self.computed >= end;
+        self.was_cut_off
+    }
+
     /// Gathers the links of a node that were not seen yet, and marks them. Every other link was, as good as at random, so this has
     /// no jump that depends on it.
     #[inline(always)]
@@ -51,6 +71,35 @@ impl SearchScratch {
             count += usize::from(seen.insert(neighbour));
         });
         self.rows.truncate(count);
+    }
+
+    /// Gathers the neighbours of a node that pass and were not seen yet, and those of its neighbours that do not pass, and marks what it
+    /// has been through.
+    fn gather_within(&mut self, graph: &Graph, row: u32, accept: impl Fn(u32) -> bool) {
+        let SearchScratch { rows, bridges, visited, .. } = self;
+        let seen = visited.seen();
+        rows.clear();
+        bridges.clear();
+        graph.gather(row, 0, |neighbour| {
+            if seen.insert(neighbour) {
+                if accept(neighbour) {
+                    rows.push(neighbour);
+                } else {
+                    graph.prefetch(neighbour);
+                    bridges.push(neighbour);
+                }
+            }
+        });
+        for &bridge in &*bridges {
+            if rows.len() >= WITHIN_ROWS_MAX {
+                break;
+            }
+            graph.gather(bridge, 0, |neighbour| {
+                if accept(neighbour) && seen.insert(neighbour) {
+                    rows.push(neighbour);
+                }
+            });
+        }
     }
 
     /// Computes the distances of the gathered rows and offers them to the pool.
@@ -83,6 +132,38 @@ impl Graph {
         self.start_at(space, query, row, &accept, scratch);
         self.descend(space, query, level, 0, &accept, scratch);
         self.search_layer(space, query, 0, &accept, scratch);
+        out.extend(scratch.pool.accepted());
+    }
+
+    /// As [`Graph::search`], for rows of which many are not accepted: on layer 0 their distances are not computed, and what is accepted is
+    /// reached through one that is not (ACORN, Patel et al., arXiv 2403.04871, of a graph that was made without a filter in mind).
+    /// It finds fewer than `ef` rows where accepted ones are not connected even so.
+    pub fn search_within<S: Space + ?Sized>(
+        &self,
+        space: &S,
+        query: &[u8],
+        ef: usize,
+        accept: impl Fn(u32) -> bool,
+        scratch: &mut SearchScratch,
+        out: &mut Vec<(f32, u32)>,
+    ) {
+        out.clear();
+        let Some((level, row)) = self.entry() else { return };
+        self.begin(ef, scratch);
+        self.start_at(space, query, row, &accept, scratch);
+        self.descend(space, query, level, 0, &accept, scratch);
+        let end = scratch.end();
+        while let Some(row) = scratch.pool.next() {
+            if scratch.is_at(end) {
+                break;
+            }
+            scratch.gather_within(self, row, &accept);
+            if let Some(next) = scratch.pool.peek() {
+                self.prefetch(next);
+            }
+            scratch.offer_gathered(space, query, |_| true);
+        }
+        scratch.visited.note_used(self);
         out.extend(scratch.pool.accepted());
     }
 
@@ -141,14 +222,9 @@ impl Graph {
         accept: impl Fn(u32) -> bool,
         scratch: &mut SearchScratch,
     ) {
-        scratch.was_cut_off = false;
-        let end = match scratch.distances_max {
-            0 => u64::MAX,
-            most => scratch.computed.saturating_add(most),
-        };
+        let end = scratch.end();
         while let Some(row) = scratch.pool.next() {
-            if scratch.computed >= end {
-                scratch.was_cut_off = true;
+            if scratch.is_at(end) {
                 break;
             }
             scratch.gather_unseen(self, row, layer);

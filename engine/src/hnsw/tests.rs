@@ -593,3 +593,46 @@ fn damage_is_refused_with_its_place_and_newer_files_by_their_version() {
         matches!(result, Err(Error::NewerFormat { found, supported: FORMAT_VERSION, .. }) if found == FORMAT_VERSION + 1)
     );
 }
+
+/// Of rows that pass by chance, and of those on one side of the query, what is walked over is what is nearest; fewer distances are
+/// computed than by a walk over all.
+#[test]
+fn a_walk_over_rows_that_pass_finds_the_nearest_of_them() {
+    const SLOTS: usize = 2_000;
+    let points = Points::new(Shape::Uniform, 2, SLOTS, 5);
+    let graph = build(&points, 12, 2, SLOTS, 3, 5);
+    let mut random = Random(8);
+    let rows: Vec<u32> =
+        (0..2).flat_map(|shard| (0..SLOTS as u32).map(move |slot| (shard << ROW_BITS) + slot)).collect();
+    let (mut scratch, mut found) = (SearchScratch::new(), Vec::new());
+    for share in [500, 250, 100] {
+        let passing: HashSet<u32> = rows.iter().copied().filter(|_| random.below(1_000) < share).collect();
+        let (mut hits, mut wanted, mut computed) = (0, 0, [0; 2]);
+        for _ in 0..40 {
+            let query = points.row(rows[random.below(rows.len() as u64) as usize]).to_vec();
+            let mut exact: Vec<(f32, u32)> =
+                passing.iter().map(|&row| (points.distance(&query, points.row(row)), row)).collect();
+            exact.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            let accept = |row: u32| passing.contains(&row);
+            for (within, computed) in [false, true].into_iter().zip(&mut computed) {
+                let before = scratch.distances_computed();
+                match within {
+                    true => graph.search_within(&points, &query, 50, accept, &mut scratch, &mut found),
+                    false => graph.search(&points, &query, 50, accept, &mut scratch, &mut found),
+                }
+                *computed += scratch.distances_computed() - before;
+            }
+            assert!(found.iter().all(|&(_, row)| passing.contains(&row)), "only what passes is returned");
+            assert!(found.is_sorted_by(|a, b| a <= b));
+            hits += exact[..10].iter().filter(|exact| found.contains(exact)).count();
+            wanted += 10;
+        }
+        let recall = f64::from(hits as u32) / f64::from(wanted);
+        println!("{share} of 1,000 pass: recall {recall}, distances {computed:?}");
+        assert!(recall > 0.95, "{share} of 1,000 pass: recall {recall}");
+        let is_few = share < 500;
+        assert!(!is_few || computed[1] < computed[0], "{share} of 1,000 pass: {computed:?} distances");
+    }
+    graph.search_within(&points, points.row(0), 50, |_| false, &mut scratch, &mut found);
+    assert!(found.is_empty());
+}

@@ -291,6 +291,20 @@ impl Region {
         self.chunks.runs(shard, ordinals)
     }
 
+    /// Chunks of a shard that were ever used.
+    pub fn chunks_used(&self, shard: usize) -> u32 {
+        self.chunks.used(shard)
+    }
+
+    /// The number of a chunk, which no other rows ever have, and how many of its rows lie in a view, from its first one on; None where
+    /// none does. Unless one of them is visible, they may go at any moment.
+    #[inline]
+    pub fn chunk_in_view(&self, view: &View, shard: usize, chunk: u32) -> Option<(u64, u32)> {
+        let number = self.chunks.number(shard, chunk)?;
+        let rows = view.len(shard).saturating_sub(number << CHUNK_BITS).min(u64::from(CHUNK_ROWS)) as u32;
+        (rows > 0).then_some((number, rows))
+    }
+
     /// Values of published rows of one chunk, one behind the other, little endian; of booleans a byte each.
     ///
     /// # Panics

@@ -34,6 +34,26 @@ impl Region {
         self.record_batch(columns, arrays.collect::<Result<Vec<_>>>()?, slots.len())
     }
 
+    /// Rows that are visible in a view, ascending: without copying their values where they lie one behind the other in one chunk.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where the text of a column is 2 GiB or more: ask for fewer rows.
+    ///
+    /// # Panics
+    /// If a row is not published or a column does not exist.
+    pub fn rows_batch(&self, view: &View, rows: &[u32], columns: &[usize]) -> Result<RecordBatch> {
+        let is_run = |first: u32, last: u32| {
+            (last - first) as usize == rows.len() - 1 && first >> CHUNK_BITS == last >> CHUNK_BITS
+        };
+        match (rows.first(), rows.last()) {
+            (Some(&first), Some(&last)) if is_run(first, last) => {
+                let (shard, slot) = self.locate(first);
+                self.batch(view, shard, slot..slot + rows.len() as u32, columns)
+            }
+            _ => self.take(rows, columns),
+        }
+    }
+
     /// Published rows of any shards, in the order given, visible or not. The caller holds a view or a pin from before it knew them.
     ///
     /// # Errors
@@ -88,8 +108,9 @@ impl Region {
         match &self.columns[column].values {
             Values::Fixed { span } => {
                 let mut bytes = MutableBuffer::with_capacity(rows.len() * span.row_bytes());
-                for (shard, slot) in rows.iter().map(|&row| self.locate(row)) {
-                    bytes.extend_from_slice(span.rows(shard, slot, 1));
+                for run in runs(rows) {
+                    let (shard, slot) = self.locate(run.start);
+                    bytes.extend_from_slice(span.rows(shard, slot, run.len()));
                 }
                 Ok(self.fixed_array(column, rows.len(), bytes.into(), nulls))
             }
@@ -170,6 +191,12 @@ impl Region {
         };
         make_array(data.expect(whole))
     }
+}
+
+/// Rows that lie one behind the other in one chunk, taken together.
+fn runs(rows: &[u32]) -> impl Iterator<Item = Range<u32>> {
+    let follows = |before: &u32, row: &u32| *row == before.wrapping_add(1) && row.trailing_zeros() < CHUNK_BITS;
+    rows.chunk_by(follows).map(|run| run[0]..run[0] + run.len() as u32)
 }
 
 /// Text offsets in the making.

@@ -4,14 +4,13 @@
 //! that it told of it. A shard that is busy takes few or none, and nobody waits for it: the batch is done when every query that was
 //! taken has been answered for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Ranking, ScanJob, Scratch, SearchRequest, Top};
-use crate::collection::Collection;
+use super::plan::Plan;
+use super::{Ranking, ScanJob, Scratch, Target, Top, explain};
 use crate::limits;
 use crate::probes;
-use crate::region::View;
+use crate::selection::Selection;
 use crate::space::VectorSpace;
 
 /// A search with a filter is given up in favour of a scan when it has met one in so many of the rows, and this many at least: what the
@@ -21,10 +20,7 @@ const GRAPH_ROWS_MIN: u64 = 4_096;
 
 /// The queries of one search, each to be taken by one core.
 pub struct GraphJob {
-    collection: Arc<Collection>,
-    request: SearchRequest,
-    /// Held by whoever holds the job: the rows that it sees stay where they are.
-    view: View,
+    target: Target,
     next: AtomicUsize,
     /// Shard that waits for the answers.
     pub owner: usize,
@@ -34,26 +30,20 @@ pub struct GraphJob {
 
 impl GraphJob {
     /// All queries of a request, none of them taken.
-    pub(super) fn new(
-        collection: Arc<Collection>,
-        request: SearchRequest,
-        view: View,
-        owner: usize,
-        ticket: u64,
-    ) -> GraphJob {
-        GraphJob { collection, request, view, next: AtomicUsize::new(0), owner, ticket }
+    pub(super) fn new(target: Target, owner: usize, ticket: u64) -> GraphJob {
+        GraphJob { target, next: AtomicUsize::new(0), owner, ticket }
     }
 
     /// Takes a query. Whoever has taken one has to search for it.
     pub fn take(&self) -> Option<usize> {
         // Relaxed: the queries were there before the job was shared, and taking one orders nothing else.
         let query = self.next.fetch_add(1, Ordering::Relaxed);
-        (query < self.request.count).then_some(query)
+        (query < self.target.request.count).then_some(query)
     }
 
     /// The nearest rows of a query that was taken.
     pub fn search(&self, query: usize, scratch: &mut Scratch) -> Nearest {
-        nearest(&self.collection, &self.request, &self.view, query, scratch)
+        nearest(&self.target, query, scratch)
     }
 }
 
@@ -69,13 +59,8 @@ pub enum Nearest {
 ///
 /// Of a search within a threshold it is not known before how many candidates it takes: it begins with few, and takes more for as long as
 /// most of those that it has are within. Where vectors are on disk it takes all at once.
-pub(super) fn nearest(
-    collection: &Arc<Collection>,
-    request: &SearchRequest,
-    view: &View,
-    query: usize,
-    scratch: &mut Scratch,
-) -> Nearest {
+pub(super) fn nearest(target: &Target, query: usize, scratch: &mut Scratch) -> Nearest {
+    let Target { collection, request, counters, .. } = target;
     let space = collection.vectors[request.vector].space();
     let (vector, held) = (request.query(query), request.held());
     let ef_of = |wanted: usize| if space.uses_codes() { space.vector().ef_min(wanted) } else { wanted };
@@ -83,10 +68,11 @@ pub(super) fn nearest(
     let mut ef = if space.vector().on_disk { ef_max } else { request.ef_first(ef_max) };
     space.encode_query(vector, &mut scratch.code);
     loop {
-        if !walk(collection, request, view, space, ef, space.rerank_depth(held), scratch) {
-            return Nearest::Found(scan_one(collection, request, view, query));
+        if !walk(target, space, ef, space.rerank_depth(held), scratch) {
+            return Nearest::Found(scan_one(target, query));
         }
         let depth = scratch.rows.len();
+        explain::count(counters, |all| &all.ranked_rows, depth);
         scratch.unread.clear();
         if space.vector().on_disk {
             let is_on_disk = |row: &mut u32| collection.region.on_disk(request.vector, *row).is_some();
@@ -113,33 +99,35 @@ pub(super) fn nearest(
 
 /// Searches the graph for `ef` candidates to the query whose code is in the scratch, and leaves the rows of the nearest `depth` of them
 /// there, all visible and passed by the filter. False where the search was cut off: few rows pass near the query.
-pub(super) fn walk(
-    collection: &Collection,
-    request: &SearchRequest,
-    view: &View,
-    space: &VectorSpace,
-    ef: usize,
-    depth: usize,
-    scratch: &mut Scratch,
-) -> bool {
+pub(super) fn walk(target: &Target, space: &VectorSpace, ef: usize, depth: usize, scratch: &mut Scratch) -> bool {
+    let Target { collection, request, view, selection, plan, counters } = target;
     let region = &collection.region;
     let graph = collection.vectors[request.vector].graph();
     probes::query_begin(collection.spec.id, ef);
     // Where no row is dead, next to all that are found are visible, and only those that are wanted are looked at.
     let is_clean = (0..region.shards()).all(|shard| region.dead_rows(shard) == 0);
-    let filter = request.filter.as_deref();
-    let passes = |row: u32| region.visible(view, row) && filter.is_none_or(|filter| collection.accepts(filter, row));
-    for looks_at_all in [!is_clean || filter.is_some(), true] {
-        let accept = |row: u32| !looks_at_all || passes(row);
-        let distances_max = if filter.is_some() { region.rows() / GRAPH_ROWS_PART } else { u64::MAX };
+    let passes = |row: u32| selection.as_ref().is_none_or(|selection| selection.contains(row));
+    for looks_at_all in [!is_clean, true] {
+        let accept = |row: u32| passes(row) && (!looks_at_all || region.visible(view, row));
+        let passing = selection.as_ref().map_or(u64::MAX, Selection::count);
+        let distances_max = passing / GRAPH_ROWS_PART;
         scratch.graph.set_distances_max(distances_max.max(GRAPH_ROWS_MIN));
-        graph.search(space, &scratch.code, ef, accept, &mut scratch.graph, &mut scratch.found);
-        if scratch.graph.was_cut_off() {
+        let (code, search, found) = (&scratch.code, &mut scratch.graph, &mut scratch.found);
+        let before = search.distances_computed();
+        match plan {
+            Plan::TwoHops => graph.search_within(space, code, ef, accept, search, found),
+            _ => graph.search(space, code, ef, accept, search, found),
+        }
+        explain::count(counters, |all| &all.graph_rows, (search.distances_computed() - before) as usize);
+        // What passes may be where the graph does not lead to through others that do.
+        let is_lost = *plan == Plan::TwoHops && (found.len() as u64) < passing.min(ef as u64);
+        if scratch.graph.was_cut_off() || is_lost {
+            explain::count(counters, |all| &all.graph_given_up, 1);
             return false;
         }
         let rows = scratch.found.iter().map(|&(_, row)| row);
         scratch.rows.clear();
-        scratch.rows.extend(rows.filter(|&row| looks_at_all || passes(row)).take(depth));
+        scratch.rows.extend(rows.filter(|&row| looks_at_all || region.visible(view, row)).take(depth));
         // Else rows that have come or gone meanwhile were in the way.
         if looks_at_all || scratch.rows.len() == depth.min(scratch.found.len()) {
             break;
@@ -150,8 +138,8 @@ pub(super) fn walk(
 }
 
 /// Compares one query with all rows that its filter passes.
-fn scan_one(collection: &Arc<Collection>, request: &SearchRequest, view: &View, query: usize) -> Top {
-    let from = vec![0; collection.shards()];
-    let job = ScanJob::new(collection.clone(), request.one(query), view.clone(), &from, limits::SCAN_SLICE_ROWS);
-    job.run_all().pop().expect("one query")
+fn scan_one(target: &Target, query: usize) -> Top {
+    let target = Target { request: target.request.one(query), ..target.clone() };
+    let from = vec![0; target.collection.shards()];
+    ScanJob::new(target, &from, limits::SCAN_SLICE_ROWS).run_all().pop().expect("one query")
 }

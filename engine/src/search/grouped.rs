@@ -69,8 +69,11 @@ impl GroupedSearch {
         std::mem::take(&mut self.found)
     }
 
-    /// Takes one step. False when none was left.
+    /// Takes one step, of which the first find out which rows the filter is true of. False when none was left.
     pub fn step(&mut self, scratch: &mut Scratch) -> bool {
+        if self.search.select(scratch) {
+            return true;
+        }
         if self.found.len() == self.search.request.count {
             return false;
         }
@@ -112,8 +115,8 @@ impl GroupedSearch {
             this.candidates.iter().for_each(|&hit| leaders.offer(keys.key(hit.row), hit));
             Stage::Leaders { leaders, slice: 0 }
         };
-        let whole = |search: &Search| search.slices(&vec![0; search.scan_from.len()]);
-        if !self.search.graph {
+        let whole = |search: &Search| search.slices(&vec![0; search.indexed.len()]);
+        if !self.search.uses_graph() {
             return begin(whole(&self.search), Vec::new(), self);
         }
         let Some(mut candidates) = self.candidates(ef, scratch) else {
@@ -131,7 +134,7 @@ impl GroupedSearch {
         if !is_enough && groups < wanted {
             return begin(whole(&self.search), Vec::new(), self);
         }
-        let tail = self.search.slices(&self.search.scan_from);
+        let tail = self.search.slices(&self.search.scan_starts());
         // A row may have come into the graph since: it is found behind it.
         candidates.retain(|hit| !tail.iter().any(|slice| slice.contains(&hit.row)));
         begin(tail, candidates, self)
@@ -139,11 +142,11 @@ impl GroupedSearch {
 
     /// The nearest rows that the graph leads to, ordered and within the threshold; None where the search was cut off.
     fn candidates(&self, ef: usize, scratch: &mut Scratch) -> Option<Vec<Hit>> {
-        let Search { collection, request, view, .. } = &self.search;
+        let Search { collection, request, .. } = &self.search;
         let space = collection.vectors[request.vector].space();
         let vector = request.query(self.found.len());
         space.encode_query(vector, &mut scratch.code);
-        if !walk(collection, request, view, space, ef, usize::MAX, scratch) {
+        if !walk(&self.search.target(), space, ef, usize::MAX, scratch) {
             return None;
         }
         scratch.distances.resize(scratch.rows.len(), 0.0);
@@ -179,9 +182,8 @@ impl GroupedSearch {
 
     /// Compares the rows of a slice, to know the groups.
     fn lead(&mut self, mut leaders: Leaders, slice: usize, scratch: &mut Scratch) -> Stage {
-        let Search { collection, request, view, .. } = &self.search;
-        scratch.rows.clear();
-        collection.select(view, request.filter.as_deref(), self.slices[slice].clone(), &mut scratch.rows);
+        let Search { collection, request, .. } = &self.search;
+        self.search.target().rows_in(&self.slices[slice], &mut scratch.rows);
         self.compare(scratch);
         let keys = self.keys();
         for (&row, &distance) in scratch.rows.iter().zip(&scratch.distances) {
@@ -206,10 +208,9 @@ impl GroupedSearch {
 
     /// Compares those rows of a slice that are of the groups.
     fn gather(&mut self, mut members: Members, slice: usize, scratch: &mut Scratch) -> Stage {
-        let Search { collection, request, view, .. } = &self.search;
+        let Search { collection, request, .. } = &self.search;
         let keys = self.keys();
-        scratch.rows.clear();
-        collection.select(view, request.filter.as_deref(), self.slices[slice].clone(), &mut scratch.rows);
+        self.search.target().rows_in(&self.slices[slice], &mut scratch.rows);
         scratch.rows.retain(|&row| members.place(keys.key(row)).is_some());
         self.compare(scratch);
         let hits = scratch.rows.iter().zip(&scratch.distances).map(|(&row, &distance)| Hit { distance, row });

@@ -5,6 +5,7 @@
 //! by neither; hits are made unique by row.
 
 mod examples;
+mod explain;
 mod graph;
 mod grouped;
 mod groups;
@@ -20,19 +21,24 @@ mod sides;
 mod spread;
 mod top;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::collection::Collection;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, MaskCache};
 use crate::hnsw::SearchScratch;
 use crate::ids::IdList;
 use crate::limits;
 use crate::region::{View, check_vector};
 use crate::schema::VectorColumn;
+use crate::selection::{Selecting, Selection};
+use explain::{Counters, Explaining};
+use plan::Plan;
 use reads::BlockingReads;
 
 pub use examples::{Examples, query_of};
+pub use explain::{Explain, Phase, Phases, Visits};
 pub use graph::{GraphJob, Nearest};
 pub use grouped::{GroupedHits, GroupedSearch};
 pub use groups::Grouping;
@@ -147,14 +153,20 @@ pub struct Search {
     collection: Arc<Collection>,
     request: SearchRequest,
     view: View,
-    /// First ordinal of each shard that the scan looks at.
-    scan_from: Vec<u64>,
-    graph: bool,
+    /// Ordinals of each shard that the graph held before the view was taken.
+    indexed: Vec<u64>,
+    /// What is to be known of the filter before anything can be searched for.
+    selecting: Option<Selecting>,
+    /// The rows that the filter is true of.
+    selection: Option<Selection>,
+    plan: Plan,
     tops: Vec<Top>,
+    /// Where it is to be told how the search was answered.
+    explaining: Option<Explaining>,
 }
 
 impl Search {
-    /// Checks the request and fixes what it will see.
+    /// Checks the request and fixes what it will see. With a filter, [`Search::select`] comes next.
     pub fn begin(collection: Arc<Collection>, request: SearchRequest) -> Result<Search> {
         request.check(&collection)?;
         let index = &collection.vectors[request.vector];
@@ -162,10 +174,50 @@ impl Search {
         let indexed: Vec<u64> = (0..shards).map(|shard| index.graph().indexed(shard)).collect();
         let view = collection.region.view();
         let has_graph = !request.exact && indexed.iter().any(|&ordinals| ordinals > 0);
-        let graph = has_graph && !plan::prefers_scan(&collection, &request, &view);
-        let scan_from = if graph { indexed } else { vec![0; shards] };
+        let plan = if has_graph { Plan::Walk } else { Plan::Scan };
         let tops = (0..request.count).map(|_| Top::new(request.held())).collect();
-        Ok(Search { collection, request, view, scan_from, graph, tops })
+        let selecting = request.filter.clone().map(Selecting::new);
+        Ok(Search { collection, request, view, indexed, selecting, selection: None, plan, tops, explaining: None })
+    }
+
+    /// Goes on to find out which rows the filter is true of, for about half a millisecond. False when nothing is left to find out, as
+    /// it is without a filter.
+    pub fn select(&mut self, scratch: &mut Scratch) -> bool {
+        let Some(selecting) = &mut self.selecting else { return false };
+        let Some(selection) = selecting.step(&self.collection, &self.view, &mut scratch.masks) else { return true };
+        if self.plan != Plan::Scan {
+            self.plan = Plan::choose(&self.collection, &self.request, &self.view, &selection);
+        }
+        self.selection = Some(selection);
+        self.selecting = None;
+        false
+    }
+
+    /// Keeps in mind from now on how the search is answered.
+    pub fn explain(&mut self) {
+        self.explaining = Some(Explaining::begin());
+    }
+
+    /// Says that a phase has ended.
+    pub fn mark(&mut self, phase: Phase) {
+        if let Some(explaining) = &mut self.explaining {
+            explaining.mark(phase);
+        }
+    }
+
+    /// How the search was answered, where that was kept in mind.
+    pub fn explanation(&self) -> Option<Explain> {
+        let live = self.collection.live_rows();
+        let filtered = self
+            .selection
+            .as_ref()
+            .map(|selection| (selection.count(), plan::passing_rows(&self.collection, &self.view, selection)));
+        Some(self.explaining.as_ref()?.finish(self.plan, live, filtered))
+    }
+
+    /// First ordinal of a shard that the scan looks at.
+    fn scan_from(&self, shard: usize) -> u64 {
+        if self.uses_graph() { self.indexed[shard] } else { 0 }
     }
 
     /// Whether it sees a row that its caller holds.
@@ -214,22 +266,27 @@ impl Search {
     }
 
     /// True when the graph takes part.
+    ///
+    /// # Panics
+    /// If it is not known yet, see [`Search::select`].
     pub fn uses_graph(&self) -> bool {
-        self.graph
+        assert!(self.selecting.is_none(), "what the filter is true of comes first");
+        self.plan != Plan::Scan
     }
 
     /// Rows that no graph holds and that the scan must look at, as far as whole chunks are counted.
     pub fn scan_rows(&self) -> u64 {
         let region = &self.collection.region;
-        let behind = |shard: usize| self.scan_from[shard]..self.view.len(shard);
-        (0..self.scan_from.len()).map(|shard| region.live_rows_in(shard, behind(shard))).sum()
+        let behind = |shard: usize| self.scan_from(shard)..self.view.len(shard);
+        let rows = (0..self.indexed.len()).map(|shard| region.live_rows_in(shard, behind(shard))).sum();
+        self.selection.as_ref().map_or(rows, |selection| selection.count().min(rows))
     }
 
     /// Searches the graph for one query and ranks the best candidates by their full vectors. Those that are on disk are left to
     /// be read.
     pub fn traverse(&self, query: usize, scratch: &mut Scratch) -> Nearest {
-        debug_assert!(self.graph && query < self.request.count);
-        graph::nearest(&self.collection, &self.request, &self.view, query, scratch)
+        debug_assert!(self.uses_graph() && query < self.request.count);
+        graph::nearest(&self.target(), query, scratch)
     }
 
     /// Searches the graph for one query, ranks the best candidates by their full vectors, and takes the nearest in. The thread
@@ -248,8 +305,15 @@ impl Search {
 
     /// The queries, to be taken one by one here and elsewhere; `owner` and `ticket` say who waits for them.
     pub fn graph_job(&self, owner: usize, ticket: u64) -> GraphJob {
-        debug_assert!(self.graph);
-        GraphJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), owner, ticket)
+        debug_assert!(self.uses_graph());
+        GraphJob::new(self.target(), owner, ticket)
+    }
+
+    /// What is searched for, and where.
+    fn target(&self) -> Target {
+        let (collection, request, view) = (self.collection.clone(), self.request.clone(), self.view.clone());
+        let counters = self.explaining.as_ref().map(|explaining| explaining.counters.clone());
+        Target { collection, request, view, selection: self.selection.clone(), plan: self.plan, counters }
     }
 
     /// Takes in what was found for one query.
@@ -266,14 +330,19 @@ impl Search {
 
     /// The scan that is left to do, in slices of so many rows.
     fn tail_job(&self, slice_rows: u32) -> ScanJob {
-        ScanJob::new(self.collection.clone(), self.request.clone(), self.view.clone(), &self.scan_from, slice_rows)
+        ScanJob::new(self.target(), &self.scan_starts(), slice_rows)
     }
 
     /// The scan that answers the same queries exactly, in slices of so many rows.
     fn exact_job(&self, slice_rows: u32) -> ScanJob {
-        let request = SearchRequest { exact: true, ..self.request.clone() };
-        let from = vec![0; self.scan_from.len()];
-        ScanJob::new(self.collection.clone(), request, self.view.clone(), &from, slice_rows)
+        let mut target = self.target();
+        target.request.exact = true;
+        ScanJob::new(target, &vec![0; self.indexed.len()], slice_rows)
+    }
+
+    /// First ordinals of all shards that the scan looks at.
+    fn scan_starts(&self) -> Vec<u64> {
+        (0..self.indexed.len()).map(|shard| self.scan_from(shard)).collect()
     }
 
     /// Takes in what a scan found.
@@ -293,9 +362,38 @@ impl Search {
     }
 }
 
+/// What is searched for, and where. Held by whoever works on it: the rows that the view sees stay where they are.
+#[derive(Clone)]
+struct Target {
+    collection: Arc<Collection>,
+    request: SearchRequest,
+    view: View,
+    /// Which rows pass; None where all do.
+    selection: Option<Selection>,
+    plan: Plan,
+    /// Where somebody wants to know what was looked at.
+    counters: Option<Arc<Counters>>,
+}
+
+impl Target {
+    /// Those of a range of rows, all of one chunk, that pass and are visible, in place of what `out` held.
+    fn rows_in(&self, rows: &Range<u32>, out: &mut Vec<u32>) {
+        let region = &self.collection.region;
+        out.clear();
+        match &self.selection {
+            None => region.visible_in_chunk(&self.view, rows.clone(), out),
+            Some(selection) => {
+                selection.rows_in(rows, out);
+                out.retain(|&row| region.visible(&self.view, row));
+            }
+        }
+    }
+}
+
 /// Memory that searches of one thread use again and again.
 #[derive(Default)]
 pub struct Scratch {
+    masks: MaskCache,
     graph: SearchScratch,
     code: Vec<u8>,
     found: Vec<(f32, u32)>,
@@ -305,10 +403,18 @@ pub struct Scratch {
     reads: BlockingReads,
 }
 
+impl Scratch {
+    /// What is kept of the filters of this thread.
+    pub fn masks(&mut self) -> &mut MaskCache {
+        &mut self.masks
+    }
+}
+
 /// Runs a search on the calling thread alone.
 pub fn search(collection: &Arc<Collection>, request: SearchRequest, scratch: &mut Scratch) -> Result<Vec<Vec<Hit>>> {
     assert!(request.grouping.is_none(), "groups are searched for by a `GroupedSearch`");
     let mut search = Search::begin(collection.clone(), request)?;
+    while search.select(scratch) {}
     if search.uses_graph() {
         for query in 0..search.queries() {
             search.search_graph(query, scratch)?;

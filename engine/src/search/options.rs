@@ -7,6 +7,7 @@
 //! distance_max      number: only rows that are no farther are found
 //! score_min         number: only rows that are no less similar are found; not with distance_max
 //! score             true or false: whether each result comes with its similarity
+//! explain           true or false: whether the report says how the search was answered
 //! like              [id, …]: instead of vectors, rows that the results are to be like
 //! unlike            [id, …]: rows that the results are to be unlike; only with like
 //! include_examples  true or false: whether these rows may be results themselves
@@ -53,6 +54,8 @@ pub struct SearchOptions {
     pub fusion: Option<Fusion>,
     /// Results activate their neighbours along the edges of a graph, and are ordered anew.
     pub spread: Option<SpreadOptions>,
+    /// The report says how the search was answered.
+    pub explain: bool,
 }
 
 impl SearchOptions {
@@ -91,6 +94,7 @@ impl SearchOptions {
                 "text" => options.text = Some(TextOption::read(value)?),
                 "fusion" => options.fusion = Some(Fusion::read(value)?),
                 "spread" => options.spread = Some(SpreadOptions::parse(value)?),
+                "explain" => options.explain = flag(name, value)?,
                 _ => return Err(invalid(name, "there is no such option")),
             }
         }
@@ -110,6 +114,9 @@ impl SearchOptions {
         };
         if options.fusion.is_some() && options.text.is_none() {
             return Err(invalid("fusion", "it goes with `text`"));
+        }
+        if options.explain && options.text.is_some() {
+            return Err(invalid("explain", "it does not go with `text`"));
         }
         if options.spread.is_some() && (options.grouping.is_some() || options.offset > 0 || options.text.is_some()) {
             return Err(invalid("spread", "it does not go with an offset, groups or a text"));
@@ -198,6 +205,7 @@ mod tests {
         assert_eq!(parse("").unwrap(), default);
         assert_eq!(parse("{}").unwrap(), default);
         assert_eq!(parse(r#"{"score": true}"#).unwrap(), SearchOptions { score: true, ..default.clone() });
+        assert!(parse(r#"{"explain": true}"#).unwrap().explain);
         assert_eq!(parse(r#"{"offset": 7}"#).unwrap(), SearchOptions { offset: 7, ..default.clone() });
         let threshold = |json| parse(json).unwrap().threshold;
         assert_eq!(threshold(r#"{"distance_max": 0.1}"#), Some(Threshold::DistanceMax(0.1)));

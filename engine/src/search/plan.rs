@@ -1,44 +1,67 @@
-//! Whether a search with a filter goes through the graph, or compares all rows that the filter is true of.
+//! The way of a search with a filter: through the graph, or over all rows that pass.
 //!
-//! The graph is walked through rows that do not pass, too: of every `1 / share` rows that it meets one counts. So it takes the longer the
-//! fewer rows pass, and the scan the longer the more do. The share is estimated on rows spread evenly over the collection.
+//! The scan takes time for each row that passes. The graph takes as long as without a filter where most rows pass, and the longer the fewer
+//! do: of every `1 / share` rows that it meets one counts.
 
 use super::SearchRequest;
 use crate::collection::Collection;
 use crate::region::View;
+use crate::selection::Selection;
 
-/// Rows that the filter is tried on.
-const SAMPLE_ROWS: u64 = 512;
-/// What it takes, in nanoseconds and about: to compare a row in a scan, and to follow the links of a node and look at its neighbours. Only
-/// their ratios, and that to what the filter takes, count.
-const SCAN_ROW_NS: f64 = 40.0;
-const GRAPH_NODE_NS: f64 = 1_000.0;
+/// How the queries of a request are answered, but for rows that no graph holds: those are always scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// All rows that pass are compared.
+    Scan,
+    /// The graph is walked from one row that passes to others that are its neighbours, or neighbours of a neighbour that does not pass.
+    TwoHops,
+    /// The graph is walked through whatever rows there are.
+    Walk,
+}
 
-/// Whether the scan takes less time; never without a filter.
-pub(super) fn prefers_scan(collection: &Collection, request: &SearchRequest, view: &View) -> bool {
-    let Some(filter) = &request.filter else { return false };
-    let region = &collection.region;
-    let rows: u64 = (0..region.shards()).map(|shard| region.live_rows_in(shard, 0..view.len(shard))).sum();
-    let step = (rows / SAMPLE_ROWS).clamp(1, u64::from(u32::MAX)) as u32;
-    let (mut seen, mut accepted, mut at) = (0u32, 0u32, 0);
-    for shard in 0..region.shards() {
-        for run in region.runs(shard, 0..view.len(shard)) {
-            while at < run.len {
-                let row = region.row(shard, run.slot + at);
-                if region.visible(view, row) {
-                    seen += 1;
-                    accepted += u32::from(collection.accepts(filter, row));
-                }
-                at += step;
-            }
-            at -= run.len;
+/// So many rows are scanned whatever part of all they are, and so many for each candidate: where few candidates are wanted the graph has
+/// found them earlier.
+const SCAN_ROWS_MAX: f64 = 20_000.0;
+const SCAN_ROWS_OF_EF: f64 = 120.0;
+/// What share of the rows is scanned, however many they are.
+const SCAN_SHARE: f64 = 0.01;
+/// Up to what share the graph is walked over two hops.
+const TWO_HOPS_SHARE: f64 = 0.4;
+
+impl Plan {
+    /// The quickest one, by how many rows pass.
+    pub fn choose(collection: &Collection, request: &SearchRequest, view: &View, selection: &Selection) -> Plan {
+        let rows = rows_in(collection, view) as f64;
+        let passing = passing_rows(collection, view, selection) as f64;
+        let ef = request.ef as f64;
+        if passing <= SCAN_ROWS_MAX.min(SCAN_ROWS_OF_EF * ef) || passing <= SCAN_SHARE * rows {
+            Plan::Scan
+        } else if passing <= TWO_HOPS_SHARE * rows {
+            Plan::TwoHops
+        } else {
+            Plan::Walk
         }
     }
-    if accepted == 0 {
-        return true;
+
+    /// As people are told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plan::Scan => "scan",
+            Plan::TwoHops => "two hops",
+            Plan::Walk => "graph",
+        }
     }
-    let share = f64::from(accepted) / f64::from(seen);
-    let scan = rows as f64 * (f64::from(filter.row_ns()) / request.count as f64 + share * SCAN_ROW_NS);
-    let graph = request.ef as f64 / share * GRAPH_NODE_NS;
-    scan <= graph
+}
+
+/// Live rows that pass, as far as it can be known without a look at each: those of the masks, less the share of dead rows.
+pub(super) fn passing_rows(collection: &Collection, view: &View, selection: &Selection) -> u64 {
+    let region = &collection.region;
+    let all: u64 = (0..region.shards()).map(|shard| region.rows_of(shard)).sum();
+    let live = rows_in(collection, view).min(all);
+    (u128::from(selection.count()) * u128::from(live) / u128::from(all.max(1))) as u64
+}
+
+fn rows_in(collection: &Collection, view: &View) -> u64 {
+    let region = &collection.region;
+    (0..region.shards()).map(|shard| region.live_rows_in(shard, 0..view.len(shard))).sum()
 }

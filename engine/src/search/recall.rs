@@ -18,8 +18,14 @@ use crate::limits;
 /// A comparison, taken step by step. It holds a view until it is dropped.
 pub struct RecallSample {
     search: Search,
+    /// Once it is known what the filter is true of.
+    scans: Option<Scans>,
     graph_left: bool,
     has_failed: bool,
+}
+
+/// What is scanned: rows that no graph holds, and all rows.
+struct Scans {
     tail: Scan,
     exact: Scan,
 }
@@ -51,9 +57,7 @@ impl RecallSample {
     pub fn begin(collection: Arc<Collection>, request: SearchRequest) -> Result<RecallSample> {
         assert!(request.count == 1 && !request.exact, "one query that was not answered exactly");
         let search = Search::begin(collection, request)?;
-        let tail = Scan::new(search.tail_job(limits::RECALL_SLICE_ROWS));
-        let exact = Scan::new(search.exact_job(limits::RECALL_SLICE_ROWS));
-        Ok(RecallSample { graph_left: search.uses_graph(), has_failed: false, search, tail, exact })
+        Ok(RecallSample { search, scans: None, graph_left: false, has_failed: false })
     }
 
     /// What it is a sample of.
@@ -66,13 +70,22 @@ impl RecallSample {
         self.search.request.vector
     }
 
-    /// Takes one step: the way through the graph, or a slice of a scan. False when none was left.
+    /// Takes one step: a look at the filter, the way through the graph, or a slice of a scan. False when none was left.
     pub fn step(&mut self, scratch: &mut Scratch) -> bool {
+        let Some(scans) = &mut self.scans else {
+            if !self.search.select(scratch) {
+                let tail = Scan::new(self.search.tail_job(limits::RECALL_SLICE_ROWS));
+                let exact = Scan::new(self.search.exact_job(limits::RECALL_SLICE_ROWS));
+                self.graph_left = self.search.uses_graph();
+                self.scans = Some(Scans { tail, exact });
+            }
+            return true;
+        };
         if std::mem::take(&mut self.graph_left) {
             self.has_failed = self.search.search_graph(0, scratch).is_err();
             return true;
         }
-        self.tail.step() || self.exact.step()
+        scans.tail.step() || scans.exact.step()
     }
 
     /// Share of the exact results that the search found, once no step is left; None where there is nothing to find, or where a row
@@ -81,8 +94,9 @@ impl RecallSample {
         if self.has_failed {
             return None;
         }
-        self.search.merge(self.tail.finish());
-        let exact = self.exact.finish().pop().expect("one query").into_sorted();
+        let Scans { tail, exact } = self.scans?;
+        self.search.merge(tail.finish());
+        let exact = exact.finish().pop().expect("one query").into_sorted();
         let found = self.search.take_hits().pop().expect("one query");
         let region = &self.search.collection.region;
         let is_there = |hit: &Hit| region.visible(&self.search.view, hit.row);
@@ -210,7 +224,8 @@ mod tests {
         let request = SearchRequest { queries: query, count: 1, k: 10, ef: 10, ..SearchRequest::default() };
         let mut sample = RecallSample::begin(collection.clone(), request).unwrap();
         let mut scratch = Scratch::default();
-        for _ in 0..ROWS.div_ceil(u64::from(limits::RECALL_SLICE_ROWS)) {
+        // What the filter is true of comes first, though there is none.
+        for _ in 0..1 + ROWS.div_ceil(u64::from(limits::RECALL_SLICE_ROWS)) {
             assert!(sample.step(&mut scratch));
         }
         meanwhile();

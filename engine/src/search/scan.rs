@@ -4,19 +4,14 @@
 //! less, and ranks the best of them again by their full vectors.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{SearchRequest, Top};
-use crate::collection::Collection;
+use super::{Target, Top, explain};
 use crate::hnsw::Space;
-use crate::region::View;
 
 /// An exact scan: its slices are taken one by one, by one core or by several at the same time.
 pub struct ScanJob {
-    collection: Arc<Collection>,
-    request: SearchRequest,
-    view: View,
+    target: Target,
     /// Rows, and whether they have codes.
     slices: Vec<(Range<u32>, bool)>,
     /// The queries as codes; empty where codes are not compared.
@@ -29,14 +24,9 @@ pub struct ScanJob {
 }
 
 impl ScanJob {
-    /// A scan of the rows of `view` from ordinal `from[shard]` on, in slices of up to `slice_rows`, for the shard itself.
-    pub(super) fn new(
-        collection: Arc<Collection>,
-        request: SearchRequest,
-        view: View,
-        from: &[u64],
-        slice_rows: u32,
-    ) -> ScanJob {
+    /// A scan of the rows of the view from ordinal `from[shard]` on, in slices of up to `slice_rows`, for the shard itself.
+    pub(super) fn new(target: Target, from: &[u64], slice_rows: u32) -> ScanJob {
+        let Target { collection, request, view, selection, .. } = &target;
         let index = &collection.vectors[request.vector];
         let space = &index.coded;
         let uses_codes = !request.exact && index.traverses_codes() && space.is_ready();
@@ -46,6 +36,9 @@ impl ScanJob {
                 let first = collection.region.row(shard, run.slot);
                 for at in (0..run.len).step_by(slice_rows as usize) {
                     let end = run.len.min(at + slice_rows);
+                    if selection.as_ref().is_some_and(|selection| selection.is_disjoint(&(first + at..first + end))) {
+                        continue;
+                    }
                     // Codes of a chunk are made from its front to its end.
                     let has_codes = uses_codes && collection.region.has_code(request.vector, first + end - 1);
                     slices.push((first + at..first + end, has_codes));
@@ -59,7 +52,7 @@ impl ScanJob {
             code
         };
         let codes = if uses_codes { request.queries.chunks_exact(bytes).map(encode).collect() } else { Vec::new() };
-        ScanJob { collection, request, view, slices, codes, next: AtomicUsize::new(0), owner: 0, ticket: 0 }
+        ScanJob { target, slices, codes, next: AtomicUsize::new(0), owner: 0, ticket: 0 }
     }
 
     /// Slices, taken or not.
@@ -69,7 +62,8 @@ impl ScanJob {
 
     /// Empty results to collect into.
     pub fn tops(&self) -> Vec<Top> {
-        (0..self.request.count).map(|_| Top::new(self.request.held())).collect()
+        let request = &self.target.request;
+        (0..request.count).map(|_| Top::new(request.held())).collect()
     }
 
     /// Takes the next slice and scans it for every query. False when none is left.
@@ -78,13 +72,14 @@ impl ScanJob {
         let Some((slice, has_codes)) = self.slices.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
             return false;
         };
-        scratch.rows.clear();
-        self.collection.select(&self.view, self.request.filter.as_deref(), slice.clone(), &mut scratch.rows);
+        let Target { collection, request, counters, .. } = &self.target;
+        self.target.rows_in(slice, &mut scratch.rows);
+        explain::count(counters, |all| &all.scanned_rows, scratch.rows.len() * request.count);
         scratch.distances.resize(scratch.rows.len(), 0.0);
-        let space = &self.collection.vectors[self.request.vector].coded;
+        let space = &collection.vectors[request.vector].coded;
         if *has_codes {
-            let depth = space.rerank_depth(self.request.held());
-            scratch.near.resize_with(self.request.count, || Top::new(depth));
+            let depth = space.rerank_depth(request.held());
+            scratch.near.resize_with(request.count, || Top::new(depth));
             for (code, near) in self.codes.iter().zip(&mut scratch.near) {
                 space.distances(code, &scratch.rows, &mut scratch.distances);
                 near.push_all(&scratch.rows, &scratch.distances);
@@ -100,10 +95,11 @@ impl ScanJob {
 
     /// Ranks what was found by codes by its full vectors. To be called once, when no slice is left.
     pub fn rerank(&self, tops: &mut [Top], scratch: &mut ScanScratch) {
-        let space = &self.collection.vectors[self.request.vector].coded;
+        let space = &self.target.collection.vectors[self.target.request.vector].coded;
         for ((query, near), top) in self.queries().zip(scratch.near.drain(..)).zip(tops) {
             scratch.rows.clear();
             scratch.rows.extend(near.into_sorted().iter().map(|hit| hit.row));
+            explain::count(&self.target.counters, |all| &all.ranked_rows, scratch.rows.len());
             scratch.distances.resize(scratch.rows.len(), 0.0);
             space.exact(query, &scratch.rows, &mut scratch.distances);
             top.push_all(&scratch.rows, &scratch.distances);
@@ -111,7 +107,8 @@ impl ScanJob {
     }
 
     fn queries(&self) -> impl Iterator<Item = &[u8]> {
-        self.request.queries.chunks_exact(self.request.queries.len() / self.request.count)
+        let request = &self.target.request;
+        request.queries.chunks_exact(request.queries.len() / request.count)
     }
 
     /// Scans all slices that are left, here and now.

@@ -83,6 +83,8 @@ counters! {
     queries: "counter",
     /// Queries searched for on behalf of other shards, which count them as answered.
     queries_helped: "counter",
+    /// Memory of masks that are kept for filters, in bytes.
+    filter_mask_bytes: "gauge",
     /// Rows put into a graph.
     rows_indexed: "counter",
     /// Rows of a graph that were linked anew in idle time.

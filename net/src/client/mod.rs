@@ -14,6 +14,7 @@
 mod batch;
 mod collection;
 mod connection;
+mod filter;
 mod infer;
 mod namespace;
 mod pending;
@@ -21,6 +22,7 @@ mod pool;
 mod rewrite;
 mod rows;
 mod search;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod traverse;
@@ -35,6 +37,7 @@ use engine::schema::Schema;
 pub use engine::shard::update::Missing;
 
 pub use collection::{Collection, DeleteReport, PreparedWrite, WriteReport};
+pub use filter::{Column, Filter, col};
 pub use infer::Inference;
 pub use namespace::NamespaceInfo;
 pub use pending::Pending;
@@ -43,12 +46,13 @@ pub use rows::Scan;
 pub use search::{
     Examples, Fusion, FusionMethod, GroupBy, Hit, Queries, SearchReply, SearchRequest, Text, TextQuery, Within,
 };
+pub use tally::Facets;
 pub use traverse::{Node, TraverseReply, TraverseRequest};
 pub use update::{UpdateOptions, UpdateReport};
 
 use crate::codec::collection::encode_name;
 use crate::codec::{self, Alter, Create, FrameError, Opcode};
-pub use crate::codec::{IndexStatus, SnapshotDone};
+pub use crate::codec::{Cursor, IndexStatus, SnapshotDone};
 use crate::error::{Error, Result};
 use connection::Reply;
 pub use engine::search::{Side, Sides};

@@ -5,6 +5,7 @@ use arrow::datatypes::SchemaRef;
 use engine::placement::home;
 
 use super::batch::read_batch;
+use super::connection::Ticket;
 use super::search::checked;
 use super::{Collection, Ids};
 use crate::codec::{self, Columns, Cursor, Got, Opcode, Scanned};
@@ -56,7 +57,16 @@ impl Collection {
     pub fn scan(&self, columns: &[&str]) -> Result<Scan> {
         let chosen = self.choose_or_all(columns)?;
         let (collection, filter) = (self.clone(), String::new());
-        Ok(Scan { collection, chosen, filter, cursor: Cursor::default(), rows_max: 0, done: false })
+        Ok(Scan {
+            collection,
+            chosen,
+            filter,
+            cursor: Cursor::default(),
+            rows_max: 0,
+            left: u64::MAX,
+            ahead: None,
+            done: false,
+        })
     }
 
     fn choose_or_all(&self, columns: &[&str]) -> Result<Chosen> {
@@ -85,6 +95,10 @@ pub struct Scan {
     filter: String,
     cursor: Cursor,
     rows_max: u32,
+    /// Rows that are still wanted.
+    left: u64,
+    /// The next batch, which is asked for when one has come.
+    ahead: Option<Result<Ticket>>,
     done: bool,
 }
 
@@ -101,21 +115,61 @@ impl Scan {
         self
     }
 
-    fn step(&mut self) -> Result<RecordBatch> {
+    /// Ends after so many rows.
+    pub fn with_limit(mut self, rows: u64) -> Self {
+        (self.left, self.done) = (rows, rows == 0);
+        self
+    }
+
+    /// Goes on from where another scan of the same rows stood, see [`Scan::cursor`].
+    pub fn from_cursor(mut self, cursor: Cursor) -> Self {
+        self.cursor = cursor;
+        self
+    }
+
+    /// Where the next batch begins. It may be kept, and gone on from over another connection; after a restart of the server begin anew.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.chosen.schema.clone()
+    }
+
+    /// Asks for the batch that begins at the cursor.
+    fn ask(&self) -> Result<Ticket> {
         let (columns, filter) = (self.chosen.columns(), checked(&self.filter)?);
-        let request = codec::Scan { cursor: self.cursor, rows_max: self.rows_max, columns, filter };
+        // 0 leaves the number to the server.
+        let asked = if self.rows_max == 0 { u32::MAX } else { self.rows_max };
+        let rows_max = match u64::from(asked).min(self.left) {
+            rows if rows == u64::from(u32::MAX) => 0,
+            rows => rows as u32,
+        };
+        let request = codec::Scan { cursor: self.cursor, rows_max, columns, filter };
         let shard = self.cursor.shard as usize;
-        let reply = self.collection.request(Some(shard), Opcode::Scan, |body| request.encode(body))?.wait()?;
+        self.collection.request(Some(shard), Opcode::Scan, |body| request.encode(body))
+    }
+
+    fn step(&mut self) -> Result<RecordBatch> {
+        let ticket = match self.ahead.take() {
+            Some(ticket) => ticket?,
+            None => self.ask()?,
+        };
+        let reply = ticket.wait()?;
         let scanned = Scanned::decode(&reply.body)?;
         let (next, done, rows, message_len) = (scanned.next, scanned.done, scanned.rows, scanned.message.len());
         if !done && (next.shard, next.ordinal) <= (self.cursor.shard, self.cursor.ordinal) {
             return Err(Error::UnexpectedReply { problem: "the scan does not go forward" });
         }
+        self.left = self.left.saturating_sub(u64::from(rows));
+        (self.cursor, self.done) = (next, done || self.left == 0);
+        // The server makes the next batch while this one is looked at.
+        self.ahead = (!self.done).then(|| self.ask());
         let batch = read_batch(reply.body, message_len, self.chosen.schema.clone())?;
         if batch.num_rows() != rows as usize {
             return Err(Error::UnexpectedReply { problem: "not as many rows as it says" });
         }
-        (self.cursor, self.done) = (next, done);
         Ok(batch)
     }
 }

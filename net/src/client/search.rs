@@ -54,6 +54,8 @@ pub struct SearchRequest<'a> {
     pub filter: &'a str,
     /// Each hit comes with its similarity.
     pub score: bool,
+    /// The reply's report says how the search was answered.
+    pub explain: bool,
     /// Hits, or groups, that are passed over, nearest first.
     pub offset: usize,
     /// What a row must be to be found.
@@ -159,6 +161,7 @@ impl Default for SearchRequest<'_> {
             columns: &[],
             filter: "",
             score: false,
+            explain: false,
             offset: 0,
             within: None,
             examples: None,
@@ -201,6 +204,9 @@ impl SearchRequest<'_> {
         if let Some(grouping) = &self.grouping {
             set("group_by", grouping.column.into());
             set("group_size", grouping.size.into());
+        }
+        if self.explain {
+            set("explain", true.into());
         }
         if let Some(text) = &self.text {
             options.insert("text".to_owned(), text.json());

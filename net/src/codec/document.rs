@@ -118,6 +118,10 @@ fn limits() {
         ("bytes of the texts of a list, in one row", LIST_BYTES_MAX as u64),
         ("bytes of a filter", FILTER_BYTES_MAX as u64),
         ("brackets of a filter that are open at a time", FILTER_DEPTH_MAX as u64),
+        ("words, or texts of a list, that one condition asks for", FILTER_WORDS_MAX as u64),
+        ("values that FACETS lists", FACETS_MAX as u64),
+        ("different values of a column of FACETS", FACET_VALUES_MAX as u64),
+        ("bytes of different values of a column of FACETS", FACET_BYTES_MAX as u64),
         ("bytes of the options of a SEARCH", OPTIONS_BYTES_MAX as u64),
         ("rows of `like` and `unlike` together", EXAMPLES_MAX as u64),
         ("words of a text query", TEXT_QUERY_WORDS_MAX as u64),
@@ -133,7 +137,7 @@ fn limits() {
         ("types of its edges", EDGE_TYPES_MAX as u64),
         ("collections", COLLECTIONS_MAX as u64),
         ("shards", SHARDS_MAX as u64),
-        ("GETs, SCANs and SEARCHes of a connection at a time", READS_IN_FLIGHT_MAX as u64),
+        ("GETs, SCANs, SEARCHes, COUNTs and FACETS of a connection at a time", READS_IN_FLIGHT_MAX as u64),
         ("bytes of rows in a reply", REPLY_ROWS_BYTES_MAX as u64),
     ];
     for (what, most) in limits {

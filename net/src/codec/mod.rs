@@ -23,6 +23,7 @@ pub mod request;
 pub mod rows;
 pub mod search;
 pub mod status;
+pub mod tally;
 pub mod traverse;
 pub mod update;
 
@@ -40,6 +41,7 @@ pub use request::{Opcode, Request};
 pub use rows::{Cursor, Deleted, Get, Got, GotPrefix, Scan, Scanned, ScannedPrefix, Written};
 pub use search::Search;
 pub use status::Status;
+pub use tally::{Count, Counted, Faceted, FacetedPrefix, Facets};
 pub use traverse::{Traverse, Traversed, TraversedNode};
 pub use update::{Update, Updated};
 

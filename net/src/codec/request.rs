@@ -10,6 +10,7 @@ use super::header::{FrameError, Header};
 use super::namespace::PutNamespace;
 use super::rows::{Get, Scan, decode_delete};
 use super::search::Search;
+use super::tally::{Count, Facets};
 use super::traverse::Traverse;
 use super::update::Update;
 
@@ -62,6 +63,10 @@ pub enum Opcode {
     DropNamespace = 22,
     /// All namespaces.
     ListNamespaces = 23,
+    /// Number of rows that a filter is true of.
+    Count = 17,
+    /// Values of a column, with how often each is there.
+    Facets = 18,
 }
 
 impl Opcode {
@@ -88,6 +93,8 @@ impl Opcode {
         Self::PutNamespace,
         Self::DropNamespace,
         Self::ListNamespaces,
+        Self::Count,
+        Self::Facets,
     ];
 
     /// The number on the wire.
@@ -147,6 +154,10 @@ pub enum Request<'a> {
     ListNamespaces,
     /// Nodes that edges lead to.
     Traverse(Traverse<'a>),
+    /// Number of rows that a filter is true of.
+    Count(Count<'a>),
+    /// Values of a column, with how often each is there.
+    Facets(Facets<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -178,6 +189,8 @@ impl<'a> Request<'a> {
             Opcode::Update => Self::Update(Update::decode(body)?),
             Opcode::DeleteWhere => Self::DeleteWhere(DeleteWhere::decode(body)?),
             Opcode::Traverse => Self::Traverse(Traverse::decode(body)?),
+            Opcode::Count => Self::Count(Count::decode(body)?),
+            Opcode::Facets => Self::Facets(Facets::decode(body)?),
             Opcode::Ping => {
                 if body.len() > PING_BYTES_MAX {
                     let (value, limit) = (body.len() as u64, PING_BYTES_MAX as u64);

@@ -233,6 +233,9 @@ pub struct ScannedPrefix {
 }
 
 impl ScannedPrefix {
+    /// Bytes of the prefix, with its padding.
+    pub const BYTES: usize = MESSAGE_ALIGNMENT;
+
     /// Appends the prefix and its padding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(out);

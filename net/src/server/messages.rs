@@ -106,6 +106,7 @@ impl Reactor {
                 self.context.indexing.borrow_mut().remove(collection);
                 self.context.collections.borrow_mut().remove(&collection);
                 self.context.sampler.borrow_mut().remove(collection);
+                self.context.scratch.borrow_mut().masks().remove(collection);
                 self.outbound[from].push_back(Message::Changed);
             }
             Message::SnapshotBegin => {

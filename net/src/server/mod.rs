@@ -27,6 +27,7 @@ mod searches;
 mod session;
 mod spread;
 mod state;
+mod tallies;
 mod tasks;
 mod texts;
 mod thread;

@@ -27,6 +27,8 @@ use crate::codec::{self, Header, Status};
 
 /// Completions taken in one turn.
 const REAP_MAX: usize = 256;
+/// Bytes of a reply from which on it is not copied behind others, if there are none.
+const LONG_REPLY_BYTES: usize = 64 << 10;
 /// Time after which a turn begins no other frame.
 const WORK_MAX: Duration = Duration::from_millis(1);
 /// Bytes appended to the log between two looks at whether its front can go.
@@ -384,7 +386,13 @@ impl Reactor {
     /// Sends a reply to whoever asked, if the connection is still there.
     pub(super) fn reply(&mut self, reply: Reply) {
         let Reply { session, request, frame, is_error } = reply;
-        self.reply_with(session, &request, is_error, |output| output.extend_from_slice(&frame));
+        self.reply_with(session, &request, is_error, |output| {
+            match output.is_empty() && frame.len() >= LONG_REPLY_BYTES {
+                // It is sent from where it is.
+                true => *output = frame,
+                false => output.extend_from_slice(&frame),
+            }
+        });
     }
 
     /// As [`Reactor::reply`], with a reply that is encoded to where it is sent from.

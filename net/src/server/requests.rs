@@ -13,6 +13,7 @@ use super::mailbox::Reply;
 use super::reactor::Reactor;
 use super::searches;
 use super::session::{Frame, SessionId};
+use super::tallies;
 use super::tasks;
 use super::traversals;
 use super::writes::Refusal;
@@ -149,6 +150,8 @@ impl Reactor {
             Request::Scan(scan) => tasks::spawn_scan_rows(&context, session, reply, scan)?,
             Request::DeleteWhere(asked) => deletions::spawn_delete_where(&context, session, reply, asked)?,
             Request::Traverse(traverse) => traversals::spawn_traverse_edges(&context, session, reply, traverse)?,
+            Request::Count(count) => tallies::spawn_count(&context, session, reply, count)?,
+            Request::Facets(facets) => tallies::spawn_facets(&context, session, reply, facets)?,
             Request::WaitIndexed(wait) => {
                 let collection = context.collection(header.collection)?;
                 tasks::spawn_wait_indexed(&context, session, reply, collection, wait.timeout_ms);

@@ -12,10 +12,12 @@ use engine::batch;
 use engine::limits;
 use engine::probes;
 use engine::search::{
-    Examples, GraphJob, GroupedSearch, Hit, Nearest, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest, Top,
+    Examples, GraphJob, GroupedSearch, Hit, Nearest, Phase, ScanJob, ScanScratch, Search, SearchOptions, SearchRequest,
+    Top,
 };
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
+use serde_json::json;
 
 use super::context::Context;
 use super::examples;
@@ -76,12 +78,13 @@ pub fn spawn_search(
     let (columns, score, k) = (tasks::chosen(&collection, asked.columns)?, options.score, request.k);
     // Of more than are wanted the best are left in the end.
     request.k = spreading.as_ref().map_or(k, |spreading| spreading.candidates(k));
-    let told = Told { columns, score, k, spreading };
+    let told = Told { columns, score, k, spreading, explain: options.explain };
     let task = context.clone();
     let Some(examples) = options.examples else {
         choose_ef(&mut request, asked.ef as usize);
         let search = Search::begin(collection, request)?;
-        let shared = share_out(context, &search);
+        // Which rows a filter is true of takes its time to find out; only then it is known whether the graph is asked.
+        let shared = if search.request().filter.is_none() { share_out(context, &search) } else { None };
         tasks::spawn(context, session, header, async move {
             run_search(&task, session, &header, search, shared, told).await
         });
@@ -133,10 +136,14 @@ struct Told {
     k: usize,
     /// What orders results anew.
     spreading: Option<Spreading>,
+    explain: bool,
 }
 
 /// What a search finds that is part of another.
 pub(super) async fn find_nearest(context: &Rc<Context>, search: &mut Search) -> engine::Result<Vec<Vec<Hit>>> {
+    while search.select(&mut context.scratch.borrow_mut()) {
+        executor::yield_if_needed().await;
+    }
     if search.uses_graph() {
         traverse(context, search).await?;
     }
@@ -161,6 +168,20 @@ fn share_out(context: &Context, search: &Search) -> Option<Arc<GraphJob>> {
     Some(job)
 }
 
+/// Finds out which rows the filter is true of, and then tells other shards of the queries.
+async fn select(context: &Rc<Context>, search: &mut Search) -> Option<Arc<GraphJob>> {
+    while search.select(&mut context.scratch.borrow_mut()) {
+        executor::yield_if_needed().await;
+    }
+    search.mark(Phase::Filter);
+    context.metrics.filter_mask_bytes.set(context.scratch.borrow_mut().masks().bytes() as u64);
+    let shared = share_out(context, search);
+    if shared.is_some() {
+        executor::yield_now().await;
+    }
+    shared
+}
+
 async fn run_search(
     context: &Rc<Context>,
     session: SessionId,
@@ -170,6 +191,9 @@ async fn run_search(
     told: Told,
 ) -> Outcome {
     let (shard, connection, request) = (context.index, session.slot, header.request_id);
+    if told.explain {
+        search.explain();
+    }
     probes::search_begin(shard, connection, request, search.queries(), search.ef());
     if search.request().grouping.is_some() {
         let mut grouped = GroupedSearch::new(search);
@@ -184,16 +208,19 @@ async fn run_search(
         let (search, groups) = (grouped.search(), Some(groups.as_slice()));
         return Results { search, hits: &hits, groups, scores: None, told: &told }.encode(header);
     }
+    let shared = if search.request().filter.is_some() { select(context, &mut search).await } else { shared };
     if search.uses_graph() {
         match shared {
             Some(job) => traverse_shared(context, &mut search, &job).await?,
             None => traverse(context, &mut search).await?,
         }
+        search.mark(Phase::Graph);
         probes::search_graph_done(shard, connection, request, search.queries());
     }
     let scan_rows = search.scan_rows();
     if scan_rows > 0 {
         scan(context, &mut search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
+        search.mark(Phase::Scan);
         probes::search_scan_done(shard, connection, request, scan_rows);
     }
     context.metrics.queries.add(search.queries() as u64);
@@ -394,13 +421,17 @@ impl Results<'_> {
         let similarities: Option<Vec<f32>> =
             (self.told.score && self.scores.is_none()).then(|| distances.iter().map(score).collect());
         let scores = self.scores.as_deref().or(similarities.as_deref());
+        let report = match self.search.explanation() {
+            Some(explanation) => json!({ "explain": explanation }).to_string(),
+            None => String::new(),
+        };
         let prefix = FoundPrefix {
             k: self.told.k as u32,
             index_lag,
             counts: &counts,
             id_kind: collection.spec.schema.id_kind(),
             message_len: message.len() as u64,
-            extras: Extras { scores, groups: self.groups, ..Extras::default() },
+            extras: Extras { scores, groups: self.groups, report: report.as_bytes(), ..Extras::default() },
         };
         let mut frame = Vec::new();
         codec::encode_frame(header.reply(), &mut frame, |out| {

@@ -408,7 +408,10 @@ impl Session {
 
 /// Whether the reply to this request holds rows.
 fn is_read(request: &Header) -> bool {
-    matches!(Opcode::from_code(request.opcode), Ok(Opcode::Get | Opcode::Scan | Opcode::Search | Opcode::Traverse))
+    matches!(
+        Opcode::from_code(request.opcode),
+        Ok(Opcode::Get | Opcode::Scan | Opcode::Search | Opcode::Count | Opcode::Facets | Opcode::Traverse)
+    )
 }
 
 fn frame_bytes(request: &Header) -> u64 {

@@ -23,8 +23,8 @@ use super::mailbox::Reply;
 use super::session::SessionId;
 use super::writes::Refusal;
 use crate::codec::{
-    self, CollectionInfo, Columns, Cursor, Get, GotPrefix, Header, IndexStatus, List, NamespaceInfo, Scan,
-    ScannedPrefix, SnapshotDone,
+    self, CollectionInfo, Columns, Cursor, Get, GotPrefix, HEADER_BYTES, Header, IndexStatus, List, NamespaceInfo,
+    Scan, ScannedPrefix, SnapshotDone,
 };
 
 /// Bytes of a text, as long as nothing is known of it.
@@ -150,7 +150,7 @@ impl Page {
         let column_bytes =
             |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
         let row_bytes: usize = self.columns.iter().map(column_bytes).sum();
-        let fit = (limits::REPLY_ROWS_BYTES_MAX / 2 / row_bytes.max(1)).max(1);
+        let fit = (limits::SCAN_PAGE_BYTES / row_bytes.max(1)).max(1);
         let mut wanted = fit.min(if self.rows_max == 0 { usize::MAX } else { self.rows_max as usize });
         loop {
             let (mut cursor, mut rows, mut left) = (self.from, Vec::new(), limits::SCAN_PAGE_ROWS_MAX);
@@ -162,19 +162,21 @@ impl Page {
                 }
             }
             let done = cursor.shard as usize >= collection.shards();
-            let message = batch::encode(&region.take(&rows, &self.columns)?)?;
+            // The message is written where it is sent from, behind the room for what comes before it.
+            let headroom = HEADER_BYTES + ScannedPrefix::BYTES;
+            let mut frame = batch::encode_with_headroom(&region.rows_batch(&view, &rows, &self.columns)?, headroom)?;
+            let message_len = frame.len() - headroom;
             // Text can make rows longer than expected: fewer of them, then.
-            if message.len() > limits::REPLY_ROWS_BYTES_MAX && rows.len() > 1 {
+            if message_len > limits::REPLY_ROWS_BYTES_MAX && rows.len() > 1 {
                 wanted = rows.len() / 2;
                 continue;
             }
-            check_reply(message.len())?;
-            let mut frame = Vec::new();
-            codec::encode_frame(header.reply(), &mut frame, |out| {
-                let (rows, message_len) = (rows.len() as u32, message.len() as u64);
-                ScannedPrefix { next: cursor, rows, done, message_len }.encode(out);
-                out.extend_from_slice(&message);
-            });
+            check_reply(message_len)?;
+            let mut prefix = Vec::with_capacity(ScannedPrefix::BYTES);
+            let (rows, message_len) = (rows.len() as u32, message_len as u64);
+            ScannedPrefix { next: cursor, rows, done, message_len }.encode(&mut prefix);
+            frame[HEADER_BYTES..headroom].copy_from_slice(&prefix);
+            codec::seal_frame(&mut frame, header.reply());
             return Ok(frame);
         }
     }

@@ -72,6 +72,9 @@ pub struct Arguments {
     /// "weight": 1, "types": ["depends"], "neighbours": true}; the collection of the edges is needed, all else has a default
     #[arg(long, value_name = "JSON")]
     spread: Option<String>,
+    /// Tell how the search was answered: the plan, what was looked at, the time by phase.
+    #[arg(long)]
+    explain: bool,
     /// Columns to show beside id and distance.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     columns: Vec<String>,
@@ -109,6 +112,8 @@ pub struct Options {
     pub group: Option<(String, usize)>,
     /// How results activate their neighbours.
     pub spread: Option<SpreadOptions>,
+    /// Tell how it was answered.
+    pub explain: bool,
 }
 
 /// A vector column of a collection.
@@ -188,6 +193,7 @@ impl Arguments {
             offset: self.offset as usize,
             within: self.distance_max.map(Within::DistanceMax).or(self.score_min.map(Within::ScoreMin)),
             score: self.score,
+            explain: self.explain,
             like: ids(&self.like)?,
             unlike: ids(&self.unlike)?,
             group: self.group_by.clone().map(|name| (name, self.group_size as usize)),
@@ -262,6 +268,7 @@ pub fn request<'a>(
         offset: options.offset,
         within: options.within,
         score: options.score,
+        explain: options.explain,
         examples: (!options.like.is_empty()).then_some(Examples {
             like: &options.like,
             unlike: &options.unlike,
@@ -316,6 +323,9 @@ fn show(reply: &SearchReply, columns: &[String], is_json: bool) {
             output::line(format_args!("{}query {query}", if query > 0 { "\n" } else { "" }));
         }
         table(reply, found, columns).print();
+    }
+    if let Some(report) = &reply.report {
+        output::line(report);
     }
     if reply.index_lag > 0 && !is_json {
         output::line(format_args!(
