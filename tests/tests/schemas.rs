@@ -167,7 +167,9 @@ fn json() -> Rows {
         Field::new("more", DataType::Utf8, true).with_metadata([(TYPE_KEY, "json")]),
     ]);
     let columns = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
-        let text = |number: &u64| (number % 3 != 0).then(|| format!("{{\"größe\": [{number}, {{\"v\": {version}}}]}}"));
+        let text = |number: &u64| {
+            (!number.is_multiple_of(3)).then(|| format!("{{\"größe\": [{number}, {{\"v\": {version}}}]}}"))
+        };
         let ids = numbers.iter().map(|number| format!("{number:06}"));
         vec![Arc::new(StringArray::from_iter_values(ids)), Arc::new(numbers.iter().map(text).collect::<StringArray>())]
     };
@@ -356,7 +358,7 @@ fn growing(more: bool) -> Rows {
     let whole = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
         let mut columns = (growing(false).columns)(numbers, version);
         let tags = (tagged().columns)(numbers, version)[1].clone();
-        let note = |number: &u64| (number % 3 != 0).then(|| format!("note {number} of {version}"));
+        let note = |number: &u64| (!number.is_multiple_of(3)).then(|| format!("note {number} of {version}"));
         columns.push(Arc::new(
             numbers.iter().map(|&number| (number % 4 != 0).then_some(number as i64)).collect::<Int64Array>(),
         ));
