@@ -13,7 +13,6 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, ToByteSlice};
@@ -27,6 +26,7 @@ use engine::shard::indexing::Indexing;
 use engine::shard::{Member, Message, Operation, Partition};
 
 use crate::graph::{K, Vectors};
+use crate::kernels::thread_seconds;
 use crate::report::{Figure, Goal};
 use cases::{Case, Packages};
 
@@ -151,7 +151,7 @@ fn ask(collection: &Arc<Collection>, queries: &Vectors, case: &Case, ef: usize, 
     let (mut qps, mut hits) = (0f64, 0);
     for _ in 0..ROUNDS {
         hits = 0;
-        let started = core_time();
+        let started = thread_seconds();
         for (number, query) in queries.iter().enumerate() {
             let filter = Filter::parse(case.filter(number).as_bytes(), &collection.spec.schema);
             let filter = Some(Arc::new(filter.expect("a good filter")));
@@ -161,14 +161,7 @@ fn ask(collection: &Arc<Collection>, queries: &Vectors, case: &Case, ef: usize, 
             // A bar is a negated inner product, a distance is one less the inner product.
             hits += found.iter().filter(|hit| hit.distance - 1.0 <= case.bars[number]).count();
         }
-        qps = qps.max(queries.len() as f64 / (core_time() - started).as_secs_f64());
+        qps = qps.max(queries.len() as f64 / (thread_seconds() - started));
     }
     Point { ef, recall: hits as f64 / case.wanted_hits as f64, qps }
-}
-
-/// Time that this thread had a core: what others do on a machine that is not this one's alone is left out, as it is for the peer.
-fn core_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a kernel that counts");
-    let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    Duration::from_nanos(first.expect("a number of nanoseconds"))
 }

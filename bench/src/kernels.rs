@@ -19,6 +19,8 @@ use crate::report::{Figure, median};
 
 mod tiles;
 
+pub(crate) use tiles::thread_seconds;
+
 const DIMENSION: usize = 384;
 /// Bytes of the rows that are read at random.
 const SPAN_BYTES: usize = 128 << 20;

@@ -114,7 +114,8 @@ fn rest(server: &Server, time: Duration) {
     let is_refining = || {
         let stats = server.client().stats().expect("an answer");
         let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
-        stats["collections"][0]["is_refining"].as_bool().expect("a truth value")
+        let vectors = stats["collections"][0]["vectors"].as_array().expect("a list");
+        vectors.iter().any(|vector| vector["is_refining"].as_bool().expect("a truth value"))
     };
     while is_refining() && began.elapsed() < REST_TIMEOUT {
         std::thread::sleep(Duration::from_millis(100));

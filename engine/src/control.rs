@@ -300,9 +300,12 @@ impl Control {
     fn evict(&mut self) {
         let Some(collection) = eviction::choose(&self.collections, self.options.memory_budget).cloned() else { return };
         let name = &collection.spec.name;
-        self.options.evictions.count(&collection);
+        let (rows, bytes) = (collection.live_rows(), collection.bytes_committed());
         match self.drop_collection(name) {
-            Ok(()) => tracing::info!(collection = name, "evicted: memory is short, and it was used least recently"),
+            Ok(()) => {
+                self.options.evictions.count(rows, bytes);
+                tracing::info!(collection = name, "evicted: memory is short, and it was used least recently");
+            }
             Err(error) => tracing::error!(collection = name, %error, "could not be evicted"),
         }
     }

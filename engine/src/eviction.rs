@@ -45,16 +45,17 @@ pub struct Evictions {
 }
 
 impl Evictions {
-    /// Counts a collection that is about to go.
-    pub(crate) fn count(&self, collection: &Collection) {
-        self.collections.fetch_add(1, Ordering::Relaxed);
-        self.rows.fetch_add(collection.live_rows(), Ordering::Relaxed);
-        self.bytes.fetch_add(collection.bytes_committed(), Ordering::Relaxed);
+    /// Counts a collection that is gone, which had so many live rows and took so much memory.
+    pub(crate) fn count(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.collections.fetch_add(1, Ordering::Release);
     }
 
     /// Name, meaning and value of each figure.
     pub fn each(&self) -> [(&'static str, &'static str, u64); 3] {
-        let value = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        // Who sees a collection counted sees its rows counted too.
+        let value = |figure: &AtomicU64| figure.load(Ordering::Acquire);
         [
             ("evicted_collections", "Collections that were evicted.", value(&self.collections)),
             ("evicted_rows", "Live rows of collections that were evicted.", value(&self.rows)),

@@ -95,10 +95,10 @@ fn newer_formats_are_refused() {
     filled(directory.path());
     let manifest = directory.path().join("MANIFEST");
     let text = std::fs::read_to_string(&manifest).expect("text");
-    std::fs::write(&manifest, text.replacen("manifest 3 ", "manifest 4 ", 1)).expect("writable");
+    std::fs::write(&manifest, text.replacen("manifest 4 ", "manifest 5 ", 1)).expect("writable");
     let error = refusal(directory.path(), 1);
     assert!(
-        matches!(&error, Error::NewerFormat { path, found: 4, supported: 3 } if *path == manifest),
+        matches!(&error, Error::NewerFormat { path, found: 5, supported: 4 } if *path == manifest),
         "the manifest is newer: {error}"
     );
     std::fs::write(&manifest, &text).expect("writable");

@@ -204,8 +204,9 @@ fn clients_that_never_read_lose_their_connection_in_the_end() {
 #[test]
 fn long_replies_that_nobody_reads_are_few() {
     const WIDE: usize = 2_048;
-    const SCANS: usize = 100;
-    /// Scans of one connection that may be under way, replies that wait and are being sent, and the allocator's share.
+    const GETS: usize = 100;
+    const WIDE_ROWS: u64 = 1_000;
+    /// Reads of one connection that may be under way, replies that wait and are being sent, and the allocator's share.
     const GROWTH_MAX: u64 = 240 << 20;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let process = Process::start(directory.path(), 1);
@@ -215,15 +216,15 @@ fn long_replies_that_nobody_reads_are_few() {
         let rows: Vec<(u64, u64)> = (first..first + 500).map(|id| (id, 1)).collect();
         collection.write(&batch(&rows, WIDE), Ack::Durable).expect("a good batch").wait().expect("it is written");
     }
-    let scan = scan_frame(client.describe("wide").expect("it is there").id);
+    let get = get_frame(client.describe("wide").expect("it is there").id, 0..WIDE_ROWS);
     let mut raw = Raw::greeted(process.address());
     let reply_bytes = {
-        raw.send(&scan);
-        raw.receive().expect("an answer").expect_done("SCAN").body.len()
+        raw.send(&get);
+        raw.receive().expect("an answer").expect_done("GET").body.len()
     };
     assert!(reply_bytes > 7 << 20, "the replies are not long: {reply_bytes} bytes");
     let before = process.resident_bytes();
-    raw.send(&scan.repeat(SCANS));
+    raw.send(&get.repeat(GETS));
     let mut most = before;
     for _ in 0..100 {
         std::thread::sleep(Duration::from_millis(10));
@@ -231,8 +232,8 @@ fn long_replies_that_nobody_reads_are_few() {
     }
     println!("resident: {} MB before, {} MB at most", before >> 20, most >> 20);
     assert!(most < before + GROWTH_MAX, "the server grew from {before} to {most} bytes");
-    for _ in 0..SCANS {
-        assert_eq!(raw.receive().expect("an answer").expect_done("SCAN").body.len(), reply_bytes);
+    for _ in 0..GETS {
+        assert_eq!(raw.receive().expect("an answer").expect_done("GET").body.len(), reply_bytes);
     }
     assert!(process.terminate().success());
 }

@@ -207,7 +207,8 @@ fn lower(best: &mut f64, work: impl FnOnce()) {
     *best = best.min(thread_seconds() - started);
 }
 
-fn thread_seconds() -> f64 {
+/// Time that this thread had a core, in seconds: what others do on the machine is left out.
+pub(crate) fn thread_seconds() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is writable, and every Linux has this clock.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };

@@ -170,7 +170,10 @@ impl Column {
             Column::Unsigned(column) => value.as_u64().map(|value| column.append_value(value)),
             Column::Number(column) => value.cast_f64().map(|value| column.append_value(value)),
             Column::Text(column) => value.as_str().map(|value| column.append_value(value)),
-            Column::Json(column) => Some(column.append_value(value.encode())),
+            Column::Json(column) => {
+                column.append_value(value.encode());
+                Some(())
+            }
             Column::Texts(column) => push_texts(column, &value),
             Column::Vector(expected, elements) => return push_vector(*expected, elements, &value, name),
         };
