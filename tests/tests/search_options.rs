@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Float16Array, Float32Array, Int8Array,
+    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Float16Array, Float32Array, Int8Array,
     Int32Array, Int64Array, RecordBatch, StringArray, UInt8Array, UInt16Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
@@ -546,6 +546,44 @@ fn examples_stand_for_a_vector() {
         recall.check(&format!("{} by examples", asked.name));
     }
     scene.stop();
+}
+
+/// Numbers below 0 and texts, which live on several shards, name rows as well.
+#[test]
+fn examples_have_ids_of_every_type() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let (numbers, texts): (Vec<i64>, Vec<String>) = (-6..6).map(|id| (id, format!("row {id}"))).unzip();
+    let ids: [(ArrayRef, fn(i64) -> Id, Ids); 2] = [
+        (Arc::new(Int64Array::from(numbers.clone())), Id::I64, Ids::I64(numbers)),
+        (Arc::new(StringArray::from(texts.clone())), |id| Id::Utf8(format!("row {id}")), Ids::Utf8(texts)),
+    ];
+    for (ids, id, all) in ids {
+        let item = Arc::new(Field::new("item", DataType::Float32, false));
+        // A row lies at its number.
+        let vectors =
+            FixedSizeListArray::new(item, 1, Arc::new((-6..6).map(|x| x as f32).collect::<Float32Array>()), None);
+        let metric = HashMap::from([(METRIC_KEY.to_owned(), "l2".to_owned())]);
+        let vector = Field::new("vector", vectors.data_type().clone(), false).with_metadata(metric);
+        let schema = Schema::new(vec![Field::new("id", ids.data_type().clone(), false), vector]);
+        let name = format!("{:?}", all.kind());
+        let collection = client.create_collection(&name, &schema, CollectionOptions::default()).expect("a good schema");
+        let rows = RecordBatch::try_new(Arc::new(schema), vec![ids, Arc::new(vectors)]).expect("columns of the schema");
+        collection.write(&rows, Ack::Durable).expect("good rows").wait().expect("they are written");
+        assert_eq!(collection.get(&all, &["id"]).expect("an answer").column(0), rows.column(0), "{name}");
+        let (like, unlike) = ([id(-4)], [id(-3), id(-1)]);
+        let find = |examples| {
+            let request = SearchRequest { k: 3, examples: Some(examples), ..Default::default() };
+            collection.search(&request).expect("a good request").wait().expect("an answer").hits.remove(0)
+        };
+        let found = |hits: &[Hit]| hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>();
+        let hits = find(Examples { like: &like, unlike: &[], include: true });
+        assert_eq!((hits[0].id.clone(), hits[0].distance, hits[1].distance), (id(-4), 0.0, 1.0), "{name}");
+        let hits = find(Examples { like: &like, unlike: &unlike, include: false });
+        assert_eq!(found(&hits), [id(-6), id(-5), id(-2)], "{name}: 2 × −4 + 2 is −6");
+    }
+    server.stop();
 }
 
 /// A value that makes a group, so that equal ones are the same.
