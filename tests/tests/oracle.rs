@@ -14,7 +14,7 @@ use net::client::{
 use net::codec::Status;
 use tests::PATIENCE;
 use tests::model::condition::Condition;
-use tests::model::value::{TEXTS, Value};
+use tests::model::value::{TEXTS, Value, cell};
 use tests::model::vector::{VectorKind, every_kind};
 use tests::model::{Kind, Model, Row, borrowed, ids};
 use tests::random::Random;
@@ -62,7 +62,9 @@ impl World<'_> {
             25..31 => self.delete(),
             31..35 => self.delete_where(),
             35..45 => self.get(),
-            45..55 => self.scan(),
+            45..51 => self.scan(),
+            51..53 => self.count(),
+            53..55 => self.facets(),
             55..75 => self.search(true),
             75..86 => self.search(false),
             86..93 => self.search_text(),
@@ -197,11 +199,56 @@ impl World<'_> {
         }
     }
 
+    fn count(&mut self) {
+        let condition = self.condition();
+        let filter = json(condition.as_ref());
+        let count = self.collection.count(&filter).unwrap_or_else(|error| panic!("{filter}: {error}"));
+        assert_eq!(count, self.model.matching(condition.as_ref()).len() as u64, "{filter}");
+    }
+
+    /// How often each value of a column is there, of lists each of their texts.
+    fn facets(&mut self) {
+        let name = ["flag", "i8", "u64", "text", "tags"][self.random.below(5) as usize];
+        let place = self.model.column(name);
+        let condition = self.condition();
+        let filter = json(condition.as_ref());
+        let facets =
+            self.collection.facets(name, 100, &filter).unwrap_or_else(|error| panic!("{name}, {filter}: {error}"));
+        let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+        let mut nulls = 0;
+        for id in self.model.matching(condition.as_ref()) {
+            match &self.model.rows[&id][place] {
+                Value::Null => nulls += 1,
+                Value::Tags(tags) => {
+                    let distinct: BTreeSet<&String> = tags.iter().collect();
+                    distinct
+                        .into_iter()
+                        .for_each(|tag| *expected.entry(format!("{:?}", Value::Text(tag.clone()))).or_default() += 1);
+                }
+                value => *expected.entry(format!("{value:?}")).or_default() += 1,
+            }
+        }
+        assert_eq!(
+            (facets.nulls, facets.others, facets.distinct),
+            (nulls, 0, expected.len() as u64),
+            "{name}, {filter}"
+        );
+        let (values, counts) = (&facets.values["value"], &facets.values["count"]);
+        let count = |row| match cell(counts, row) {
+            Value::Int(count) => count as u64,
+            other => panic!("{other:?} is no count"),
+        };
+        let found: BTreeMap<String, u64> =
+            (0..facets.values.num_rows()).map(|row| (format!("{:?}", cell(values, row)), count(row))).collect();
+        assert_eq!(found, expected, "{name}, {filter}");
+    }
+
     fn search(&mut self, exact: bool) {
         let vectors: Vec<(usize, VectorKind)> = self.model.vectors().map(|(place, kind)| (place, *kind)).collect();
         let (place, kind) = vectors[self.random.below(vectors.len() as u64) as usize];
         let queries: Vec<Vec<u8>> = (0..1 + self.random.below(6)).map(|_| kind.random(&mut self.random)).collect();
         let k = 1 + self.random.below(20) as usize;
+        let offset = self.random.below(3) as usize * 4;
         let condition = self.condition();
         let filter = json(condition.as_ref());
         let name = self.model.columns[place].name().to_owned();
@@ -212,6 +259,7 @@ impl World<'_> {
             ef: (!exact).then_some(EF),
             exact,
             filter: &filter,
+            offset,
             ..Default::default()
         };
         let reply = self.collection.search(&request).expect("it is sent").wait();
@@ -219,9 +267,9 @@ impl World<'_> {
         assert_eq!(reply.hits.len(), queries.len());
         for (query, hits) in queries.iter().zip(&reply.hits) {
             let nearest = self.model.nearest(place, query, condition.as_ref());
-            let expected = k.min(nearest.len());
+            let expected = k.min(nearest.len().saturating_sub(offset));
             assert_eq!(hits.len(), expected, "{name}, exact {exact}, {filter}: {} rows pass", nearest.len());
-            let right = check_hits(&kind, query, hits, &nearest, &self.model, place);
+            let right = check_hits(&kind, query, hits, (&nearest, offset), &self.model, place);
             if exact {
                 assert_eq!(right, expected, "{name}, {filter}: an exact search misses rows");
             } else {
@@ -302,12 +350,12 @@ fn json(condition: Option<&Condition>) -> String {
     condition.map(|condition| condition.to_json().to_string()).unwrap_or_default()
 }
 
-/// Hits come in order, each row once, at the distance of the formula; gives how many are among the nearest.
+/// Hits come in order, each row once, at the distance of the formula; gives how many are among the nearest, of which some were passed over.
 fn check_hits(
     kind: &VectorKind,
     query: &[u8],
     hits: &[Hit],
-    nearest: &[(f64, &Id)],
+    (nearest, offset): (&[(f64, &Id)], usize),
     model: &Model,
     place: usize,
 ) -> usize {
@@ -315,7 +363,7 @@ fn check_hits(
     assert!(hits.is_sorted_by(|a, b| a.distance <= b.distance), "hits in order");
     let distinct: BTreeSet<&Id> = hits.iter().map(|hit| &hit.id).collect();
     assert_eq!(distinct.len(), hits.len(), "each row once");
-    let Some((farthest, _)) = hits.len().checked_sub(1).map(|last| nearest[last]) else { return 0 };
+    let Some((farthest, _)) = hits.len().checked_sub(1).map(|last| nearest[offset + last]) else { return 0 };
     let is_right = |hit: &&Hit| {
         let distance = *passing.get(&hit.id).unwrap_or_else(|| panic!("{} is gone, or does not pass", hit.id));
         let slack = kind.slack(query, model.rows[&hit.id][place].vector());

@@ -53,7 +53,7 @@ impl Condition {
         let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::List(_));
         let operators: &[&'static str] = match field.data_type() {
             DataType::Boolean => &["=", "!=", "in", "is_null"],
-            DataType::List(_) => &["is_null"],
+            DataType::List(_) => &["contains", "is_null"],
             DataType::Utf8 => &["=", "!=", "<", "<=", ">", ">=", "in", "between", "prefix", "is_null"],
             _ => &["=", "!=", "<", "<=", ">", ">=", "in", "between", "is_null"],
         };
@@ -68,6 +68,7 @@ impl Condition {
         let mut operands: Vec<Value> = match operator {
             "is_null" => vec![Value::Bool(random.below(2) == 0)],
             "in" => (0..random.below(4)).map(|_| operand(random)).collect(),
+            "contains" => (0..1 + random.below(2)).map(|_| random_text(random)).collect(),
             "between" => vec![operand(random), operand(random)],
             "prefix" => {
                 let text = TEXTS[random.below(TEXTS.len() as u64) as usize];
@@ -100,6 +101,7 @@ impl Condition {
             Condition::Test { name, operator, operands, .. } => {
                 let operand = match *operator {
                     "in" | "between" => operands.iter().map(json_of).collect(),
+                    "contains" if operands.len() > 1 => operands.iter().map(json_of).collect(),
                     _ => json_of(&operands[0]),
                 };
                 json!({"column": name, *operator: operand})
@@ -116,6 +118,10 @@ impl Condition {
             Condition::Test { column, operator, operands, .. } => test(operator, operands, &row[*column]),
         }
     }
+}
+
+fn random_text(random: &mut Random) -> Value {
+    Value::Text(TEXTS[random.below(TEXTS.len() as u64) as usize].to_owned())
 }
 
 fn test(operator: &str, operands: &[Value], value: &Value) -> bool {
@@ -137,6 +143,10 @@ fn test(operator: &str, operands: &[Value], value: &Value) -> bool {
         "in" => operands.iter().any(|operand| against(operand) == Some(Ordering::Equal)),
         "between" => {
             against(&operands[0]).is_some_and(Ordering::is_ge) && against(&operands[1]).is_some_and(Ordering::is_le)
+        }
+        "contains" => {
+            let Value::Tags(tags) = value else { panic!("a list") };
+            operands.iter().all(|operand| tags.iter().any(|tag| *operand == Value::Text(tag.clone())))
         }
         "prefix" => match (value, &operands[0]) {
             (Value::Text(text), Value::Text(prefix)) => text.starts_with(prefix.as_str()),
