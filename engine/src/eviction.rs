@@ -4,6 +4,8 @@
 //! can be filled again; a collection is one only if whoever made it said so ([`CollectionOptions::evictable`]). All others stay, and
 //! writes are refused when the memory budget is used up.
 //!
+//! A start forgets when they were used: of those that nobody has used since, the one that was made first goes first.
+//!
 //! [`CollectionOptions::evictable`]: crate::collection::CollectionOptions::evictable
 
 use std::sync::atomic::{AtomicU64, Ordering};

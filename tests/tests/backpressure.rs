@@ -68,8 +68,8 @@ fn writes_beyond_the_memory_budget_are_refused_and_leave_nothing() {
 fn a_cache_that_is_not_used_goes_when_memory_is_short_and_nothing_else_does() {
     const OLD_BATCHES: u64 = 16;
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let budget = || ServerOptions { memory_budget: Some(64 << 20), ..options(directory.path(), 2) };
-    let mut server = Server::try_start(budget()).expect("the server starts");
+    let budget = ServerOptions { memory_budget: Some(64 << 20), ..options(directory.path(), 2) };
+    let mut server = Server::try_start(budget).expect("the server starts");
     let client = server.client();
     let cache = |name: &str| {
         let options = CollectionOptions { evictable: true, ..CollectionOptions::default() };
@@ -109,7 +109,7 @@ fn a_cache_that_is_not_used_goes_when_memory_is_short_and_nothing_else_does() {
     assert_eq!(gone.status(), Some(Status::UnknownCollection), "{gone}");
     server.stop();
     // What was evicted does not come back, and what may be evicted is remembered.
-    server = Server::try_start(budget()).expect("the server starts");
+    server = Server::start(directory.path(), 2);
     let client = server.client();
     assert_eq!(names(&client), ["kept", "used", "new"]);
     let stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
