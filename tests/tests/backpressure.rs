@@ -66,7 +66,7 @@ fn writes_beyond_the_memory_budget_are_refused_and_leave_nothing() {
 
 #[test]
 fn a_cache_that_is_not_used_goes_when_memory_is_short_and_nothing_else_does() {
-    const OLD_BATCHES: u64 = 16;
+    const OLD_BATCHES: u64 = 36;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let budget = ServerOptions { memory_budget: Some(64 << 20), ..options(directory.path(), 2) };
     let mut server = Server::try_start(budget).expect("the server starts");
