@@ -18,7 +18,7 @@ pub enum Error {
     #[error("the schema is not JSON of the form that is needed: {source}")]
     SchemaJson {
         /// Where, and what is wrong.
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A batch was made for another schema.
     #[error("the batch was made for schema {found:016x}, the collection has {expected:016x}")]

@@ -75,7 +75,7 @@ const NAMED_KEYS: [&str; 8] = [ROLE_KEY, METRIC_KEY, CODES_KEY, RERANK_KEY, PLAC
 /// `SchemaJson` for what is no JSON of this form; `InvalidSchema`, naming the column, for a type that there is not. Whether the schema
 /// can be served [`Schema::from_arrow`] says.
 pub fn parse(text: &str) -> Result<ArrowSchema> {
-    let schema: Columns = serde_json::from_str(text).map_err(|source| Error::SchemaJson { source })?;
+    let schema: Columns = serde_json::from_str(text).map_err(|source| Error::SchemaJson { source: source.into() })?;
     Ok(ArrowSchema::new(fields(schema.columns)?))
 }
 
@@ -85,9 +85,9 @@ pub fn parse(text: &str) -> Result<ArrowSchema> {
 /// As [`parse`].
 pub fn parse_columns(text: &str) -> Result<Vec<Field>> {
     let columns: Vec<Column> = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|source| Error::SchemaJson { source })?
+        serde_json::from_str(text).map_err(|source| Error::SchemaJson { source: source.into() })?
     } else {
-        vec![serde_json::from_str(text).map_err(|source| Error::SchemaJson { source })?]
+        vec![serde_json::from_str(text).map_err(|source| Error::SchemaJson { source: source.into() })?]
     };
     fields(columns)
 }
