@@ -87,6 +87,13 @@ impl VectorIndex {
         self.graph.get().expect("graphs are complete before rows are served")
     }
 
+    /// Gives the memory back that the graph has for a chunk of a shard without rows. The shard's own thread only.
+    pub fn discard(&self, shard: usize, chunk: u32) {
+        if let Some(graph) = self.graph.get() {
+            graph.discard(shard, chunk);
+        }
+    }
+
     /// Whether the graph is traversed on codes: where there are some, and they fit the vectors.
     #[inline]
     pub fn traverses_codes(&self) -> bool {
