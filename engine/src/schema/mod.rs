@@ -15,7 +15,9 @@
 //! i32 from 256 elements on), `int8` (theirs below that), `binary` (a bit an element, under cosine) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
 //! and all that other types have). `broadhead.rerank` (1 to 100; 2 for int8, 4 for int4, 10 for binary) is how many candidates by codes are ranked
 //! again by full vectors for each result. `broadhead.vectors` is `memory` (default) or `disk`: then the full vectors of indexed rows are
-//! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
+//! kept in a file, and memory holds the codes alone. `broadhead.index` is `hnsw` (default) or `flat`: then there is no graph, and every search
+//! compares all rows. `broadhead.m` (2 to 32) and `broadhead.ef_construction` (up to 2,000, not below m) shape the column's graph where it is not
+//! to be as the collection's options say. None of these is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
 //! `broadhead.ttl` of a column of dates or timestamps, one in a schema, is a number of seconds: a row is gone so many seconds after its
@@ -59,8 +61,8 @@ use arrow::datatypes::SchemaRef;
 pub use edges::{EDGE_ROLES, EdgeColumns, EdgeWeight, NODES_KEY};
 
 pub use column::{
-    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
-    TEXT_KEY, TYPE_KEY, VectorColumn, metric_from_name, metric_name,
+    CODES_KEY, Codes, Column, EF_CONSTRUCTION_KEY, ELEMENT_KEY, INDEX_KEY, IdKind, IdRef, IndexOptions, Layout, M_KEY,
+    METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role, TEXT_KEY, TYPE_KEY, VectorColumn, metric_from_name, metric_name,
 };
 
 pub use ttl::{TTL_KEY, TimeToLive};
