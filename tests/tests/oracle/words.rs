@@ -176,11 +176,14 @@ fn check(
         assert!(order.is_lt(), "{what}: {:?} before {:?}", pair[0], pair[1]);
     }
     let Some(last) = hits.last().and_then(|hit| hit.score).map(f64::from) else { return };
-    let least = |id: &&&Id| {
-        let part = |number: usize, side: &Side<'_>| side.bounds(standings[number].get(**id), method, weights[number]).0;
-        part(0, dense) + part(1, text)
+    // A row that is surely on a side is a result unless others are better.
+    let sides = || standings.iter().zip([dense, text]).zip(weights);
+    let is_candidate = |id: &&&Id| sides().any(|((standings, side), _)| !is_left_out(standings.get(**id), side));
+    let least = |id: &Id| -> f64 {
+        sides().map(|((standings, side), weight)| side.bounds(standings.get(id), method, weight).0).sum()
     };
-    let better = union.iter().filter(|id| !found.contains(*id)).filter(|id| least(id) > last + rounding(last)).count();
+    let others = union.iter().filter(|id| !found.contains(*id)).filter(is_candidate);
+    let better = others.filter(|id| least(id) > last + rounding(last)).count();
     assert!(better <= offset, "{what}: {better} rows are better than the last");
 }
 
