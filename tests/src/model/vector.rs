@@ -31,6 +31,11 @@ pub fn every_kind() -> Vec<(&'static str, &'static str)> {
 }
 
 impl VectorKind {
+    /// Its name.
+    pub fn name(&self) -> String {
+        format!("{}_{}", self.element, self.metric)
+    }
+
     /// A column of this kind, named by it.
     pub fn column(&self) -> Column {
         let item =
@@ -47,8 +52,7 @@ impl VectorKind {
         };
         let metadata =
             [("broadhead.role", "vector"), ("broadhead.metric", self.metric), ("broadhead.element", self.element)];
-        let name = format!("{}_{}", self.element, self.metric);
-        Column { field: Field::new(name, data_type, false).with_metadata(metadata), kind: Kind::Vector(*self) }
+        Column { field: Field::new(self.name(), data_type, false).with_metadata(metadata), kind: Kind::Vector(*self) }
     }
 
     /// A vector near one of a few directions, as it is stored.
@@ -105,13 +109,17 @@ impl VectorKind {
 
     /// The distance of two vectors by its formula.
     pub fn distance(&self, a: &[u8], b: &[u8]) -> f64 {
-        let (a, b) = (self.decode(a), self.decode(b));
+        self.distance_of(&self.decode(a), &self.decode(b))
+    }
+
+    /// As [`VectorKind::distance`], of the elements.
+    pub fn distance_of(&self, a: &[f64], b: &[f64]) -> f64 {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         match self.metric {
-            "l2" => a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum(),
-            "dot" => -dot(&a, &b),
-            "cosine" => 1.0 - dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt(),
-            _ => a.iter().zip(&b).filter(|(a, b)| a != b).count() as f64,
+            "l2" => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum(),
+            "dot" => -dot(a, b),
+            "cosine" => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+            _ => a.iter().zip(b).filter(|(a, b)| a != b).count() as f64,
         }
     }
 
@@ -167,14 +175,18 @@ impl VectorKind {
 
     /// How far a distance may be from the formula: distances are `f32`, and of floats they are sums of `f32`.
     pub fn slack(&self, a: &[u8], b: &[u8]) -> f64 {
+        self.slack_of(&self.decode(a), &self.decode(b))
+    }
+
+    /// As [`VectorKind::slack`], of the elements.
+    pub fn slack_of(&self, a: &[f64], b: &[f64]) -> f64 {
         if self.element == "bits" {
             return 0.0;
         }
-        let (a, b) = (self.decode(a), self.decode(b));
         let magnitude: f64 = match self.metric {
             "cosine" => 1.0,
-            "l2" => a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum(),
-            _ => a.iter().zip(&b).map(|(a, b)| (a * b).abs()).sum(),
+            "l2" => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum(),
+            _ => a.iter().zip(b).map(|(a, b)| (a * b).abs()).sum(),
         };
         2e-6 * magnitude * (self.dimension as f64).sqrt() + f64::from(f32::MIN_POSITIVE)
     }
