@@ -86,8 +86,8 @@ impl Passing<'_> {
     }
 }
 
-/// Rows that expire by a column, and are passed over by searches by words and by traversals, too.
-pub const EXPIRY_BEYOND_FILTERS: bool = false;
+/// Whether edges expire, too.
+const EDGES_EXPIRE: bool = false;
 /// Milliseconds since 1970 that are past, whenever a test runs: times before are over.
 const PRESENT_MS: i128 = 1_700_000_000_000;
 
@@ -149,7 +149,7 @@ impl Model {
             column("weight", &DataType::Float32, "edge_weight", Kind::Scalar),
             scalar("u8", DataType::UInt8),
         ];
-        columns.extend(EXPIRY_BEYOND_FILTERS.then(until_column));
+        columns.extend(EDGES_EXPIRE.then(until_column));
         Model::of(columns, ids, HashMap::from([(NODES_KEY.to_owned(), name.to_owned())]))
     }
 
@@ -241,9 +241,9 @@ impl Model {
         }
     }
 
-    /// Gives some columns of a row that lives the values of another.
+    /// Gives some columns of a row the values of another; where it is not there, null to all others.
     pub fn update(&mut self, id: &Id, places: &[usize], values: &Row) {
-        let mut row = self.rows[id].clone();
+        let mut row = self.rows.get(id).cloned().unwrap_or_else(|| vec![Value::Null; self.columns.len()]);
         places.iter().for_each(|&place| row[place] = values[place].clone());
         self.upsert(row);
     }

@@ -30,7 +30,7 @@ use tests::PATIENCE;
 use tests::model::condition::Condition;
 use tests::model::value::Value;
 use tests::model::vector::{VectorKind, every_kind};
-use tests::model::{EXPIRY_BEYOND_FILTERS, Kind, Model};
+use tests::model::{Kind, Model};
 use tests::random::Random;
 use tests::server::Process;
 
@@ -211,7 +211,7 @@ fn numbers_as_ids() {
 
 #[test]
 fn texts_as_ids() {
-    run(DataType::Utf8, &part(1), EXPIRY_BEYOND_FILTERS);
+    run(DataType::Utf8, &part(1), true);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::DataType;
 use engine::namespace::Quota;
-use net::client::{Client, CollectionOptions, Id, WriteMode};
+use net::client::{Client, CollectionOptions, Id, Missing, WriteMode};
 use net::codec::Status;
 use tests::model::Model;
 use tests::random::Random;
@@ -99,31 +99,34 @@ impl Tenants {
         }
     }
 
-    /// Makes the collection if it is not there, and writes rows that one shard is the home of: all of them, or, beyond the quota, none.
+    /// Makes the collection if it is not there, and writes or updates rows that one shard is the home of: all of them, or, beyond the quota,
+    /// none.
     fn write(&mut self, client: &Client, name: &'static str, full: &str, random: &mut Random) {
+        let model = Model::new(self.id.clone(), IDS, &[], false);
         let Some(tenant) = self.all.get_mut(name) else {
-            let model = Model::new(self.id.clone(), IDS, &[], false);
             let refused = client.create_collection(full, &model.schema(), CollectionOptions::default());
             let status = refused.err().and_then(|error| error.status());
             assert_eq!(status, Some(Status::UnknownNamespace), "{full}");
             return;
         };
-        let table = tenant.tables.entry(full.to_owned());
-        table.or_insert_with(|| Table::create(client, full, Model::new(self.id.clone(), IDS, &[], false)));
+        tenant.tables.entry(full.to_owned()).or_insert_with(|| Table::create(client, full, model));
         let rows_before = tenant.rows();
         let table = tenant.tables.get_mut(full).expect("just made");
         let ids = table.ids_of_a_shard(60, client.server().shards, random);
-        let rows = table.random_rows(&ids, random);
-        let new: BTreeSet<&Id> = ids.iter().filter(|id| !table.model.rows.contains_key(id)).collect();
-        let is_beyond = tenant.rows_max > 0 && !new.is_empty() && rows_before + new.len() as u64 > tenant.rows_max;
-        match table.send(&rows, WriteMode::Upsert) {
-            Ok(report) => {
-                assert!(!is_beyond, "{full}: {} new rows beside {rows_before}", new.len());
-                table.accept(rows, report);
-            }
+        let distinct: BTreeSet<Id> = ids.iter().cloned().collect();
+        let new = distinct.iter().filter(|id| !table.model.rows.contains_key(id)).count() as u64;
+        let is_beyond = tenant.rows_max > 0 && new > 0 && rows_before + new > tenant.rows_max;
+        let written = if random.below(3) == 0 {
+            table.update(&distinct, Missing::Insert, random)
+        } else {
+            let rows = table.random_rows(&ids, random);
+            table.send(&rows, WriteMode::Upsert).map(|report| table.accept(rows, report))
+        };
+        let what = format!("{full}: {new} new rows beside {rows_before} of {}", tenant.rows_max);
+        match written {
+            Ok(()) => assert!(!is_beyond, "{what}"),
             Err(error) => {
-                assert_eq!(error.status(), Some(Status::QuotaExceeded), "{full}: {error}");
-                assert!(is_beyond, "{full}: {} new rows beside {rows_before}: {error}", new.len());
+                assert!(is_beyond && error.status() == Some(Status::QuotaExceeded), "{what}: {error}");
                 tenant.refused += 1;
                 table.scan(random);
             }

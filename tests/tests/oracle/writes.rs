@@ -20,7 +20,10 @@ impl Table {
         match random.below(22) {
             0..8 => self.write(random),
             8..12 => self.write_conditionally(shards, random),
-            12..16 => self.update(random),
+            12..16 => {
+                let ids = self.some_ids(40, random).into_iter().collect();
+                self.update(&ids, Missing::Skip, random).expect("rows may be missing");
+            }
             16..20 => self.delete(random),
             _ => self.delete_where(random),
         }
@@ -82,32 +85,33 @@ impl Table {
         }
     }
 
-    /// Gives some columns of rows new values, under a condition at times; rows that are missing or do not meet it are left out.
-    fn update(&mut self, random: &mut Random) {
+    /// Gives some columns of rows with these ids new values, under a condition at times. Rows that do not meet it are left out, those that are
+    /// missing too, or they are inserted. Where the server refuses it nothing changes.
+    pub fn update(&mut self, ids: &BTreeSet<Id>, missing: Missing, random: &mut Random) -> net::Result<()> {
         let count = self.model.columns.len() as u64;
         let mut places: BTreeSet<usize> = (0..1 + random.below(4)).map(|_| random.below(count) as usize).collect();
         places.insert(0);
         let places: Vec<usize> = places.into_iter().collect();
-        let distinct: BTreeSet<Id> = self.some_ids(40, random).into_iter().collect();
-        let rows: Vec<Row> = distinct.iter().map(|id| self.model.random_row(id, random)).collect();
+        let rows: Vec<Row> = ids.iter().map(|id| self.model.random_row(id, random)).collect();
         let condition = self.condition(random);
         let filter = json(condition.as_ref());
         let batch = self.model.batch_of(&places, &rows.iter().collect::<Vec<_>>());
-        let options = UpdateOptions { missing: Missing::Skip, filter: &filter, newer: None, skip_unmet: true };
-        let report = self.collection.update(&batch, &options, Ack::Durable).expect("a good batch").wait();
-        let report = report.unwrap_or_else(|error| panic!("{filter}: {error}"));
-        let (mut updated, mut missing, mut unmet) = (0, 0, 0);
-        for (id, row) in distinct.iter().zip(&rows) {
-            match self.model.rows.get(id) {
-                None => missing += 1,
-                Some(old) if condition.as_ref().is_some_and(|condition| !condition.holds(old)) => unmet += 1,
-                Some(_) => {
-                    self.model.update(id, &places, row);
-                    updated += 1;
-                }
+        let options = UpdateOptions { missing, filter: &filter, newer: None, skip_unmet: true };
+        let report = self.collection.update(&batch, &options, Ack::Durable).expect("a good batch").wait()?;
+        let (mut updated, mut left_out, mut unmet) = (0, 0, 0);
+        for (id, row) in ids.iter().zip(&rows) {
+            let old = self.model.rows.get(id);
+            if old.is_none() && missing == Missing::Skip {
+                left_out += 1;
+            } else if old.zip(condition.as_ref()).is_some_and(|(old, condition)| !condition.holds(old)) {
+                unmet += 1;
+            } else {
+                self.model.update(id, &places, row);
+                updated += 1;
             }
         }
-        assert_eq!((report.rows, report.missing, report.unmet), (updated, missing, unmet), "{filter}");
+        assert_eq!((report.rows, report.missing, report.unmet), (updated, left_out, unmet), "{filter}");
+        Ok(())
     }
 
     fn delete_where(&mut self, random: &mut Random) {
