@@ -14,9 +14,11 @@ use super::Table;
 const NAMESPACES: [&str; 2] = ["acme", "other"];
 const COLLECTIONS: [&str; 3] = ["a", "b", "c"];
 /// Ids of a collection's rows.
-const IDS: u64 = 200;
-/// Rows that a namespace may have, beside no limit.
-const QUOTAS: [u64; 4] = [0, 60, 120, 250];
+const IDS: u64 = 80;
+/// Rows that a namespace may have; 0: no limit.
+const QUOTAS: [u64; 4] = [0, 20, 40, 70];
+/// Operations at a time: most are small.
+const STEPS: usize = 4;
 
 /// What a namespace should be.
 #[derive(Default)]
@@ -54,8 +56,12 @@ impl Tenants {
         }
     }
 
-    /// One operation.
+    /// Some operations.
     pub fn step(&mut self, client: &Client, random: &mut Random) {
+        (0..STEPS).for_each(|_| self.step_once(client, random));
+    }
+
+    fn step_once(&mut self, client: &Client, random: &mut Random) {
         let name = NAMESPACES[random.below(NAMESPACES.len() as u64) as usize];
         let short = COLLECTIONS[random.below(COLLECTIONS.len() as u64) as usize];
         match random.below(40) {
@@ -112,7 +118,17 @@ impl Tenants {
         tenant.tables.entry(full.to_owned()).or_insert_with(|| Table::create(client, full, model));
         let rows_before = tenant.rows();
         let table = tenant.tables.get_mut(full).expect("just made");
-        let ids = table.ids_of_a_shard(60, client.server().shards, random);
+        let mut ids = table.ids_of_a_shard(40, client.server().shards, random);
+        if random.below(2) == 0 {
+            // As many new ones as there is room for, or one more.
+            let most = tenant.rows_max.saturating_sub(rows_before) + random.below(2);
+            let mut new = BTreeSet::new();
+            let is_there = |id: &Id| table.model.rows.contains_key(id);
+            ids.retain(|id| is_there(id) || new.contains(id) || (new.len() as u64) < most && new.insert(id.clone()));
+        }
+        if ids.is_empty() {
+            return;
+        }
         let distinct: BTreeSet<Id> = ids.iter().cloned().collect();
         let new = distinct.iter().filter(|id| !table.model.rows.contains_key(id)).count() as u64;
         let is_beyond = tenant.rows_max > 0 && new > 0 && rows_before + new > tenant.rows_max;
