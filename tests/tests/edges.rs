@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
-use engine::edges::{Direction, Follow, Spread};
+use engine::edges::Spread;
 use engine::limits;
 use engine::schema::{NODES_KEY, ROLE_KEY};
 use engine::search::SpreadOptions;
-use engine::traversal::TraversalRequest;
 use net::client::{
-    Ack, Client, Collection, CollectionOptions, Id, Ids, Queries, SearchRequest, TraverseReply, TraverseRequest,
+    Ack, Client, Collection, CollectionOptions, Id, Ids, Queries, SearchRequest, TraverseRequest, UpdateOptions,
 };
 use net::codec::Status;
+use tests::model::edges;
 use tests::random::Random;
 use tests::server::{Process, Server};
 
@@ -27,11 +27,13 @@ const TYPES: [Option<&str>; 4] = [None, Some("depends"), Some("suggests"), Some(
 type Change = &'static dyn Fn(&mut TraverseRequest<'_>);
 /// From, to, type and weight of an edge.
 type Edge = (u64, u64, Option<&'static str>, Option<f32>);
-/// Hops, weight and activation.
-type Reached = (u8, f64, f64);
 
 fn name(node: u64) -> String {
     format!("node {}", node * 37 % 101)
+}
+
+fn id(node: u64) -> Id {
+    Id::Utf8(name(node))
 }
 
 fn role(name: &str, data_type: DataType, role: &str) -> Field {
@@ -78,116 +80,31 @@ fn batch(edges: &[(String, Edge)]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(edge_schema(DataType::Float32, None)), columns).expect("columns of the schema")
 }
 
-/// What is followed from a node.
-fn followed(edges: &BTreeMap<String, Edge>, follow: &Follow, node: u64) -> Vec<(u64, f32)> {
-    let mut found = Vec::new();
-    for &(from, to, kind, weight) in edges.values() {
-        let (kind, weight) = (kind.unwrap_or(""), weight.unwrap_or(1.0));
-        if weight < follow.weight_min || !(follow.kinds.is_empty() || follow.kinds.iter().any(|name| name == kind)) {
-            continue;
-        }
-        let (out, into) = match follow.direction {
-            Direction::Out => (true, false),
-            Direction::In => (false, true),
-            Direction::Both => (true, from != to),
-        };
-        if out && from == node {
-            found.push((to, weight));
-        }
-        if into && to == node {
-            found.push((from, weight));
-        }
-    }
-    if follow.fan_out > 0 {
-        found.sort_by(|left, right| right.1.total_cmp(&left.1).then(name(left.0).cmp(&name(right.0))));
-        found.truncate(follow.fan_out);
-    }
-    found
-}
-
-/// The definition.
-fn model(edges: &BTreeMap<String, Edge>, request: &TraversalRequest, seeds: &[(u64, f64)]) -> BTreeMap<u64, Reached> {
-    let lists: Vec<_> = (0..NAMES).map(|node| followed(edges, &request.follow, node)).collect();
-    let mut reached: BTreeMap<u64, Reached> = seeds.iter().map(|&(seed, _)| (seed, (0, 1.0, 0.0))).collect();
-    for hop in 1..=request.hops {
-        let layer: Vec<(u64, f64)> =
-            reached.iter().filter(|(_, node)| node.0 == hop - 1).map(|(&node, found)| (node, found.1)).collect();
-        for (node, weight) in layer {
-            for &(to, part) in &lists[node as usize] {
-                let found = reached.entry(to).or_insert((hop, 0.0, 0.0));
-                if found.0 == hop {
-                    found.1 = found.1.max(weight * f64::from(part));
-                }
-            }
-        }
-    }
-    if let Some(spread) = request.spread {
-        let mut pulse = vec![0.0; NAMES as usize];
-        seeds.iter().for_each(|&(seed, activation)| pulse[seed as usize] += activation);
-        let mut total = pulse.clone();
-        for _ in 0..request.hops {
-            let mut next = vec![0.0; NAMES as usize];
-            for (node, list) in lists.iter().enumerate() {
-                let sum: f64 = list.iter().map(|&(_, weight)| f64::from(weight)).sum();
-                let whole = if spread.raw { 1.0 } else { sum };
-                for &(to, weight) in list.iter().filter(|_| whole > 0.0) {
-                    next[to as usize] += pulse[node] * spread.decay * f64::from(weight) / whole;
-                }
-            }
-            total.iter_mut().zip(&next).for_each(|(total, next)| *total += next);
-            pulse = next;
-        }
-        reached.iter_mut().for_each(|(&node, found)| found.2 = total[node as usize]);
-    }
-    reached.retain(|&node, found| found.0 >= request.hops_min && (request.missing || node < NODES));
-    reached
-}
-
-fn ask(edges: &Collection, seeds: &[(u64, f64)], request: &TraversalRequest) -> TraverseReply {
-    let ids = Ids::Utf8(seeds.iter().map(|&(seed, _)| name(seed)).collect());
-    let activations: Vec<f32> = seeds.iter().map(|&(_, activation)| activation as f32).collect();
-    let request =
-        TraverseRequest { activations: &activations, options: request.clone(), ..TraverseRequest::from(&ids) };
-    edges.traverse(&request).expect("a good request").wait().expect("an answer")
-}
-
-fn check(edges: &Collection, all: &BTreeMap<String, Edge>, random: &mut Random, context: &str) {
-    let request = TraversalRequest {
-        hops: 1 + random.below(4) as u8,
-        hops_min: random.below(2) as u8,
-        follow: Follow {
-            direction: [Direction::Out, Direction::In, Direction::Both][random.below(3) as usize],
-            kinds: TYPES.iter().filter(|_| random.below(4) == 0).map(|kind| kind.unwrap_or("").to_owned()).collect(),
-            weight_min: [0.0, 0.4][random.below(2) as usize],
-            fan_out: [0, 0, 2][random.below(3) as usize],
-        },
-        spread: (random.below(2) == 0).then(|| Spread { decay: 0.85, raw: random.below(2) == 0 }),
-        missing: random.below(4) == 0,
-        limit: [1_000, 3][random.below(2) as usize],
-        ..TraversalRequest::default()
+/// As the definition takes them.
+fn plain(edges: &BTreeMap<String, Edge>) -> Vec<edges::Edge> {
+    let plain = |&(from, to, kind, weight): &Edge| edges::Edge {
+        from: id(from),
+        to: id(to),
+        kind: kind.unwrap_or("").to_owned(),
+        weight: weight.unwrap_or(1.0),
     };
+    edges.values().map(plain).collect()
+}
+
+fn check(collection: &Collection, all: &BTreeMap<String, Edge>, random: &mut Random, context: &str) {
+    let request = edges::random_request(&TYPES.map(Option::unwrap_or_default), random);
     let seeds: Vec<(u64, f64)> =
         (0..1 + random.below(3)).map(|_| (random.below(NAMES), [1.0, 0.5][random.below(2) as usize])).collect();
     let context = format!("{context}: {request:?} from {seeds:?}");
-    let expected = model(all, &request, &seeds);
-    let reply = ask(edges, &seeds, &request);
-    assert!(!reply.is_truncated, "{context}");
-    assert_eq!(reply.nodes.len(), expected.len().min(request.limit), "{context}");
-    let by_name: BTreeMap<String, u64> = (0..NAMES).map(|node| (name(node), node)).collect();
-    let is_near = |found: f32, wanted: f64| (f64::from(found) - wanted).abs() <= 1e-6 * wanted + 1e-30;
-    for node in &reply.nodes {
-        let Id::Utf8(id) = &node.id else { panic!("ids are text") };
-        let Some(&(hops, weight, activation)) = expected.get(&by_name[id]) else { panic!("{context}: {node:?}") };
-        assert_eq!(node.hops, hops, "{context}: {node:?}");
-        assert!(is_near(node.weight, weight) && is_near(node.activation, activation), "{context}: {node:?}");
-    }
-    let least = |found: &Reached| if request.spread.is_some() { found.2 } else { -f64::from(found.0) };
-    let mut best: Vec<f64> = expected.values().map(least).collect();
-    best.sort_by(|left, right| right.total_cmp(left));
-    for (node, best) in reply.nodes.iter().zip(best) {
-        let key = if request.spread.is_some() { f64::from(node.activation) } else { -f64::from(node.hops) };
-        assert!((key - best).abs() <= 1e-6 * best.abs(), "{context}: {node:?} where {best} is the best");
-    }
+    let activations: Vec<f32> = seeds.iter().map(|&(_, activation)| activation as f32).collect();
+    let ids = Ids::Utf8(seeds.iter().map(|&(seed, _)| name(seed)).collect());
+    let asked = TraverseRequest { activations: &activations, options: request.clone(), ..TraverseRequest::from(&ids) };
+    let reply = collection.traverse(&asked).expect("a good request").wait().expect("an answer");
+    let seeds: Vec<(Id, f64)> = seeds.iter().map(|&(seed, activation)| (id(seed), activation)).collect();
+    let mut expected = edges::traverse(&plain(all), &request, &seeds);
+    let missing: Vec<Id> = (NODES..NAMES).map(id).collect();
+    expected.retain(|id, _| request.missing || !missing.contains(id));
+    edges::check(&reply, &expected, &request, &context);
 }
 
 #[test]
@@ -218,7 +135,15 @@ fn traversals_are_as_defined_whatever_happens_to_the_server() {
     }
 }
 
-/// Writes some edges, of which some replace others, and deletes some.
+/// Gives edges that are there other weights, and nothing else.
+fn reweigh(edges: &Collection, weights: &[(String, Option<f32>)]) -> net::Result<u64> {
+    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(weights.iter().map(|(id, _)| id)));
+    let weights: ArrayRef = Arc::new(Float32Array::from_iter(weights.iter().map(|(_, weight)| *weight)));
+    let batch = RecordBatch::try_from_iter([("id", ids), ("weight", weights)]).expect("columns of one length");
+    Ok(edges.update(&batch, &UpdateOptions::default(), Ack::Durable)?.wait()?.rows)
+}
+
+/// Writes some edges, of which some replace others, gives some other weights and deletes some.
 fn change(edges: &Collection, all: &mut BTreeMap<String, Edge>, random: &mut Random) {
     let written: Vec<(String, Edge)> = (0..1 + random.below(120))
         .map(|_| {
@@ -229,6 +154,12 @@ fn change(edges: &Collection, all: &mut BTreeMap<String, Edge>, random: &mut Ran
         .collect();
     edges.write(&batch(&written), Ack::Durable).expect("a good batch").wait().expect("written");
     all.extend(written);
+    let some = all.keys().enumerate().filter(|(place, _)| place % 9 == 0);
+    let weights: Vec<(String, Option<f32>)> = some.map(|(place, id)| (id.clone(), Some((place % 4) as f32))).collect();
+    if !weights.is_empty() {
+        assert_eq!(reweigh(edges, &weights).expect("they are there"), weights.len() as u64);
+        weights.into_iter().for_each(|(id, weight)| all.get_mut(&id).expect("it is there").3 = weight);
+    }
     let deleted: Vec<String> = all.keys().filter(|_| random.below(8) == 0).cloned().collect();
     if !deleted.is_empty() {
         all.retain(|id, _| !deleted.contains(id));
@@ -265,6 +196,8 @@ fn bad_edges_and_traversals_are_refused_and_leave_no_trace() {
     write((0, 1, None, Some(1.0))).expect("written");
     let more = [(1, 0), (1, 1), (0, NODES)].map(|(from, to)| (format!("{from}|{to}"), (from, to, None, None)));
     edges.write(&batch(&more), Ack::Durable).expect("a good batch").wait().expect("written");
+    let negative = reweigh(&edges, &[("e".to_owned(), Some(2.0)), ("1|0".to_owned(), Some(-1.0))]);
+    assert_eq!(status(negative), Some(Status::MalformedColumn), "no weight by an update either");
     let far = ask(&|request| request.options.hops = limits::HOPS_MAX).expect("an answer");
     assert_eq!(far.nodes.len(), 1, "only what is a row: {far:?}");
     let missing = ask(&|request| request.options.missing = true).expect("an answer");
@@ -330,15 +263,10 @@ fn results_are_ordered_by_similarity_and_activation() {
         let (a, b) = (f64::from(query[0]), f64::from(query[1]));
         (x * a + y * b) / ((x * x + y * y) * (a * a + b * b)).sqrt()
     };
-    let by_name: BTreeMap<String, u64> = (0..NODES).map(|node| (name(node), node)).collect();
+    let by_name: BTreeMap<Id, u64> = (0..NODES).map(|node| (id(node), node)).collect();
     for round in 0..40 {
-        let mut spread = SpreadOptions::new("edges");
-        spread.hops = 1 + random.below(3) as u8;
-        spread.weight = [0.0, 0.5, 3.0][random.below(3) as usize];
+        let mut spread = edges::random_spread("edges", &mut random);
         spread.candidates = Some([5, 8, 60][random.below(3) as usize]);
-        spread.neighbours = random.below(2) == 0;
-        spread.spread = Spread { decay: 0.5, raw: random.below(2) == 0 };
-        spread.follow.direction = [Direction::Out, Direction::In, Direction::Both][random.below(3) as usize];
         let k = 1 + random.below(12) as usize;
         let request = SearchRequest {
             queries: Queries::F32(&query),
@@ -351,26 +279,14 @@ fn results_are_ordered_by_similarity_and_activation() {
         let mut nearest: Vec<u64> = (0..NODES).collect();
         nearest.sort_by(|left, right| similarity(*right).total_cmp(&similarity(*left)));
         nearest.truncate(spread.candidates(k));
-        let seeds: Vec<(u64, f64)> = nearest.iter().map(|&node| (node, similarity(node))).collect();
-        let reached = model(&all, &spread.traversal(), &seeds);
-        let received = |node: u64| {
-            let own = seeds.iter().find(|(seed, _)| *seed == node).map_or(0.0, |(_, activation)| *activation);
-            reached.get(&node).map_or(0.0, |found| found.2 - own)
-        };
-        let score = |node: u64| similarity(node) + spread.weight * received(node);
-        let others =
-            (0..NODES).filter(|node| spread.neighbours && !nearest.contains(node) && reached.contains_key(node));
-        let mut best: Vec<f64> = nearest.iter().copied().chain(others).map(score).collect();
-        best.sort_by(|left, right| right.total_cmp(left));
+        let candidates: Vec<(Id, f64)> = nearest.iter().map(|&node| (id(node), similarity(node))).collect();
+        let admitted = |id: &Id| by_name.get(id).map(|&node| similarity(node));
         let context = format!("round {round}: {k} by {spread:?}");
-        assert_eq!(reply.hits[0].len(), k, "{context}");
-        for (hit, best) in reply.hits[0].iter().zip(best) {
-            let Id::Utf8(id) = &hit.id else { panic!("ids are text") };
-            let (found, wanted) = (f64::from(hit.score.expect("scores come with it")), score(by_name[id]));
-            assert!((found - wanted).abs() <= 2e-5 * wanted.max(1.0), "{context}: {hit:?}, by the formula {wanted}");
-            assert!((found - best).abs() <= 2e-5 * best.max(1.0), "{context}: {hit:?} where {best} is the best");
+        let Some(scores) = edges::scores(&plain(&all), &spread, k, &candidates, admitted) else { continue };
+        scores.check(&reply.hits[0], k, &context);
+        for hit in &reply.hits[0] {
             let distance = f64::from(hit.distance);
-            assert!((distance - (1.0 - similarity(by_name[id]))).abs() <= 1e-5, "{context}: {hit:?}");
+            assert!((distance - (1.0 - similarity(by_name[&hit.id]))).abs() <= 1e-5, "{context}: {hit:?}");
         }
     }
     let ask = |spread: SpreadOptions| {

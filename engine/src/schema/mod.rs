@@ -91,6 +91,13 @@ impl Schema {
     /// # Errors
     /// `InvalidSchema`, naming the column; `LimitExceeded` for too many columns.
     pub fn from_arrow(arrow: &arrow::datatypes::Schema) -> Result<Schema> {
+        let schema = Schema::of_rows(arrow)?;
+        let edges = edges::parse(arrow, &schema.columns, schema.id_column)?;
+        Ok(Schema { edges, ..schema })
+    }
+
+    /// The schema without what it says of edges: to a batch their columns are as any others.
+    fn of_rows(arrow: &arrow::datatypes::Schema) -> Result<Schema> {
         let fields = arrow.fields();
         if fields.len() > COLUMNS_MAX {
             return Err(Error::LimitExceeded {
@@ -132,14 +139,13 @@ impl Schema {
             return whole("two columns say that they are the id");
         }
         let id_kind = IdKind::of(normalised[id_column].data_type()).expect("parse_field has looked");
-        let edges = edges::parse(arrow, &columns, id_column)?;
         Ok(Schema {
             arrow: Arc::new(arrow::datatypes::Schema::new_with_metadata(normalised, arrow.metadata().clone())),
             columns,
             vectors,
             id_column,
             id_kind,
-            edges,
+            edges: None,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
             older: Vec::new(),
             ttl,
@@ -226,7 +232,8 @@ impl Schema {
         if (1..columns.len()).any(|place| columns[..place].contains(&columns[place])) {
             return Err(Error::MalformedBatch { problem: "two columns are the same" });
         }
-        Schema::from_arrow(&self.project(columns))
+        // Whether they are edges shows in whole rows only, which is what is checked and written in the end.
+        Schema::of_rows(&self.project(columns))
     }
 
     /// The Arrow schema of some columns, in the order asked for.

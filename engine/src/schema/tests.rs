@@ -266,6 +266,10 @@ fn edges_have_roles() {
     assert_eq!(first.fingerprint(), other.fingerprint(), "batches do not depend on it");
     assert_ne!(first, other);
     assert_eq!(wide().edges(), None);
+    for some in [&[0, 5][..], &[0], &[3, 0, 4], &[0, 2, 3, 4, 5]] {
+        let partial = first.partial(some).expect("an update may have any columns beside the id");
+        assert_eq!((partial.columns().len(), partial.edges()), (some.len(), None));
+    }
 }
 
 #[test]

@@ -55,22 +55,25 @@ pub fn query_of(column: &VectorColumn, rows: &[&[u8]], liked: usize) -> Vec<u8> 
     if let [row] = rows {
         return row.to_vec();
     }
-    let elements = column.dimension;
-    let mut sum = vec![0.0; elements];
-    let unliked = rows.len() - liked;
-    let mut values = Vec::with_capacity(elements);
-    for (index, row) in rows.iter().enumerate() {
-        values.clear();
-        values.extend((0..elements).map(|element| value(column.kind, row, element)));
-        let weight = match (index < liked, unliked) {
-            (true, 0) => 1.0 / liked as f64,
-            (true, _) => 2.0 / liked as f64,
-            (false, _) => -1.0 / unliked as f64,
-        };
-        let length = if column.metric == Metric::Cosine { length(&values) } else { 1.0 };
-        sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += weight * value / length);
+    // Sums are divided once each, as the formula has it: of whole numbers they are exact, and what is half way between two of these is known.
+    let (liked, unliked) = rows.split_at(liked);
+    let mut sum = mean(column, liked);
+    if !unliked.is_empty() {
+        sum.iter_mut().zip(mean(column, unliked)).for_each(|(like, unlike)| *like += *like - unlike);
     }
     encode(column, &sum, rows[0])
+}
+
+/// Mean of rows, which under cosine are of length 1.
+fn mean(column: &VectorColumn, rows: &[&[u8]]) -> Vec<f64> {
+    let mut sum = vec![0.0; column.dimension];
+    for row in rows {
+        let values: Vec<f64> = (0..column.dimension).map(|element| value(column.kind, row, element)).collect();
+        let length = if column.metric == Metric::Cosine { length(&values) } else { 1.0 };
+        sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value / length);
+    }
+    sum.iter_mut().for_each(|sum| *sum /= rows.len() as f64);
+    sum
 }
 
 /// Length of a vector; 1 where it has none.
@@ -200,6 +203,9 @@ mod tests {
         let u8s = column(ElementKind::U8, 3, Metric::L2);
         assert_eq!(query_of(&u8s, &rows, 2), [101, 2, 105]);
         assert_eq!(query_of(&u8s, &rows, 1), [99, 0, 0], "2 × (100, 1, 10) − (101, 2, 200)");
+        let thirds: [&[u8]; 5] = [&[138], &[116], &[127], &[106], &[139]];
+        let u8s = column(ElementKind::U8, 1, Metric::L2);
+        assert_eq!(query_of(&u8s, &thirds, 3), [132], "2 × 127 − 122.5 is half way, for all the thirds");
         let i32s = column(ElementKind::I32, 1, Metric::Dot);
         let (most, least) = (i32::MAX.to_le_bytes(), i32::MIN.to_le_bytes());
         assert_eq!(query_of(&i32s, &[&most, &least], 1), most);

@@ -99,7 +99,7 @@ pub fn spawn_hybrid(
         if let Some(examples) = &options.examples {
             request.queries = examples::query(&task, &collection, request.vector, examples).await?;
         }
-        let (text, mut search) = find_both(&task, &collection, &request, text).await?;
+        let (text, mut search) = find_both(&task, &collection, &request, text, candidates).await?;
         let dense = searches::find_nearest(&task, &mut search).await?.pop().unwrap_or_default();
         task.metrics.queries.add(1);
         let column = &collection.spec.schema.vectors()[request.vector];
@@ -110,12 +110,13 @@ pub fn spawn_hybrid(
     Ok(())
 }
 
-/// What is found by words, and a search by vector that sees all of it.
+/// The `candidates` best rows by their words, and a search by vector that sees all of them.
 async fn find_both(
     context: &Rc<Context>,
     collection: &Arc<Collection>,
     request: &SearchRequest,
     text: Arc<TextRequest>,
+    candidates: usize,
 ) -> engine::Result<(Vec<TextHit>, Search)> {
     let region = &collection.region;
     let mut attempts_left = ATTEMPTS;
@@ -133,6 +134,7 @@ async fn find_both(
         if let Some(left_out) = &request.left_out {
             found.retain(|hit| !left_out.view().iter().any(|id| id == region.id(hit.row)));
         }
+        found.truncate(candidates);
         return Ok((found, search));
     }
 }

@@ -4,15 +4,19 @@
 //! but the names of element types and metrics.
 
 pub mod condition;
+pub mod edges;
+pub mod groups;
+pub mod hybrid;
+pub mod text;
 pub mod value;
 pub mod vector;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use engine::schema::IdRef;
+use engine::schema::{IdRef, NODES_KEY, ROLE_KEY, TTL_KEY};
 use net::client::{Id, Ids};
 
 use crate::random::Random;
@@ -27,6 +31,11 @@ pub enum Kind {
     Id,
     /// One value a row.
     Scalar,
+    /// The id of a node, which some row may have: an end of an edge.
+    End {
+        /// Ids that there are of it.
+        ids: u64,
+    },
     /// A vector.
     Vector(VectorKind),
 }
@@ -50,22 +59,58 @@ impl Column {
 /// A row: a value for each column.
 pub type Row = Vec<Value>;
 
+/// What was there before a row was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// No row.
+    Nothing,
+    /// A row that lives.
+    Living,
+    /// A row whose time is over: gone for every reader, and deleted some time.
+    Expired,
+}
+
+/// Which rows may be found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passing<'a> {
+    /// Those that it is true of.
+    pub condition: Option<&'a Condition>,
+    /// But not these.
+    pub left_out: &'a [Id],
+}
+
+impl Passing<'_> {
+    /// Whether a row is one of them.
+    pub fn admits(&self, id: &Id, row: &Row) -> bool {
+        self.condition.is_none_or(|condition| condition.holds(row)) && !self.left_out.contains(id)
+    }
+}
+
+/// Whether edges expire, too.
+const EDGES_EXPIRE: bool = false;
+/// Milliseconds since 1970 that are past, whenever a test runs: times before are over.
+const PRESENT_MS: i128 = 1_700_000_000_000;
+
 /// A collection of values.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// Columns; the first is the id.
     pub columns: Vec<Column>,
-    /// Rows by id.
+    /// Rows that live, by id.
     pub rows: BTreeMap<Id, Row>,
+    /// Rows whose time is over, and which a sweep may have deleted or not.
+    pub expired: BTreeSet<Id>,
+    /// Ids that operations choose from: few enough that most are there most of the time.
+    pub ids: u64,
+    /// Metadata of the schema.
+    metadata: HashMap<String, String>,
 }
 
 impl Model {
-    /// A model with ids of a type, a nullable column of every scalar type, and these vector columns.
-    pub fn new(id: DataType, vectors: &[VectorKind]) -> Model {
-        let scalar =
-            |name: &str, data_type: DataType| Column { field: Field::new(name, data_type, true), kind: Kind::Scalar };
-        let mut columns = vec![Column { field: Field::new("id", id, false), kind: Kind::Id }];
-        columns.extend([
+    /// A model with some of `ids` ids of a type, a nullable column of every scalar type, and these vector columns; of rows that expire, if they do.
+    pub fn new(id: DataType, ids: u64, vectors: &[VectorKind], expires: bool) -> Model {
+        let mut columns = vec![
+            Column { field: Field::new("id", id, false), kind: Kind::Id },
             scalar("flag", DataType::Boolean),
             scalar("i8", DataType::Int8),
             scalar("i16", DataType::Int16),
@@ -82,14 +127,40 @@ impl Model {
             scalar("text", DataType::Utf8),
             scalar("tags", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)))),
             json_column("json"),
-        ]);
+        ];
+        columns.extend(expires.then(until_column));
         columns.extend(vectors.iter().map(VectorKind::column));
-        Model { columns, rows: BTreeMap::new() }
+        Model::of(columns, ids, HashMap::new())
+    }
+
+    /// A model of edges between rows of a collection, `nodes`.
+    pub fn edges(nodes: &Model, name: &str, ids: u64) -> Model {
+        let column = |name: &str, data_type: &DataType, role: &str, kind| {
+            let metadata = [(ROLE_KEY.to_owned(), role.to_owned())];
+            let is_end = matches!(kind, Kind::End { .. });
+            Column { field: Field::new(name, data_type.clone(), !is_end).with_metadata(metadata), kind }
+        };
+        let (end, node) = (Kind::End { ids: nodes.ids }, nodes.columns[0].field.data_type());
+        let mut columns = vec![
+            Column { field: Field::new("id", DataType::Utf8, false), kind: Kind::Id },
+            column("from", node, "edge_from", end.clone()),
+            column("to", node, "edge_to", end),
+            column("type", &DataType::Utf8, "edge_type", Kind::Scalar),
+            column("weight", &DataType::Float32, "edge_weight", Kind::Scalar),
+            scalar("u8", DataType::UInt8),
+        ];
+        columns.extend(EDGES_EXPIRE.then(until_column));
+        Model::of(columns, ids, HashMap::from([(NODES_KEY.to_owned(), name.to_owned())]))
+    }
+
+    fn of(columns: Vec<Column>, ids: u64, metadata: HashMap<String, String>) -> Model {
+        Model { columns, rows: BTreeMap::new(), expired: BTreeSet::new(), ids, metadata }
     }
 
     /// The Arrow schema that the collection is made with.
     pub fn schema(&self) -> Schema {
-        Schema::new(self.columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>())
+        let fields = self.columns.iter().map(|column| column.field.clone()).collect::<Vec<_>>();
+        Schema::new_with_metadata(fields, self.metadata.clone())
     }
 
     /// Index of a column.
@@ -105,14 +176,9 @@ impl Model {
         })
     }
 
-    /// A random id among `count`.
-    pub fn random_id(&self, count: u64, random: &mut Random) -> Id {
-        let number = random.below(count);
-        match self.columns[0].field.data_type() {
-            DataType::Utf8 => Id::Utf8(format!("row-{number}")),
-            DataType::Int64 => Id::I64(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).cast_signed()),
-            _ => Id::U64(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-        }
+    /// A random id.
+    pub fn random_id(&self, random: &mut Random) -> Id {
+        numbered_id(self.columns[0].field.data_type(), random.below(self.ids))
     }
 
     /// Random values for every column but the id.
@@ -120,6 +186,11 @@ impl Model {
         let value = |column: &Column, random: &mut Random| match &column.kind {
             Kind::Id => Value::of_id(id),
             Kind::Scalar => Value::random(&column.field, random),
+            Kind::End { ids } => {
+                // Some nodes have many edges.
+                let ids = if random.below(3) == 0 { ids / 50 } else { *ids };
+                Value::of_id(&numbered_id(column.field.data_type(), random.below(ids)))
+            }
             Kind::Vector(kind) => Value::Vector(kind.random(random)),
         };
         self.columns.iter().map(|column| value(column, random)).collect()
@@ -149,9 +220,38 @@ impl Model {
         (0..batch.num_rows()).map(|row| self.columns.iter().map(|column| cell(column, row)).collect()).collect()
     }
 
-    /// Writes a row; true where it takes the place of another.
-    pub fn upsert(&mut self, row: Row) -> bool {
-        self.rows.insert(self.id_of(&row), row).is_some()
+    /// Writes a row; gives what it takes the place of.
+    pub fn upsert(&mut self, row: Row) -> Before {
+        let id = self.id_of(&row);
+        let before = self.remove(&id);
+        if self.is_over(&row) {
+            self.expired.insert(id);
+        } else {
+            self.rows.insert(id, row);
+        }
+        before
+    }
+
+    /// Deletes a row; gives what it was.
+    pub fn remove(&mut self, id: &Id) -> Before {
+        match (self.rows.remove(id), self.expired.remove(id)) {
+            (Some(_), _) => Before::Living,
+            (None, true) => Before::Expired,
+            (None, false) => Before::Nothing,
+        }
+    }
+
+    /// Gives some columns of a row the values of another; where it is not there, null to all others.
+    pub fn update(&mut self, id: &Id, places: &[usize], values: &Row) {
+        let mut row = self.rows.get(id).cloned().unwrap_or_else(|| vec![Value::Null; self.columns.len()]);
+        places.iter().for_each(|&place| row[place] = values[place].clone());
+        self.upsert(row);
+    }
+
+    /// Whether the time of a row is over.
+    fn is_over(&self, row: &Row) -> bool {
+        let times = self.columns.iter().zip(row).filter(|(column, _)| column.field.metadata().contains_key(TTL_KEY));
+        times.into_iter().any(|(_, time)| matches!(time, Value::Int(time) if *time < PRESENT_MS))
     }
 
     /// The id of a row.
@@ -171,42 +271,12 @@ impl Model {
         self.rows.iter().filter(|(_, row)| holds(row)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Rows that a condition is true of and that have one of the words of a query in a column, with their BM25 (k1 = 1.2, b = 0.75, over all
-    /// rows that have a word there), best first.
-    pub fn by_words(&self, column: &str, query: &str, condition: Option<&Condition>) -> Vec<(f64, &Id)> {
-        let place = self.column(column);
-        let texts = self.rows.iter().map(|(id, row)| (id, row, words(&row[place])));
-        let texts: Vec<(&Id, &Row, Vec<String>)> = texts.filter(|(_, _, words)| !words.is_empty()).collect();
-        let average = texts.iter().map(|(_, _, words)| words.len()).sum::<usize>() as f64 / texts.len() as f64;
-        let asked = words(&Value::Text(query.to_owned()));
-        let idf = |word: &String| {
-            let having = texts.iter().filter(|(_, _, words)| words.contains(word)).count() as f64;
-            (1.0 + (texts.len() as f64 - having + 0.5) / (having + 0.5)).ln()
-        };
-        let weights: Vec<(&String, f64)> = asked.iter().map(|word| (word, idf(word))).collect();
-        let score = |words: &Vec<String>| -> f64 {
-            let part = |(word, idf): &(&String, f64)| {
-                let tf = words.iter().filter(|other| other == word).count() as f64;
-                idf * tf / (tf + 1.2 * (0.25 + 0.75 * words.len() as f64 / average))
-            };
-            weights.iter().map(part).sum()
-        };
-        let passes = |row: &Row| condition.is_none_or(|condition| condition.holds(row));
-        let passing = texts.iter().filter(|(_, row, _)| passes(row));
-        let mut found: Vec<(f64, &Id)> =
-            passing.map(|(id, _, words)| (score(words), *id)).filter(|(score, _)| *score > 0.0).collect();
-        found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        found
-    }
-
-    /// How far each row that a condition is true of is from a vector, nearest first.
-    pub fn nearest(&self, place: usize, query: &[u8], condition: Option<&Condition>) -> Vec<(f64, &Id)> {
+    /// How far each row that may be found is from a vector, nearest first.
+    pub fn nearest(&self, place: usize, query: &[u8], passing: Passing<'_>) -> Vec<(f64, &Id)> {
         let Kind::Vector(kind) = &self.columns[place].kind else { panic!("a vector column") };
-        let holds = |row: &&Row| condition.is_none_or(|condition| condition.holds(row));
-        let passing = self.rows.values().filter(holds);
-        let of_row = |row: &Row| kind.distance(query, row[place].vector());
-        let ids = self.rows.iter().filter(|(_, row)| holds(row)).map(|(id, _)| id);
-        let mut distances: Vec<(f64, &Id)> = passing.map(of_row).zip(ids).collect();
+        let rows = self.rows.iter().filter(|(id, row)| passing.admits(id, row));
+        let mut distances: Vec<(f64, &Id)> =
+            rows.map(|(id, row)| (kind.distance(query, row[place].vector()), id)).collect();
         distances.sort_by(|a, b| a.0.total_cmp(&b.0));
         distances
     }
@@ -234,15 +304,24 @@ pub fn ids(list: &[Id]) -> Ids {
     }
 }
 
-/// The words of a text of the model, in lower case and without their marks.
-fn words(text: &Value) -> Vec<String> {
-    let Value::Text(text) = text else { return Vec::new() };
-    let plain = text.to_lowercase().replace('ö', "o").replace('ü', "u").replace('ß', "ss");
-    plain
-        .split(|character: char| !character.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
+/// The id of a type with a number.
+fn numbered_id(data_type: &DataType, number: u64) -> Id {
+    match data_type {
+        DataType::Utf8 => Id::Utf8(format!("row-{number}")),
+        DataType::Int64 => Id::I64(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).cast_signed()),
+        _ => Id::U64(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+    }
+}
+
+fn scalar(name: &str, data_type: DataType) -> Column {
+    Column { field: Field::new(name, data_type, true), kind: Kind::Scalar }
+}
+
+/// Times that rows live until, a minute longer.
+fn until_column() -> Column {
+    let metadata = [(TTL_KEY.to_owned(), "60".to_owned())];
+    let field = Field::new("until", DataType::Timestamp(TimeUnit::Millisecond, None), true);
+    Column { field: field.with_metadata(metadata), kind: Kind::Scalar }
 }
 
 fn json_column(name: &str) -> Column {

@@ -11,6 +11,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
     TimestampMillisecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use engine::schema::{ROLE_KEY, TTL_KEY, TYPE_KEY};
 use net::client::Id;
 
 use crate::random::Random;
@@ -66,6 +67,10 @@ pub const TEXTS: [&str; 12] = [
     "a \"quoted\" text",
 ];
 
+/// Times that rows live until, in milliseconds since 1970: of 2001, and of 2100.
+const LONG_AGO_MS: i128 = 1_000_000_000_000;
+const FAR_AHEAD_MS: i128 = 4_102_444_800_000;
+
 impl Value {
     /// An id as a value.
     pub fn of_id(id: &Id) -> Value {
@@ -97,9 +102,17 @@ impl Value {
         if field.is_nullable() && random.below(6) == 0 {
             return Value::Null;
         }
+        if field.metadata().contains_key(TTL_KEY) {
+            return Value::Int(
+                if random.below(4) == 0 { LONG_AGO_MS } else { FAR_AHEAD_MS } + i128::from(random.below(3)),
+            );
+        }
+        if field.metadata().get(ROLE_KEY).is_some_and(|role| role == "edge_weight") {
+            return Value::Float([0.0, 0.25, 0.5, 3.0][random.below(4) as usize]);
+        }
         match field.data_type() {
             DataType::Boolean => Value::Bool(random.below(2) == 0),
-            DataType::Utf8 if field.metadata().get("broadhead.type").is_some() => {
+            DataType::Utf8 if field.metadata().contains_key(TYPE_KEY) => {
                 let texts = [r#"{"a": [1, "ü"]}"#, "null", "17", r#"  ["x"] "#, r#""text""#];
                 Value::Text(texts[random.below(texts.len() as u64) as usize].to_owned())
             }

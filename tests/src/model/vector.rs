@@ -31,6 +31,11 @@ pub fn every_kind() -> Vec<(&'static str, &'static str)> {
 }
 
 impl VectorKind {
+    /// Its name.
+    pub fn name(&self) -> String {
+        format!("{}_{}", self.element, self.metric)
+    }
+
     /// A column of this kind, named by it.
     pub fn column(&self) -> Column {
         let item =
@@ -47,8 +52,7 @@ impl VectorKind {
         };
         let metadata =
             [("broadhead.role", "vector"), ("broadhead.metric", self.metric), ("broadhead.element", self.element)];
-        let name = format!("{}_{}", self.element, self.metric);
-        Column { field: Field::new(name, data_type, false).with_metadata(metadata), kind: Kind::Vector(*self) }
+        Column { field: Field::new(self.name(), data_type, false).with_metadata(metadata), kind: Kind::Vector(*self) }
     }
 
     /// A vector near one of a few directions, as it is stored.
@@ -61,18 +65,29 @@ impl VectorKind {
 
     /// Numbers in about −1.5..1.5 as a vector, as it is stored.
     pub fn encode(&self, values: &[f32]) -> Vec<u8> {
-        let each = |of: &dyn Fn(f32) -> Vec<u8>| values.iter().flat_map(|&value| of(value)).collect();
+        let element = |&value: &f32| match self.element {
+            "i8" => f64::from(value * 60.0),
+            "u8" => f64::from(value * 60.0 + 128.0),
+            "i32" => f64::from(value * 1e6),
+            _ => f64::from(value),
+        };
+        self.store(&values.iter().map(element).collect::<Vec<_>>())
+    }
+
+    /// Elements as they are stored; of bits those above 0 are set. What does not fit whole numbers is cut off.
+    pub fn store(&self, values: &[f64]) -> Vec<u8> {
+        let each = |of: &dyn Fn(f64) -> Vec<u8>| values.iter().flat_map(|&value| of(value)).collect();
         match self.element {
-            "f32" => each(&|value| value.to_le_bytes().to_vec()),
-            "f16" => each(&|value| f16::from_f32(value).to_le_bytes().to_vec()),
-            "bf16" => each(&|value| bf16::from_f32(value).to_le_bytes().to_vec()),
-            "i8" => each(&|value| ((value * 60.0) as i8).to_le_bytes().to_vec()),
-            "u8" => each(&|value| vec![(value * 60.0 + 128.0) as u8]),
-            "i32" => each(&|value| ((value * 1e6) as i32).to_le_bytes().to_vec()),
-            _ => values
-                .chunks(8)
-                .map(|eight| eight.iter().fold(0, |byte, value| byte << 1 | u8::from(*value > 0.0)))
-                .collect(),
+            "f32" => each(&|value| (value as f32).to_le_bytes().to_vec()),
+            "f16" => each(&|value| f16::from_f64(value).to_le_bytes().to_vec()),
+            "bf16" => each(&|value| bf16::from_f64(value).to_le_bytes().to_vec()),
+            "i8" => each(&|value| (value as i8).to_le_bytes().to_vec()),
+            "u8" => each(&|value| vec![value as u8]),
+            "i32" => each(&|value| (value as i32).to_le_bytes().to_vec()),
+            _ => {
+                let byte = |eight: &[f64]| (0..8).map(|bit| u8::from(eight[bit] > 0.0) << bit).sum();
+                values.chunks(8).map(byte).collect()
+            }
         }
     }
 
@@ -94,26 +109,84 @@ impl VectorKind {
 
     /// The distance of two vectors by its formula.
     pub fn distance(&self, a: &[u8], b: &[u8]) -> f64 {
-        let (a, b) = (self.decode(a), self.decode(b));
+        self.distance_of(&self.decode(a), &self.decode(b))
+    }
+
+    /// As [`VectorKind::distance`], of the elements.
+    pub fn distance_of(&self, a: &[f64], b: &[f64]) -> f64 {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         match self.metric {
-            "l2" => a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum(),
-            "dot" => -dot(&a, &b),
-            "cosine" => 1.0 - dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt(),
-            _ => a.iter().zip(&b).filter(|(a, b)| a != b).count() as f64,
+            "l2" => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum(),
+            "dot" => -dot(a, b),
+            "cosine" => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+            _ => a.iter().zip(b).filter(|(a, b)| a != b).count() as f64,
+        }
+    }
+
+    /// The similarity that a distance stands for.
+    pub fn similarity(&self, distance: f64) -> f64 {
+        match self.metric {
+            "l2" => 1.0 / (1.0 + distance),
+            "dot" => -distance,
+            "cosine" => 1.0 - distance,
+            _ => 1.0 - distance / self.dimension as f64,
+        }
+    }
+
+    /// The query that rows make, by their elements and the words of the document: more like some, away from others.
+    pub fn blend(&self, like: &[Vec<f64>], unlike: &[Vec<f64>]) -> Vec<f64> {
+        if let ([one], []) = (like, unlike) {
+            return one.clone();
+        }
+        let prepared = |vector: &Vec<f64>| -> Vec<f64> {
+            let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let scaled = |x: &f64| match self.metric {
+                "cosine" => x / norm,
+                "hamming" => x * 2.0 - 1.0,
+                _ => *x,
+            };
+            vector.iter().map(scaled).collect()
+        };
+        let mean = |vectors: &[Vec<f64>]| -> Vec<f64> {
+            let prepared: Vec<Vec<f64>> = vectors.iter().map(prepared).collect();
+            (0..self.dimension).map(|at| prepared.iter().map(|v| v[at]).sum::<f64>() / vectors.len() as f64).collect()
+        };
+        let mut query = mean(like);
+        if !unlike.is_empty() {
+            let away = mean(unlike);
+            query.iter_mut().zip(away).for_each(|(x, away)| *x += *x - away);
+        }
+        let longest = query.iter().fold(0.0f64, |longest, x| longest.max(x.abs()));
+        let whole = |query: Vec<f64>, least: f64, most: f64| -> Vec<f64> {
+            let scale = if self.metric == "cosine" { most / longest } else { 1.0 };
+            query.into_iter().map(|x| (x * scale).round().clamp(least, most)).collect()
+        };
+        match self.element {
+            "i8" => whole(query, -128.0, 127.0),
+            "u8" => whole(query, 0.0, 255.0),
+            "i32" => whole(query, f64::from(i32::MIN), f64::from(i32::MAX)),
+            "bits" => {
+                let bit = |(x, first): (f64, &f64)| if x.abs() < 1e-9 { *first } else { f64::from(u8::from(x > 0.0)) };
+                query.into_iter().zip(&like[0]).map(bit).collect()
+            }
+            _ => self.decode(&self.store(&query)),
         }
     }
 
     /// How far a distance may be from the formula: distances are `f32`, and of floats they are sums of `f32`.
     pub fn slack(&self, a: &[u8], b: &[u8]) -> f64 {
+        self.slack_of(&self.decode(a), &self.decode(b))
+    }
+
+    /// As [`VectorKind::slack`], of the elements.
+    pub fn slack_of(&self, a: &[f64], b: &[f64]) -> f64 {
         if self.element == "bits" {
             return 0.0;
         }
-        let (a, b) = (self.decode(a), self.decode(b));
         let magnitude: f64 = match self.metric {
             "cosine" => 1.0,
-            "l2" => a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum(),
-            _ => a.iter().zip(&b).map(|(a, b)| (a * b).abs()).sum(),
+            "l2" => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum(),
+            _ => a.iter().zip(b).map(|(a, b)| (a * b).abs()).sum(),
         };
         2e-6 * magnitude * (self.dimension as f64).sqrt() + f64::from(f32::MIN_POSITIVE)
     }
