@@ -12,6 +12,9 @@ use crate::filter::{ChunkColumns, Condition, Filter, MASK_ROWS, Mask, MaskCache,
 use crate::limits;
 use crate::region::{CHUNK_ROWS, Region, RegionWriter, View};
 
+/// Rows that are looked at together at least.
+const LOOK_ROWS_MIN: u32 = 64;
+
 const _: () = assert!(MASK_ROWS == CHUNK_ROWS as usize, "a mask is one of a chunk");
 
 impl Collection {
@@ -180,18 +183,18 @@ impl Work<'_> {
         for shard in 0..self.region.shards() {
             for chunk in 0..self.region.chunks_used(shard) {
                 let Some((number, rows)) = self.region.chunk_in_view(self.view, shard, chunk) else { continue };
-                if whole.is_known(shard, chunk as usize, number, rows, self.view.len(shard)) {
-                    continue;
+                while !whole.is_known(shard, chunk as usize, number, rows, self.view.len(shard)) {
+                    if self.left_ns <= 0 {
+                        return false;
+                    }
+                    self.look_at(shard, chunk, number, rows, whole, conditions);
                 }
-                if self.left_ns <= 0 {
-                    return false;
-                }
-                self.look_at(shard, chunk, number, rows, whole, conditions);
             }
         }
         true
     }
 
+    /// Looks at rows of a chunk: at no more than one step has time for.
     fn look_at(
         &mut self,
         shard: usize,
@@ -211,8 +214,10 @@ impl Work<'_> {
             masks.set_dead(shard, place, number, rows, self.view.len(shard));
             return;
         }
-        let columns = Chunk::up_to(self.region, first + rows - 1);
         let known = masks.known(shard, place, number);
+        let most = limits::FILTER_STEP_NS as u32 / self.filter.row_ns().max(1);
+        let rows = rows.min(known.saturating_add(most.max(LOOK_ROWS_MIN)));
+        let columns = Chunk::up_to(self.region, first + rows - 1);
         let passing = match &self.filter.conditions() {
             [only] if conditions.is_empty() => self.select(only, (shard, place, number), known..rows, &columns),
             all => self.filter.combine(&Mask::of(known as usize..rows as usize), |condition| {
@@ -282,7 +287,7 @@ mod tests {
     use crate::region::RegionWriter;
 
     const SHARDS: usize = 2;
-    const FILTERS: [&str; 9] = [
+    const FILTERS: [&str; 11] = [
         r#"{"column": "full2", "<": 0}"#,
         r#"{"column": "data2", "<": 0}"#,
         r#"{"column": "data13", "is_null": true}"#,
@@ -290,6 +295,8 @@ mod tests {
         r#"{"and": [{"column": "full0", "=": true}, {"column": "full13", ">=": "a"}]}"#,
         r#"{"or": [{"column": "full2", "<": 0}, {"not": {"column": "data13", "prefix": "lib"}}]}"#,
         r#"{"not": {"column": "full2", "<": 0}}"#,
+        r#"{"column": "full13", "contains": "SS long"}"#,
+        r#"{"or": [{"column": "data13", "contains": "lib"}, {"column": "full2", "<": 0}]}"#,
         r#"{"and": []}"#,
         r#"{"or": []}"#,
     ];

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::take;
-use arrow::datatypes::Int64Type;
-use engine::text::{Analyser, Scratch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
+use engine::analyser::{ANALYSER_KEY, Analyser, Scratch};
 use net::client::{
     Ack, Collection, CollectionOptions, Fusion, FusionMethod, Hit, Id, Ids, Queries, SearchRequest, Text, TextQuery,
 };
@@ -30,7 +30,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn rows_of(batch: &RecordBatch) -> Rows {
-    let ids = batch["id"].as_primitive::<arrow::datatypes::UInt64Type>();
+    let ids = batch["id"].as_primitive::<UInt64Type>();
     let titles = batch["title"].as_string::<i32>();
     let kib = batch["installed_kib"].as_primitive::<Int64Type>();
     let row = |row: usize| {
@@ -169,6 +169,61 @@ fn what_is_found_is_what_a_plain_reading_finds_whatever_happened() {
     let collection = server.client().collection("packages").expect("it is there");
     assert_eq!(text_bytes(&server.client().stats().expect("stats")), 0);
     check(&collection, &rows, "after a kill, on one shard");
+}
+
+/// A filter and a search mean the same by the words of a column, whatever its analyser makes of them.
+#[test]
+fn a_filter_finds_the_words_that_a_search_finds() {
+    const ANALYSERS: [(&str, &str); 4] =
+        [("plain", "standard"), ("english", "english"), ("german", "german"), ("marked", r#"{"fold": false}"#)];
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let text = |(name, analyser): (&str, &str)| {
+        Field::new(name, DataType::Utf8, true).with_metadata([(ANALYSER_KEY.to_owned(), analyser.to_owned())])
+    };
+    let fields = [Field::new("id", DataType::UInt64, false)].into_iter().chain(ANALYSERS.map(text));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let collection = client.create_collection("texts", &schema, CollectionOptions::default()).expect("a good schema");
+    let packages = packages::packages(5_000);
+    let titles = packages["title"].as_string::<i32>();
+    let special = ["Die Straße", "STRASSE der Häuser", "ein Haus, café", "Cafe\u{301}s running", "the of", "", "l’été"];
+    let all: Vec<Option<&str>> = titles.iter().chain(special.map(Some)).collect();
+    let texts: ArrayRef = Arc::new(StringArray::from(all.clone()));
+    let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..all.len() as u64));
+    let columns = [vec![ids], vec![texts; ANALYSERS.len()]].concat();
+    let batch = RecordBatch::try_new(Arc::new(schema), columns).expect("columns of the schema");
+    collection.write(&batch, Ack::Durable).expect("a good batch").wait().expect("written");
+    let filtered = |column: &str, words: &str| {
+        let filter = json!({"column": column, "contains": words}).to_string();
+        let rows = collection.scan(&["id"]).expect("a column").with_filter(&filter).map(|rows| rows.expect("rows"));
+        let mut ids: Vec<u64> =
+            rows.flat_map(|rows| rows["id"].as_primitive::<UInt64Type>().values().to_vec()).collect();
+        ids.sort_unstable();
+        assert_eq!(collection.count(&filter).expect("an answer"), ids.len() as u64, "{column}: {words}");
+        ids
+    };
+    let asked =
+        ["straße", "Strasse", "haus", "cafe", "CAFÉ", "ete", "run library", "files", "Python bindings", "x x", "1"];
+    for (column, analyser) in ANALYSERS {
+        for words in asked {
+            let query = json!({ "must": words });
+            let text = Some(Text { column: Some(column), query: TextQuery::Json(&query), candidates: None });
+            let hits = search(&collection, &SearchRequest { text, k: 10_000, ..Default::default() });
+            let mut found: Vec<u64> = hits.iter().map(|hit| number(&hit.id)).collect();
+            found.sort_unstable();
+            assert_eq!(filtered(column, words), found, "{analyser}: {words}");
+        }
+    }
+    let (first, last) = (titles.len() as u64, all.len() as u64);
+    let of_special = |column, words| filtered(column, words).into_iter().filter(|&id| id >= first).collect::<Vec<_>>();
+    assert_eq!(of_special("plain", "straße"), [first, first + 1], "folded");
+    assert_eq!(of_special("marked", "straße"), [first], "as it is");
+    assert_eq!(of_special("german", "haus"), [first + 1, first + 2], "stemmed");
+    assert_eq!(of_special("english", "the run"), [first + 3], "stemmed, and a word that says nothing");
+    assert_eq!(of_special("english", "of the"), (first..last).collect::<Vec<_>>(), "nothing is asked for");
+    assert_eq!(of_special("plain", "of the"), [first + 4]);
+    server.stop();
 }
 
 #[test]

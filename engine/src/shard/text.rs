@@ -18,7 +18,7 @@ use crate::filter::Filter;
 use crate::limits;
 use crate::region::{Region, Run, View};
 use crate::schema::{Layout, Role, Schema, TEXT_KEY};
-use crate::text::{ANALYSER_KEY, Analyser, Best, Index, Query, Snapshot, Statistics, TextHit};
+use crate::text::{Best, Index, Query, Snapshot, Statistics, TextHit};
 
 /// Rows that are looked at in a step, at most.
 const STEP_ROWS: u32 = 4_096;
@@ -60,13 +60,6 @@ pub fn text_column(schema: &Schema, name: Option<&str>) -> Result<usize> {
     }
 }
 
-/// How the texts of a column are taken apart.
-pub fn analyser_of(schema: &Schema, column: usize) -> Analyser {
-    let metadata = schema.arrow().field(column).metadata();
-    let analyser = metadata.get(ANALYSER_KEY).map(|text| Analyser::parse(text));
-    analyser.transpose().expect("it was read when the collection was made").unwrap_or_default()
-}
-
 /// How far a step has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -96,7 +89,7 @@ pub struct TextColumn {
 impl TextColumn {
     /// Without a row.
     pub fn new(collection: Arc<Collection>, shard: usize, column: usize) -> TextColumn {
-        let index = Index::new(Arc::new(analyser_of(&collection.spec.schema, column)));
+        let index = Index::new(collection.spec.schema.analyser(column).clone());
         TextColumn {
             collection,
             shard,

@@ -12,7 +12,7 @@
 
 use serde_json::Value;
 
-use super::analyser::{Analyser, Scratch};
+use crate::analyser::{Analyser, Scratch};
 use crate::error::{Error, Result};
 use crate::limits;
 

@@ -11,7 +11,7 @@ use engine::batch;
 use engine::collection::{Collection, memory_in_use};
 use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, similarity};
 use engine::shard::executor::{self, Class};
-use engine::shard::text::{analyser_of, text_column};
+use engine::shard::text::text_column;
 use engine::shard::{Message, Progress, TextRequest, TextSearch};
 use engine::text::{Query, Statistics, TextHit};
 use engine::{Error, limits};
@@ -169,7 +169,7 @@ fn request_of(
     let schema = &collection.spec.schema;
     let text = options.text.as_ref().expect("the caller saw it");
     let column = text_column(schema, text.column.as_deref())?;
-    let query = Query::parse(&text.query, &analyser_of(schema, column))?;
+    let query = Query::parse(&text.query, schema.analyser(column))?;
     let filter = tasks::filter(collection, asked.filter)?;
     Ok(Arc::new(TextRequest { collection: collection.clone(), column, query, k, filter }))
 }

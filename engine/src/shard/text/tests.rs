@@ -63,7 +63,7 @@ impl Bed {
     }
 
     fn request(&self, words: &str) -> Arc<TextRequest> {
-        let query = Query::parse(&json!(words), &Analyser::default()).unwrap();
+        let query = Query::parse(&json!(words), &crate::analyser::Analyser::default()).unwrap();
         Arc::new(TextRequest { collection: self.collection.clone(), column: 1, query, k: 100_000, filter: None })
     }
 
