@@ -9,7 +9,8 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use engine::analyser::{ANALYSER_KEY, Analyser, Scratch};
 use net::client::{
-    Ack, Collection, CollectionOptions, Fusion, FusionMethod, Hit, Id, Ids, Queries, SearchRequest, Text, TextQuery,
+    Ack, Collection, CollectionOptions, Fusion, FusionMethod, GroupBy, Hit, Id, Ids, Queries, SearchRequest, Text,
+    TextQuery, Within,
 };
 use net::codec::Status;
 use serde_json::{Value, json};
@@ -293,6 +294,69 @@ fn hybrid_searches_fuse_both_lists() {
             );
         }
         assert!(hits.iter().any(|hit| hit.sides.is_some_and(|sides| sides.dense.is_some() && sides.text.is_some())));
+    }
+    server.stop();
+}
+
+/// A threshold cuts the answer off where scores fall below it, and an explanation says of the query what a plain reading does.
+#[test]
+fn scores_may_be_bounded_and_answers_explained() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let collection =
+        client.create_collection("packages", &packages::schema(), CollectionOptions::default()).expect("a good schema");
+    let batch = packages::packages(2_000);
+    collection.write(&batch, Ack::Durable).expect("a good batch").wait().expect("written");
+    let rows = rows_of(&batch);
+    let vector = packages::bytes_of(&packages::truth().queries[3]);
+    let alone = SearchRequest { text: Some(by_words("python library")), k: 50, ..Default::default() };
+    let weighted = FusionMethod::Weighted { weights: [0.5, 0.5], normalise: true };
+    let fusion = Some(Fusion { method: weighted, candidates: None });
+    let both = SearchRequest { queries: Queries::Bytes(&vector), exact: true, ..alone };
+    for request in [alone, both, SearchRequest { fusion, ..both }] {
+        let all = search(&collection, &request);
+        assert_eq!(all.len(), 50);
+        for least in [all[0].score, all[20].score, all[49].score, Some(all[0].score.expect("scores") * 1.5)] {
+            let least = least.expect("scores");
+            let within = SearchRequest { within: Some(Within::ScoreMin(least)), ..request };
+            let wanted: Vec<&Hit> = all.iter().filter(|hit| hit.score >= Some(least)).collect();
+            assert_eq!(search(&collection, &within).iter().collect::<Vec<_>>(), wanted, "{least}");
+            let page = SearchRequest { offset: 3, k: 47, ..within };
+            assert_eq!(search(&collection, &page).len(), wanted.len().saturating_sub(3), "{least}");
+        }
+    }
+    let explain = |request: SearchRequest<'_>| {
+        let request = SearchRequest { explain: true, ..request };
+        let reply = collection.search(&request).expect("a good request").wait().expect("an answer");
+        let report: Value = serde_json::from_str(&reply.report.expect("asked for")).expect("JSON");
+        (reply.hits[0].len(), report["explain"].clone())
+    };
+    let having = |word: &str| rows.values().filter(|row| row.0.iter().any(|other| other == word)).count();
+    let words = json!({ "python": having("python"), "library": having("library") });
+    let documents = rows.values().filter(|row| !row.0.is_empty()).count();
+    let (_, told) = explain(alone);
+    assert_eq!((&told["plan"], &told["rows"]), (&json!("words"), &json!(rows.len())));
+    assert_eq!((&told["documents"], &told["words"]), (&json!(documents), &words));
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{value} in {told}"));
+    let scored = number(&told["visits"]["scored_rows"]);
+    assert!((50..=documents as u64).contains(&scored), "{told}");
+    let time = &told["time_us"];
+    assert_eq!(number(&time["total"]), number(&time["statistics"]) + number(&time["words"]), "{told}");
+    let (_, told) = explain(both);
+    assert_eq!((&told["plan"], &told["text"]["words"]), (&json!("scan"), &words));
+    assert_eq!(told["visits"]["scanned_rows"], json!(rows.len()));
+    let (found, told) = explain(SearchRequest { text: Some(by_words(" , ")), ..alone });
+    assert_eq!((found, &told["words"], &told["visits"]["scored_rows"]), (0, &json!({}), &json!(0)));
+    assert_eq!(collection.search(&alone).expect("sent").wait().expect("an answer").report, None);
+
+    for (what, request) in [
+        ("a distance", SearchRequest { within: Some(Within::DistanceMax(0.5)), ..alone }),
+        ("a distance of both", SearchRequest { within: Some(Within::DistanceMax(0.5)), ..both }),
+        ("groups", SearchRequest { grouping: Some(GroupBy { column: "name", size: 1 }), ..alone }),
+    ] {
+        let refused = collection.search(&request).expect("it can be sent").wait().expect_err(what);
+        assert_eq!(refused.status(), Some(Status::InvalidSearch), "{what}: {refused}");
     }
     server.stop();
 }

@@ -239,7 +239,15 @@ impl TextColumn {
         let view = region.view().up_to(self.shard, self.complete);
         let places = Places::new(region, self.shard, self.complete);
         let best = Best::new(request.k);
-        let search = TextSearch { snapshot: self.index.snapshot(&request.query), view, places, next: 0, best, request };
+        let search = TextSearch {
+            snapshot: self.index.snapshot(&request.query),
+            view,
+            places,
+            next: 0,
+            best,
+            scored: 0,
+            request,
+        };
         self.count();
         search
     }
@@ -295,6 +303,8 @@ pub struct TextSearch {
     /// The part that comes next.
     next: usize,
     best: Best,
+    /// Rows that might have been among the best.
+    scored: u64,
     request: Arc<TextRequest>,
 }
 
@@ -304,9 +314,10 @@ impl TextSearch {
         if self.next == self.snapshot.parts() {
             return false;
         }
-        let TextSearch { snapshot, view, places, next, best, request } = self;
+        let TextSearch { snapshot, view, places, next, best, scored, request } = self;
         let (collection, filter) = (&request.collection, request.filter.as_deref());
         let accept = |ordinal: u64| {
+            *scored += 1;
             let row = places.row(ordinal)?;
             let is_found =
                 collection.region.visible(view, row) && filter.is_none_or(|filter| collection.accepts(filter, row));
@@ -317,9 +328,9 @@ impl TextSearch {
         true
     }
 
-    /// The best rows, best first.
-    pub fn into_hits(self) -> Vec<TextHit> {
-        self.best.into_sorted()
+    /// The best rows, best first, and how many might have been among them.
+    pub fn into_hits(self) -> (Vec<TextHit>, u64) {
+        (self.best.into_sorted(), self.scored)
     }
 }
 

@@ -77,6 +77,11 @@ impl Query {
         Ok(query)
     }
 
+    /// Words that count for the score, as the analyser gives them, in the order of [`super::Statistics::frequencies`].
+    pub fn words(&self) -> impl Iterator<Item = &[u8]> {
+        self.words.iter().map(|word| &*word.text)
+    }
+
     /// True where there is no word to look for.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()

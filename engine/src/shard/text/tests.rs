@@ -78,7 +78,7 @@ impl Bed {
             IdRef::U64(id) => id,
             _ => unreachable!("ids are numbers"),
         };
-        let mut ids: Vec<u64> = search.into_hits().into_iter().map(id).collect();
+        let mut ids: Vec<u64> = search.into_hits().0.into_iter().map(id).collect();
         ids.sort_unstable();
         ids
     }
