@@ -7,6 +7,7 @@
 //! it is not.
 
 mod cases;
+mod expiry;
 mod peer;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, ToByteSlice};
 use engine::batch;
+use engine::clock::Clock;
 use engine::collection::{Collection, CollectionOptions, CollectionSpec};
 use engine::filter::Filter;
 use engine::hnsw::Indexer;
@@ -60,23 +62,27 @@ pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Vec<Figu
     let packages = Packages::read(base, rows_max);
     let asked = Packages::read(queries, queries_max);
     let cases = cases::all(&packages, &asked);
-    let collection = build(&packages);
+    let rows = rows_of(&packages);
+    let collection = build(&rows, None);
     let peers = peer::run(scratch, &packages.vectors, &asked.vectors, &cases);
     let peers = peers.inspect_err(|why| eprintln!("hnswlib: {why}")).unwrap_or_default();
     let mut figures = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         figures.extend(measure(&collection, &asked.vectors, case, peers.get(number).map_or(&[], |points| &points[..])));
     }
+    drop(collection);
+    let (clock, set) = expiry::clock();
+    figures.extend(expiry::measure(&build(&expiry::with_times(&rows), Some(&clock)), &asked.vectors, &set));
     figures
 }
 
 /// A collection with all rows, in the graph as a server has it after a while of rest.
-fn build(packages: &Packages) -> Arc<Collection> {
-    let rows = rows_of(packages);
+fn build(rows: &RecordBatch, clock: Option<&Arc<Clock>>) -> Arc<Collection> {
     let schema = Arc::new(Schema::from_arrow(&rows.schema()).expect("a good schema"));
     let options = CollectionOptions::default();
     let spec = CollectionSpec { id: COLLECTION, name: "packages".into(), schema: schema.clone(), options };
     let collection = Collection::new(spec, 1).expect("address space");
+    clock.inspect(|clock| collection.set_clock(clock));
     let partition = Rc::new(RefCell::new(Partition::new(0)));
     partition.borrow_mut().install(Member::new(collection.clone(), 0));
     let fingerprint = schema.fingerprint();

@@ -6,9 +6,9 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use kernels::{ElementKind, Metric};
 
 use super::edges::EDGE_ROLES;
+use crate::analyser::{ANALYSER_KEY, Analyser};
 use crate::error::{Error, Result};
 use crate::limits::{DIMENSION_MAX, EF_CONSTRUCTION_MAX, EF_MAX, M_MAX, NAME_BYTES_MAX, RERANK_MAX};
-use crate::text::{ANALYSER_KEY, Analyser};
 
 /// Metadata key of an Arrow field: `id` or `vector`.
 pub const ROLE_KEY: &str = "broadhead.role";
@@ -340,6 +340,8 @@ impl VectorColumn {
 pub(super) struct Parsed {
     pub column: Column,
     pub vector: Option<VectorColumn>,
+    /// How its texts are taken apart, where it says so.
+    pub analyser: Option<Analyser>,
     /// The field with what is implied written out.
     pub field: Field,
 }
@@ -394,13 +396,14 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
         if layout != Layout::Utf8 || role != Role::Data {
             return fail("only a column of text is searched by its words");
         }
-        if let Some(Err(problem)) = field.metadata().get(ANALYSER_KEY).map(|text| Analyser::parse(text)) {
-            return fail(problem);
-        }
         if field.metadata().get(TEXT_KEY).is_some_and(|text| text != "eager") {
             return fail("texts are indexed `eager`, or when they are first searched");
         }
     }
+    let analyser = match field.metadata().get(ANALYSER_KEY).map(|text| Analyser::parse(text)) {
+        Some(Err(problem)) => return fail(problem),
+        told => told.transpose().ok().flatten(),
+    };
     for (key, problem) in only_of_vectors {
         if vector.is_none() && field.metadata().contains_key(key) {
             return fail(problem);
@@ -416,7 +419,7 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
     let nullable = field.is_nullable() && role == Role::Data && !is_end;
     let column = Column { name: name.clone(), layout, nullable, role, is_json };
     let field = normalise(field, &column, vector.as_ref());
-    Ok(Parsed { column, vector, field })
+    Ok(Parsed { column, vector, analyser, field })
 }
 
 fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {

@@ -67,6 +67,7 @@ pub use column::{
 
 pub use ttl::{TTL_KEY, TimeToLive};
 
+use crate::analyser::Analyser;
 use crate::error::{Error, Result};
 use crate::limits::COLUMNS_MAX;
 
@@ -79,6 +80,8 @@ pub struct Schema {
     id_column: usize,
     id_kind: IdKind,
     edges: Option<EdgeColumns>,
+    /// Per column: how its texts are taken apart.
+    analysers: Vec<Arc<Analyser>>,
     fingerprint: u64,
     /// What it was before columns were added, the newest first.
     older: Vec<Arc<Schema>>,
@@ -112,6 +115,8 @@ impl Schema {
         let mut normalised = Vec::with_capacity(fields.len());
         let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
         let mut vectors = Vec::new();
+        let mut analysers = Vec::with_capacity(fields.len());
+        let standard = Arc::new(Analyser::default());
         let mut ttl = None;
         for (index, field) in fields.iter().enumerate() {
             let parsed = column::parse_field(field, index, has_explicit_id)?;
@@ -126,6 +131,7 @@ impl Schema {
             }
             column::canonical(&parsed, &mut text);
             vectors.extend(parsed.vector);
+            analysers.push(parsed.analyser.map_or_else(|| standard.clone(), Arc::new));
             normalised.push(parsed.field);
             columns.push(parsed.column);
         }
@@ -146,6 +152,7 @@ impl Schema {
             id_column,
             id_kind,
             edges: None,
+            analysers,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
             older: Vec::new(),
             ttl,
@@ -190,6 +197,11 @@ impl Schema {
     /// The columns of the edges, where the rows are edges of a graph.
     pub fn edges(&self) -> Option<&EdgeColumns> {
         self.edges.as_ref()
+    }
+
+    /// How the texts of a column are taken apart, in its index and by a filter.
+    pub fn analyser(&self, column: usize) -> &Arc<Analyser> {
+        &self.analysers[column]
     }
 
     /// Column index of a name.
