@@ -181,6 +181,8 @@ pub const TRAVERSE_EDGES_MAX: usize = 4_000_000;
 pub const TRAVERSE_STEP: usize = 4_096;
 /// Rows that are read in one step of bringing edges into order.
 pub const EDGE_ROWS_STEP: usize = 2_048;
+/// Bytes of an edge in an adjacency, its share of the nodes among them.
+pub const EDGE_BYTES: u64 = 40;
 /// The edges of a collection are put in order anew when one in so many of them has died.
 pub const EDGES_DEAD_PART: u64 = 4;
 /// Dead edges that nobody minds.

@@ -309,6 +309,13 @@ impl EdgeBuild {
         }
     }
 
+    /// Memory that the new adjacency takes beside the old one, in bytes: so much as its edges do on average.
+    pub fn bytes(&self) -> u64 {
+        let new: u64 = self.runs.iter().map(|(_, run)| u64::from(run.len)).sum();
+        let copied: usize = self.segments.iter().map(|&segment| self.base.segments()[segment].len()).sum();
+        (new + copied as u64) * limits::EDGE_BYTES
+    }
+
     /// Goes on for a while. False once all edges are there and in order.
     ///
     /// # Errors

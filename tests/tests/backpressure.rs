@@ -1,7 +1,13 @@
 //! Writers that are held back or refused are told why: the memory budget, the limit on rows that wait for the indexer.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use engine::limits;
+use engine::schema::ROLE_KEY;
 use engine::shard::Pressure;
-use net::client::{Ack, Client, Collection, CollectionOptions, Ids};
+use net::client::{Ack, Client, Collection, CollectionOptions, Ids, TraverseRequest};
 use net::codec::Status;
 use net::server::ServerOptions;
 use serde_json::Value;
@@ -61,6 +67,50 @@ fn writes_beyond_the_memory_budget_are_refused_and_leave_nothing() {
     client.drop_collection("rows").expect("it is there");
     let other = create(&client, "other", DIMENSION);
     wait_until("writes are taken again", || write(&other, &rows(0)).is_ok());
+    server.stop();
+}
+
+#[test]
+fn a_walk_that_needs_more_memory_than_there_is_is_refused() {
+    const EDGES: u64 = 200_000;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::UInt64, false),
+        Field::new("from", DataType::UInt64, false).with_metadata([(ROLE_KEY, "edge_from")]),
+        Field::new("to", DataType::UInt64, false).with_metadata([(ROLE_KEY, "edge_to")]),
+    ]);
+    let with_budget = |bytes: u64| {
+        let budget = ServerOptions { memory_budget: Some(bytes), ..options(directory.path(), 1) };
+        Server::try_start(budget).expect("the server starts")
+    };
+    let seeds = Ids::U64(vec![7]);
+    let server = with_budget(64 << 20);
+    let client = server.client();
+    let edges = client.create_collection("edges", &schema, CollectionOptions::default()).expect("a good schema");
+    let column = |of: fn(u64) -> u64| Arc::new(UInt64Array::from_iter_values((0..EDGES).map(of))) as ArrayRef;
+    let columns = vec![column(|id| id), column(|id| id % 1_000), column(|id| id / 1_000)];
+    let batch = RecordBatch::try_new(Arc::new(schema), columns).expect("columns of the schema");
+    for first in (0..EDGES as usize).step_by(50_000) {
+        let some = batch.slice(first, 50_000);
+        edges.write(&some, Ack::Durable).expect("a good batch").wait().expect("it is written");
+    }
+    let in_use = || {
+        let stats: Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+        stats["memory"]["in_use_bytes"].as_u64().expect("a number")
+    };
+    let rows_bytes = in_use();
+    let walk = TraverseRequest::from(&seeds);
+    let reached = edges.traverse(&walk).expect("a good request").wait().expect("an answer").nodes.len();
+    assert!(reached > 0);
+    let edge_bytes = (in_use() - rows_bytes) / EDGES;
+    assert!((20..=limits::EDGE_BYTES).contains(&edge_bytes), "an edge takes {edge_bytes} bytes");
+    server.stop();
+
+    let server = with_budget(rows_bytes + EDGES * limits::EDGE_BYTES / 2);
+    let edges = server.client().collection("edges").expect("it is there");
+    let refused = edges.traverse(&walk).expect("a good request").wait().expect_err("there is not enough memory");
+    assert_eq!(refused.status(), Some(Status::MemoryBudget), "{refused}");
+    assert_eq!(edges.get(&Ids::U64(vec![1, 2]), &[]).expect("an answer").num_rows(), 2, "everything else goes on");
     server.stop();
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use engine::collection::Collection;
+use engine::collection::{Collection, memory_in_use};
 use engine::hnsw::Indexer;
 use engine::ids::IdList;
 use engine::search::{Scratch, VectorReads};
@@ -108,6 +108,18 @@ impl Context {
         self.server.watch(collection);
         self.collections.borrow_mut().insert(collection.spec.id, collection.clone());
         self.index_wake();
+    }
+
+    /// Refuses to take so many more bytes of memory where the budget is used up by then.
+    ///
+    /// # Errors
+    /// `MemoryBudget`.
+    pub fn check_memory(&self, needed: u64) -> engine::Result<()> {
+        let (in_use, budget) = (memory_in_use(self.collections.borrow().values()), self.server.memory_budget());
+        if budget > 0 && in_use + needed > budget {
+            return Err(engine::Error::MemoryBudget { in_use, needed, budget });
+        }
+        Ok(())
     }
 
     /// Takes batches with columns that were added to a collection.

@@ -82,7 +82,7 @@ impl Spreading {
         if seeds.is_empty() {
             return Ok(Vec::new());
         }
-        let mut reached = traverse(&self.edges, &self.request, &seeds).await?;
+        let mut reached = traverse(context, &self.edges, &self.request, &seeds).await?;
         let nodes: Vec<ReachedNode> = reached.next(self.request.limit).to_vec();
         let activations: HashMap<IdRef<'_>, f64> =
             nodes.iter().map(|node| (reached.id(node), f64::from(node.activation))).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::batch;
-use engine::collection::{Collection, memory_in_use};
+use engine::collection::Collection;
 use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, TextExplain, Threshold, similarity};
 use engine::shard::executor::{self, Class};
 use engine::shard::text::text_column;
@@ -324,7 +324,7 @@ async fn up_to_date<R>(
             member.has_text(request.column)
         };
         if steps % STEPS_A_LOOK == 0 && (!is_there || steps > 0) {
-            check_memory(context)?;
+            context.check_memory(limits::TEXT_STEP_BYTES as u64)?;
         }
         {
             let mut partition = context.partition.borrow_mut();
@@ -341,21 +341,12 @@ async fn up_to_date<R>(
     unreachable!("the loop has no end")
 }
 
-/// Refuses to go on with an index where the memory budget is used up.
-fn check_memory(context: &Context) -> engine::Result<()> {
-    let (in_use, budget) = (memory_in_use(context.collections.borrow().values()), context.server.memory_budget());
-    if budget > 0 && in_use >= budget {
-        return Err(Error::MemoryBudget { in_use, needed: limits::TEXT_STEP_BYTES as u64, budget });
-    }
-    Ok(())
-}
-
 /// Keeps the indexes near what is published, and merges them, for as long as the server runs.
 pub async fn run_idle(context: Rc<Context>) {
     while !context.is_stopping() {
         let worked = context.partition.borrow_mut().tend_texts();
         match worked {
-            Some(true) if check_memory(&context).is_ok() => executor::yield_now().await,
+            Some(true) if context.check_memory(limits::TEXT_STEP_BYTES as u64).is_ok() => executor::yield_now().await,
             Some(_) => executor::sleep(IDLE_WAIT).await,
             None => executor::sleep(IDLE_LOOK).await,
         }

@@ -60,7 +60,7 @@ pub fn spawn_traverse_edges(
         let seeds = seeds.view().iter().enumerate();
         let activation = |index: usize| activations.get(index).map_or(1.0, |&activation| f64::from(activation));
         let seeds: Vec<(IdRef<'_>, f64)> = seeds.map(|(index, id)| (id, activation(index))).collect();
-        let mut reached = traverse(&collection, &request, &seeds).await?;
+        let mut reached = traverse(&task, &collection, &request, &seeds).await?;
         let found = existing(&task, &mut reached, nodes.as_ref(), request.limit).await?;
         let nodes =
             |node: &ReachedNode| TraversedNode { hops: node.hops, weight: node.weight, activation: node.activation };
@@ -87,13 +87,14 @@ pub(super) fn nodes_named(context: &Context, name: &str, kind: IdKind) -> Result
     Ok(nodes)
 }
 
-/// The edges of a collection as of now, brought into order if they are not.
-pub(super) async fn edges_of(collection: &Arc<Collection>) -> engine::Result<VisibleEdges> {
+/// The edges of a collection as of now, brought into order if they are not and the memory budget allows it.
+async fn edges_of(context: &Context, collection: &Arc<Collection>) -> engine::Result<VisibleEdges> {
     loop {
         match VisibleEdges::of(collection)? {
             Access::Ready(edges) => return Ok(*edges),
             Access::Busy => executor::sleep(BUSY_STEP).await,
             Access::Behind(mut build) => {
+                context.check_memory(build.bytes())?;
                 while build.step()? {
                     executor::yield_if_needed().await;
                 }
@@ -105,11 +106,12 @@ pub(super) async fn edges_of(collection: &Arc<Collection>) -> engine::Result<Vis
 
 /// Walks along the edges of a collection, from seeds with the activation of each. The request was checked.
 pub(super) async fn traverse(
+    context: &Context,
     collection: &Arc<Collection>,
     request: &TraversalRequest,
     seeds: &[(IdRef<'_>, f64)],
 ) -> engine::Result<Reached> {
-    let edges = edges_of(collection).await?;
+    let edges = edges_of(context, collection).await?;
     let mut walk = edges.walk(request);
     seeds.iter().for_each(|&(id, activation)| walk.seed(id, activation));
     while walk.step(|place| edges.sees(place)) {
