@@ -93,6 +93,10 @@ pub const EXAMPLES_MAX: usize = 256;
 pub const EF_WIDENING: usize = 4;
 /// Candidates up to which a search for groups widens before it compares all rows.
 pub const GROUPS_EF_MAX: usize = 4_096;
+/// Rows that a search for groups by words begins with, at least.
+pub const TEXT_GROUPS_ROWS_MIN: usize = 1_024;
+/// Where they do not suffice, it takes so many times as many.
+pub const TEXT_GROUPS_WIDENING: usize = 8;
 /// Words that a text is to contain, of one condition.
 pub const FILTER_WORDS_MAX: usize = 64;
 /// Bytes of masks that a shard keeps for the filters to come: a bit for each row and condition.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use engine::analyser::{ANALYSER_KEY, Analyser, Scratch};
@@ -353,10 +353,60 @@ fn scores_may_be_bounded_and_answers_explained() {
     for (what, request) in [
         ("a distance", SearchRequest { within: Some(Within::DistanceMax(0.5)), ..alone }),
         ("a distance of both", SearchRequest { within: Some(Within::DistanceMax(0.5)), ..both }),
-        ("groups", SearchRequest { grouping: Some(GroupBy { column: "name", size: 1 }), ..alone }),
+        ("groups of both", SearchRequest { grouping: Some(GroupBy { column: "name", size: 1 }), ..both }),
+        ("groups of vectors", SearchRequest { grouping: Some(GroupBy { column: "embedding", size: 1 }), ..alone }),
+        ("no group", SearchRequest { grouping: Some(GroupBy { column: "name", size: 0 }), ..alone }),
     ] {
         let refused = collection.search(&request).expect("it can be sent").wait().expect_err(what);
         assert_eq!(refused.status(), Some(Status::InvalidSearch), "{what}: {refused}");
+    }
+    server.stop();
+}
+
+/// The groups of a search by words are those that its whole list has, in their order.
+#[test]
+fn rows_found_by_words_are_grouped() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let collection =
+        client.create_collection("packages", &packages::schema(), CollectionOptions::default()).expect("a good schema");
+    let batch = packages::packages(ROWS);
+    // Some groups are large and some are single rows.
+    let mut columns = batch.columns().to_vec();
+    let kib = batch["installed_kib"].as_primitive::<Int64Type>();
+    let coarse = |kib: i64| if kib < 2_000 { kib / 100 } else { kib };
+    columns[3] = Arc::new(kib.iter().map(|kib| kib.map(coarse)).collect::<Int64Array>());
+    let batch = RecordBatch::try_new(batch.schema(), columns).expect("columns of the schema");
+    for start in (0..ROWS).step_by(2_500) {
+        collection.write(&batch.slice(start, 2_500), Ack::Durable).expect("a good batch").wait().expect("written");
+    }
+    let rows = rows_of(&batch);
+    for (words, filter) in [("library", ""), ("python library for the", r#"{"column": "id", "<": 7000}"#), ("zzzz", "")]
+    {
+        let alone = SearchRequest { text: Some(by_words(words)), filter, ..Default::default() };
+        let all = search(&collection, &SearchRequest { k: 10_000, ..alone });
+        for (k, size, offset, least) in
+            [(5, 1, 0, 0.0), (20, 3, 0, 0.0), (4, 2, 3, 0.0), (900, 2, 0, 0.0), (20, 3, 1, 2.5)]
+        {
+            let within = Some(Within::ScoreMin(least));
+            let grouping = Some(GroupBy { column: "installed_kib", size });
+            let hits = search(&collection, &SearchRequest { k, offset, grouping, within, ..alone });
+            let mut groups: Vec<(Option<i64>, Vec<&Hit>)> = Vec::new();
+            for hit in all.iter().filter(|hit| hit.score >= Some(least)) {
+                let value = rows[&number(&hit.id)].1;
+                match groups.iter_mut().find(|group| group.0 == value) {
+                    Some((_, hits)) => hits.push(hit),
+                    None => groups.push((value, vec![hit])),
+                }
+            }
+            let mut wanted: Vec<(&Id, Option<u32>)> = Vec::new();
+            for ((_, hits), group) in groups.iter().skip(offset).take(k).zip(0..) {
+                wanted.extend(hits.iter().take(size).map(|hit| (&hit.id, Some(group))));
+            }
+            let found: Vec<(&Id, Option<u32>)> = hits.iter().map(|hit| (&hit.id, hit.group)).collect();
+            assert_eq!(found, wanted, "{words}: {k} groups of {size} from {offset} on, {least}");
+        }
     }
     server.stop();
 }

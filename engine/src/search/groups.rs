@@ -156,6 +156,43 @@ pub(super) fn check(schema: &Schema, grouping: &Grouping, groups: usize) -> Resu
     Ok(())
 }
 
+impl Grouping {
+    /// Refuses a grouping of so many groups that cannot be made.
+    ///
+    /// # Errors
+    /// `InvalidOption`, `LimitExceeded`.
+    pub fn check(&self, schema: &Schema, groups: usize) -> Result<()> {
+        check(schema, self, groups)
+    }
+
+    /// Groups rows that are held, best first: places of the best rows of the first `groups` groups, each with its group from 0, one group
+    /// behind the other; and whether rows that come behind these could change nothing.
+    pub fn group(&self, region: &Region, rows: &[u32], groups: usize) -> (Vec<(usize, u32)>, bool) {
+        let keys = KeyReader::new(region, self.column);
+        let mut numbers: HashMap<Key, u32> = HashMap::new();
+        let mut members: Vec<Vec<usize>> = Vec::new();
+        for (place, &row) in rows.iter().enumerate() {
+            let key = keys.key(row);
+            let group = match numbers.get(&key) {
+                Some(&group) => group as usize,
+                None if members.len() == groups => continue,
+                None => {
+                    numbers.insert(key.to_key(), members.len() as u32);
+                    members.push(Vec::new());
+                    members.len() - 1
+                }
+            };
+            if members[group].len() < self.size {
+                members[group].push(place);
+            }
+        }
+        let is_full = members.len() == groups && members.iter().all(|places| places.len() == self.size);
+        let numbered =
+            members.iter().zip(0..).flat_map(|(places, group)| places.iter().map(move |&place| (place, group)));
+        (numbered.collect(), is_full)
+    }
+}
+
 /// The nearest row of each of the nearest groups so far.
 pub(super) struct Leaders {
     wanted: usize,

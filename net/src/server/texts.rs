@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use engine::batch;
 use engine::collection::Collection;
-use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, TextExplain, Threshold, similarity};
+use engine::search::{
+    Fused, Grouping, Search, SearchOptions, SearchRequest, Side, Sides, TextExplain, Threshold, similarity,
+};
 use engine::shard::executor::{self, Class};
 use engine::shard::text::text_column;
 use engine::shard::{Message, Progress, TextRequest, TextSearch};
@@ -47,23 +49,35 @@ pub fn spawn_search(
     if options.fusion.is_some() {
         return Err(refused("fusion", "there is nothing to fuse: the search has no vectors").into());
     }
+    if let Some(grouping) = &options.grouping {
+        grouping.check(&collection.spec.schema, held)?;
+    }
     let request = request_of(&collection, asked, options, held)?;
-    let (offset, least, explain) = (options.offset, least_score(options), options.explain);
+    let options = options.clone();
     let columns = tasks::chosen(&collection, asked.columns)?;
     let task = context.clone();
     tasks::spawn(context, session, header, async move {
         // What is found stays where it is until the reply is made.
         let _pin = collection.region.pin();
-        let Found { mut hits, told } = find(&task, request, explain).await?;
+        let found = match options.grouping {
+            None => find_above(&task, request, &options).await?,
+            Some(grouping) => find_groups(&task, request, grouping, held, &options).await?,
+        };
         task.metrics.queries.add(1);
-        hits.retain(|hit| hit.score >= least);
         let fused = |(hit, rank): (&TextHit, u32)| {
             let text = Some(Side { rank, value: hit.score });
             Fused { row: hit.row, score: hit.score, sides: Sides { dense: None, text } }
         };
-        let rows: Vec<Fused> = hits.iter().zip(1..).skip(offset).map(fused).collect();
+        let Found { hits, told, groups } = found;
         let report = told.map(|told| json!({ "explain": told }));
-        encode(&header, &collection, &rows, &columns, k, report)
+        let Some(groups) = groups else {
+            let rows: Vec<Fused> = hits.iter().zip(1..).skip(options.offset).map(fused).collect();
+            return encode(&header, &collection, &rows, &columns, Told { k, groups: None, report });
+        };
+        let wanted = groups.iter().filter(|(_, group)| *group as usize >= options.offset);
+        let rows: Vec<Fused> = wanted.clone().map(|&(place, _)| fused((&hits[place], place as u32 + 1))).collect();
+        let groups = Some(wanted.map(|(_, group)| group - options.offset as u32).collect());
+        encode(&header, &collection, &rows, &columns, Told { k, groups, report })
     });
     Ok(())
 }
@@ -80,6 +94,9 @@ pub fn spawn_hybrid(
     let collection = context.collection(header.collection)?;
     let (k, offset) = (asked.k as usize, options.offset);
     let held = check(&options, k)?;
+    if options.grouping.is_some() {
+        return Err(refused("group_by", "it does not go with a vector and `text` together").into());
+    }
     match &options.examples {
         Some(examples) => searches::ask_by(examples, &mut request)?,
         None if request.count == 1 => {}
@@ -104,7 +121,7 @@ pub fn spawn_hybrid(
         if let Some(examples) = &options.examples {
             request.queries = examples::query(&task, &collection, request.vector, examples).await?;
         }
-        let (Found { hits: text, told }, mut search) =
+        let (Found { hits: text, told, .. }, mut search) =
             find_both(&task, &collection, &request, text, candidates, options.explain).await?;
         if options.explain {
             search.explain();
@@ -121,7 +138,8 @@ pub fn spawn_hybrid(
             explain["text"] = json!(told);
             json!({ "explain": explain })
         });
-        encode(&header, &collection, rows.get(offset..).unwrap_or_default(), &columns, k, report)
+        let rows = rows.get(offset..).unwrap_or_default();
+        encode(&header, &collection, rows, &columns, Told { k, groups: None, report })
     });
     Ok(())
 }
@@ -138,7 +156,7 @@ async fn find_both(
     let region = &collection.region;
     let mut attempts_left = ATTEMPTS;
     loop {
-        let Found { hits: mut found, told } = find(context, text.clone(), explain).await?;
+        let Found { hits: mut found, told, .. } = find(context, text.clone(), explain).await?;
         let search = Search::begin(collection.clone(), request.clone())?;
         attempts_left -= 1;
         // Rows that were replaced or moved meanwhile are found by their vectors as they are now: no id is to come twice.
@@ -152,7 +170,7 @@ async fn find_both(
             found.retain(|hit| !left_out.view().iter().any(|id| id == region.id(hit.row)));
         }
         found.truncate(candidates);
-        return Ok((Found { hits: found, told }, search));
+        return Ok((Found { hits: found, told, groups: None }, search));
     }
 }
 
@@ -160,9 +178,6 @@ async fn find_both(
 fn check(options: &SearchOptions, k: usize) -> Result<usize, Error> {
     if matches!(options.threshold, Some(Threshold::DistanceMax(_))) {
         return Err(refused("distance_max", "it does not go with `text`, which `score_min` does"));
-    }
-    if options.grouping.is_some() {
-        return Err(refused("text", "it goes with no grouping"));
     }
     let held = k.saturating_add(options.offset);
     match k {
@@ -209,6 +224,44 @@ struct Found {
     hits: Vec<TextHit>,
     /// How, where that is to be told.
     told: Option<TextExplain>,
+    /// With a grouping: places of rows among the hits, and the group of each.
+    groups: Option<Vec<(usize, u32)>>,
+}
+
+/// Finds the best rows of all shards, as far as their scores are not below the threshold.
+async fn find_above(
+    context: &Rc<Context>,
+    request: Arc<TextRequest>,
+    options: &SearchOptions,
+) -> engine::Result<Found> {
+    let mut found = find(context, request, options.explain).await?;
+    let least = least_score(options);
+    found.hits.retain(|hit| hit.score >= least);
+    Ok(found)
+}
+
+/// Finds the best groups, and the best rows of each: of more and more rows, until those behind them change nothing.
+async fn find_groups(
+    context: &Rc<Context>,
+    request: Arc<TextRequest>,
+    grouping: Grouping,
+    groups: usize,
+    options: &SearchOptions,
+) -> engine::Result<Found> {
+    let mut rows = limits::TEXT_GROUPS_ROWS_MIN.max(groups * grouping.size);
+    loop {
+        let TextRequest { collection, column, query, filter, .. } = &*request;
+        let (collection, query, filter) = (collection.clone(), query.clone(), filter.clone());
+        let asked = Arc::new(TextRequest { collection, column: *column, query, k: rows, filter });
+        let mut found = find_above(context, asked, options).await?;
+        let of_hits: Vec<u32> = found.hits.iter().map(|hit| hit.row).collect();
+        let (grouped, is_full) = grouping.group(&request.collection.region, &of_hits, groups);
+        if is_full || found.hits.len() < rows {
+            found.groups = Some(grouped);
+            return Ok(found);
+        }
+        rows = rows.saturating_mul(limits::TEXT_GROUPS_WIDENING);
+    }
 }
 
 /// Finds the best rows of all shards.
@@ -217,7 +270,7 @@ async fn find(context: &Rc<Context>, request: Arc<TextRequest>, explain: bool) -
     if request.query.is_empty() {
         let nothing = Statistics::default();
         let told = began.map(|_| TextExplain::new(&request.collection, &request.query, &nothing, 0));
-        return Ok(Found { hits: Vec::new(), told });
+        return Ok(Found { hits: Vec::new(), told, groups: None });
     }
     let ticket = context.mailbox.expect(context.shards);
     for shard in (0..context.shards).filter(|&shard| shard != context.index) {
@@ -255,7 +308,7 @@ async fn find(context: &Rc<Context>, request: Arc<TextRequest>, explain: bool) -
         told.add_time(counted - began, counted.elapsed());
         told
     });
-    Ok(Found { hits, told })
+    Ok(Found { hits, told, groups: None })
 }
 
 /// Says what the documents of this shard say to a query.
@@ -355,16 +408,18 @@ pub async fn run_idle(context: Rc<Context>) {
 
 // ---- the reply ----
 
-/// Distances are the scores, negated: what comes first is the nearest.
-fn encode(
-    header: &Header,
-    collection: &Collection,
-    found: &[Fused],
-    columns: &[usize],
+/// What is told besides the rows.
+struct Told {
+    /// Results, or groups, that were asked for.
     k: usize,
+    /// The group of each row.
+    groups: Option<Vec<u32>>,
     report: Option<Value>,
-) -> Outcome {
-    let report = report.map_or_else(String::new, |report| report.to_string());
+}
+
+/// Distances are the scores, negated: what comes first is the nearest.
+fn encode(header: &Header, collection: &Collection, found: &[Fused], columns: &[usize], told: Told) -> Outcome {
+    let report = told.report.as_ref().map_or_else(String::new, |report| report.to_string());
     let region = &collection.region;
     let rows: Vec<u32> = found.iter().map(|found| found.row).collect();
     let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
@@ -372,12 +427,17 @@ fn encode(
     let scores: Vec<f32> = found.iter().map(|found| found.score).collect();
     let sides: Vec<Sides> = found.iter().map(|found| found.sides).collect();
     let prefix = FoundPrefix {
-        k: k as u32,
+        k: told.k as u32,
         index_lag: collection.index_backlog(),
         counts: &[rows.len() as u32],
         id_kind: collection.spec.schema.id_kind(),
         message_len: message.len() as u64,
-        extras: Extras { scores: Some(&scores), sides: Some(&sides), report: report.as_bytes(), ..Extras::default() },
+        extras: Extras {
+            scores: Some(&scores),
+            sides: Some(&sides),
+            groups: told.groups.as_deref(),
+            report: report.as_bytes(),
+        },
     };
     let mut frame = Vec::new();
     codec::encode_frame(header.reply(), &mut frame, |out| {

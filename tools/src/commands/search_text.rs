@@ -87,10 +87,12 @@ pub fn show(reply: &SearchReply, columns: &[String], as_json: bool) {
     }
     let is_hybrid = hits.iter().any(|(_, hit)| hit.sides.is_some_and(|sides| sides.dense.is_some()));
     let sides: &[&str] = if is_hybrid { &["by vector", "by words"] } else { &[] };
-    let heads = ["id", "score"].into_iter().chain(sides.iter().copied());
+    let has_group = hits.iter().any(|(_, hit)| hit.group.is_some());
+    let heads = ["id", "score"].into_iter().chain(has_group.then_some("group")).chain(sides.iter().copied());
     let mut table = Table::new(heads.chain(columns.iter().map(String::as_str)));
     for (place, hit) in hits {
         let mut cells = vec![hit.id.to_string(), hit.score.map(|score| format!("{score:.4}")).unwrap_or_default()];
+        cells.extend(hit.group.map(|group| group.to_string()));
         if is_hybrid {
             let sides = hit.sides.unwrap_or_default();
             let cell = |side: Option<net::client::Side>| {
@@ -118,6 +120,9 @@ fn json_of(hit: &Hit, rows: Option<&RecordBatch>, place: usize) -> Value {
     object.insert("id".to_owned(), id);
     if let Some(score) = hit.score {
         object.insert("score".to_owned(), json!(output::shortest(score)));
+    }
+    if let Some(group) = hit.group {
+        object.insert("group".to_owned(), json!(group));
     }
     let sides = hit.sides.unwrap_or_default();
     for (name, value, side) in [("dense", "distance", sides.dense), ("text", "score", sides.text)] {
