@@ -7,6 +7,7 @@
 //! it is not.
 
 mod cases;
+mod expiry;
 mod peer;
 
 use std::cell::RefCell;
@@ -17,11 +18,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, ToByteSlice};
 use engine::batch;
+use engine::clock::Clock;
 use engine::collection::{Collection, CollectionOptions, CollectionSpec};
 use engine::filter::Filter;
 use engine::hnsw::Indexer;
 use engine::schema::Schema;
-use engine::search::{Scratch, SearchRequest, search};
+use engine::search::{Scratch, Search, SearchRequest, search};
 use engine::shard::indexing::Indexing;
 use engine::shard::{Member, Message, Operation, Partition};
 
@@ -60,23 +62,27 @@ pub fn run(quick: bool, base: &Path, queries: &Path, scratch: &Path) -> Vec<Figu
     let packages = Packages::read(base, rows_max);
     let asked = Packages::read(queries, queries_max);
     let cases = cases::all(&packages, &asked);
-    let collection = build(&packages);
+    let rows = rows_of(&packages);
+    let collection = build(&rows, None);
     let peers = peer::run(scratch, &packages.vectors, &asked.vectors, &cases);
     let peers = peers.inspect_err(|why| eprintln!("hnswlib: {why}")).unwrap_or_default();
     let mut figures = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         figures.extend(measure(&collection, &asked.vectors, case, peers.get(number).map_or(&[], |points| &points[..])));
     }
+    drop(collection);
+    let (clock, set) = expiry::clock();
+    figures.extend(expiry::measure(&build(&expiry::with_times(&rows), Some(&clock)), &asked.vectors, &set));
     figures
 }
 
 /// A collection with all rows, in the graph as a server has it after a while of rest.
-fn build(packages: &Packages) -> Arc<Collection> {
-    let rows = rows_of(packages);
+fn build(rows: &RecordBatch, clock: Option<&Arc<Clock>>) -> Arc<Collection> {
     let schema = Arc::new(Schema::from_arrow(&rows.schema()).expect("a good schema"));
     let options = CollectionOptions::default();
     let spec = CollectionSpec { id: COLLECTION, name: "packages".into(), schema: schema.clone(), options };
     let collection = Collection::new(spec, 1).expect("address space");
+    clock.inspect(|clock| collection.set_clock(clock));
     let partition = Rc::new(RefCell::new(Partition::new(0)));
     partition.borrow_mut().install(Member::new(collection.clone(), 0));
     let fingerprint = schema.fingerprint();
@@ -142,8 +148,36 @@ fn measure(collection: &Arc<Collection>, queries: &Vectors, case: &Case, peer: &
     };
     let mut figures = vec![recall.with_goal(Goal::AtLeast(RECALL_BAR))];
     figures.extend(peer.map(|peer| qps("").beside("hnswlib", peer.qps).with_goal(Goal::RatioAtLeast(2.0))));
-    figures.push(qps(", beside the scan").beside("exact scan", exact.qps));
+    let walks = walked_part(collection, queries, case, ours.ef);
+    let beside_scan = qps(&format!(", {:.0} % by the graph", walks * 100.0)).beside("exact scan", exact.qps);
+    figures.push(if walks > 0.5 { beside_scan.with_goal(Goal::RatioAtLeast(2.0)) } else { beside_scan });
     figures
+}
+
+/// Part of the queries that the planner has answered by the graph.
+fn walked_part(collection: &Arc<Collection>, queries: &Vectors, case: &Case, ef: usize) -> f64 {
+    let mut scratch = Scratch::default();
+    let mut walks = |number: usize, query: &[f32]| {
+        let request = request(collection, case, number, query, ef, false);
+        let mut search = Search::begin(collection.clone(), request).expect("a good search");
+        while search.select(&mut scratch) {}
+        search.uses_graph()
+    };
+    let walked = queries.iter().enumerate().filter(|(number, query)| walks(*number, query)).count();
+    walked as f64 / queries.len() as f64
+}
+
+fn request(
+    collection: &Collection,
+    case: &Case,
+    number: usize,
+    query: &[f32],
+    ef: usize,
+    exact: bool,
+) -> SearchRequest {
+    let filter = Filter::parse(case.filter(number).as_bytes(), &collection.spec.schema);
+    let filter = Some(Arc::new(filter.expect("a good filter")));
+    SearchRequest { queries: query.to_byte_slice().into(), count: 1, k: K, ef, exact, filter, ..Default::default() }
 }
 
 fn ask(collection: &Arc<Collection>, queries: &Vectors, case: &Case, ef: usize, exact: bool) -> Point {
@@ -153,10 +187,7 @@ fn ask(collection: &Arc<Collection>, queries: &Vectors, case: &Case, ef: usize, 
         hits = 0;
         let started = thread_seconds();
         for (number, query) in queries.iter().enumerate() {
-            let filter = Filter::parse(case.filter(number).as_bytes(), &collection.spec.schema);
-            let filter = Some(Arc::new(filter.expect("a good filter")));
-            let queries = query.to_byte_slice().into();
-            let request = SearchRequest { queries, count: 1, k: K, ef, exact, filter, ..Default::default() };
+            let request = request(collection, case, number, query, ef, exact);
             let found = search(collection, request, &mut scratch).expect("a good search").remove(0);
             // A bar is a negated inner product, a distance is one less the inner product.
             hits += found.iter().filter(|hit| hit.distance - 1.0 <= case.bars[number]).count();

@@ -29,8 +29,9 @@ const TURNS: usize = 20;
 const INDEX_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a server may take to come to rest.
 const REST_TIMEOUT: Duration = Duration::from_secs(120);
-/// Memory that nobody needs goes back by halves, a second after it was needed last.
-const REST: Duration = Duration::from_secs(3);
+/// How long nothing has to change: memory that nobody needs goes back by halves, a second after it was needed last.
+const REST: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_millis(100);
 /// Rows of one write.
 const BATCH_ROWS: usize = 4_096;
 const LOSS_MAX: f64 = 0.005;
@@ -107,20 +108,27 @@ fn turn_over(server: &Server, load: &Load, random: &mut Random) {
     }
 }
 
-/// Waits until all rows are in the graph and nothing is linked anew.
+/// Waits until all rows are in the graph, nothing is linked anew and no memory comes free any more, for some time.
 fn rest(server: &Server, time: Duration) {
     assert!(server.collection().wait_indexed(INDEX_TIMEOUT).expect("an answer").done);
-    let began = Instant::now();
-    let is_refining = || {
+    let state = || {
         let stats = server.client().stats().expect("an answer");
         let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
-        let vectors = stats["collections"][0]["vectors"].as_array().expect("a list");
-        vectors.iter().any(|vector| vector["is_refining"].as_bool().expect("a truth value"))
+        let collection = &stats["collections"][0];
+        let vectors = collection["vectors"].as_array().expect("a list");
+        let is_refining = vectors.iter().any(|vector| vector["is_refining"].as_bool().expect("a truth value"));
+        let figures = ["index_backlog_rows", "dead_rows", "bytes_committed"];
+        (is_refining, figures.map(|name| collection[name].as_u64().expect("a number")))
     };
-    while is_refining() && began.elapsed() < REST_TIMEOUT {
-        std::thread::sleep(Duration::from_millis(100));
+    let began = Instant::now();
+    let (mut last, mut since) = (state(), Instant::now());
+    while since.elapsed() < time && began.elapsed() < REST_TIMEOUT {
+        std::thread::sleep(LOOK);
+        let now = state();
+        if now != last || now.0 {
+            (last, since) = (now, Instant::now());
+        }
     }
-    std::thread::sleep(time);
 }
 
 /// What a search does more for its options, per query, beside the whole of a query in process.

@@ -15,7 +15,7 @@ use crate::namespace::Namespace;
 use crate::paging::Paging;
 use crate::quant::CodeScale;
 use crate::region::{Region, View};
-use crate::schema::Schema;
+use crate::schema::{Schema, VectorColumn};
 use crate::search::RecallEstimate;
 use crate::space::VectorSpace;
 use crate::traversal::EdgeIndex;
@@ -66,6 +66,28 @@ pub struct CollectionSpec {
     pub options: CollectionOptions,
 }
 
+impl CollectionSpec {
+    /// Shape of the graph of a vector column: what the column says, else what the options of the collection do.
+    fn options_of(&self, vector: &VectorColumn) -> CollectionOptions {
+        let (m, ef_construction) = (vector.index.m, vector.index.ef_construction);
+        let CollectionOptions { evictable, .. } = self.options;
+        CollectionOptions {
+            m: m.unwrap_or(self.options.m),
+            ef_construction: ef_construction.unwrap_or(self.options.ef_construction),
+            evictable,
+        }
+    }
+
+    /// Refuses what graphs cannot be built with.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
+    pub fn check(&self) -> Result<()> {
+        self.options.check()?;
+        self.schema.vectors().iter().try_for_each(|vector| self.options_of(vector).check())
+    }
+}
+
 /// One vector column: its graph, the scale of its codes and the space that both live in.
 pub struct VectorIndex {
     /// Graph over the rows of all shards; set once, when it is made or loaded.
@@ -85,6 +107,13 @@ impl VectorIndex {
     #[inline]
     pub fn graph(&self) -> &Arc<Graph> {
         self.graph.get().expect("graphs are complete before rows are served")
+    }
+
+    /// Gives the memory back that the graph has for a chunk of a shard without rows. The shard's own thread only.
+    pub fn discard(&self, shard: usize, chunk: u32) {
+        if let Some(graph) = self.graph.get() {
+            graph.discard(shard, chunk);
+        }
     }
 
     /// Whether the graph is traversed on codes: where there are some, and they fit the vectors.
@@ -188,7 +217,7 @@ impl Collection {
 
     /// As [`Collection::new`], for rows and graphs that are still to be loaded.
     pub fn without_graphs(spec: CollectionSpec, shards: usize) -> Result<Arc<Collection>> {
-        spec.options.check()?;
+        spec.check()?;
         let region = Region::new(spec.schema.clone(), shards)?;
         let kernels = kernels::detect();
         let vectors = (0..spec.schema.vectors().len())
@@ -243,19 +272,19 @@ impl Collection {
 
     /// Makes an empty graph for every vector column that has none yet.
     pub fn complete_graphs(&self) -> Result<()> {
-        for index in self.vectors.iter().filter(|index| index.graph.get().is_none()) {
-            index.set_graph(Graph::new(self.graph_params(), self.shards(), self.region.row_bits())?);
+        for (vector, index) in self.vectors.iter().enumerate().filter(|(_, index)| index.graph.get().is_none()) {
+            index.set_graph(Graph::new(self.graph_params(vector), self.shards(), self.region.row_bits())?);
         }
         Ok(())
     }
 
-    /// What a graph of this collection is read from files with.
-    pub fn graph_loader(&self) -> Result<GraphLoader> {
-        GraphLoader::new(self.graph_params(), self.shards(), self.region.row_bits())
+    /// What the graph of a vector column is read from files with.
+    pub fn graph_loader(&self, vector: usize) -> Result<GraphLoader> {
+        GraphLoader::new(self.graph_params(vector), self.shards(), self.region.row_bits())
     }
 
-    fn graph_params(&self) -> GraphParams {
-        let options = &self.spec.options;
+    fn graph_params(&self, vector: usize) -> GraphParams {
+        let options = self.spec.options_of(&self.spec.schema.vectors()[vector]);
         GraphParams {
             m: usize::from(options.m),
             ef_construction: usize::from(options.ef_construction),
@@ -287,10 +316,15 @@ impl Collection {
         self.region.shards()
     }
 
-    /// Below this many rows a collection has no graph: the exact scan is quicker than a search of it would be. Without vectors it
-    /// never has one.
+    /// Below this many rows a collection has no graph: the exact scan is quicker than a search of it would be. Without vectors that want
+    /// one it never has any.
     pub fn is_flat(&self) -> bool {
-        self.vectors.is_empty() || self.region.rows() < limits::GRAPH_ROWS_MIN
+        self.with_graphs().next().is_none() || self.region.rows() < limits::GRAPH_ROWS_MIN
+    }
+
+    /// The vector columns that are to have graphs, by number.
+    pub fn with_graphs(&self) -> impl Iterator<Item = (usize, &Arc<VectorIndex>)> {
+        self.vectors.iter().enumerate().filter(|&(vector, _)| !self.spec.schema.vectors()[vector].index.flat)
     }
 
     /// Rows that are searchable only by the exact scan and that a graph is still to take in, over all vector columns the
@@ -304,7 +338,7 @@ impl Collection {
             let of_shard = |shard| region.live_rows_in(shard, index.graph().indexed(shard)..region.published(shard));
             (0..self.shards()).map(of_shard).sum()
         };
-        self.vectors.iter().map(behind).max().unwrap_or(0)
+        self.with_graphs().map(|(_, index)| behind(index)).max().unwrap_or(0)
     }
 
     /// Rows deleted or replaced whose memory is not used again yet.
@@ -321,9 +355,8 @@ impl Collection {
     pub fn is_indexed(&self, view: &View) -> bool {
         self.is_flat()
             || self
-                .vectors
-                .iter()
-                .all(|index| (0..self.shards()).all(|shard| index.graph().indexed(shard) >= view.len(shard)))
+                .with_graphs()
+                .all(|(_, index)| (0..self.shards()).all(|shard| index.graph().indexed(shard) >= view.len(shard)))
     }
 }
 

@@ -77,8 +77,15 @@ impl Collection {
         may_be.then_some((&expiry.ttl, last))
     }
 
+    /// Whether the time of a row is over that is visible in a view that is held: `last` is what [`Collection::last_expired`] gave.
+    pub fn is_expired(&self, ttl: &TimeToLive, last: i64, row: u32) -> bool {
+        let (shard, slot) = self.region.locate(row);
+        self.region.is_valid(ttl.column, row)
+            && ttl.value(self.region.fixed_rows(ttl.column, shard, slot..slot + 1)) <= last
+    }
+
     /// A filter, and that the rows it is true of are not expired now. This is the one place where what a request asks for is joined with
-    /// that.
+    /// that; walks along edges look at each by themselves ([`crate::traversal`]).
     pub fn living(&self, filter: Option<Filter>) -> Option<Filter> {
         let Some((ttl, last)) = self.last_expired() else { return filter };
         let living = Filter::living(ttl, &self.spec.schema, last);

@@ -7,6 +7,7 @@
 //! | [`wal`] | ordered durable records, group commit |
 //! | [`quant`], [`space`] | int8 codes; distances of rows |
 //! | [`hnsw`] | neighbours over row ids |
+//! | [`analyser`] | text → tokens |
 //! | [`filter`] | JSON → rows of a chunk |
 //! | [`text`] | words → documents, by BM25 |
 //! | [`edges`] | edges by their nodes; walks along them |
@@ -22,6 +23,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod analyser;
 pub mod batch;
 #[allow(unsafe_code)]
 pub mod buffers;

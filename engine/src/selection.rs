@@ -1,8 +1,8 @@
 //! Rows of a collection that are visible in a view, and that a filter is true of.
 //!
-//! A scan of rows looks at them as it comes to them ([`Collection::select`]). A search is told beforehand which rows pass
-//! ([`Selecting`]): by masks that are kept from one search to the next, so that a row costs a look at a bit, and how many pass is
-//! known.
+//! A search is told beforehand which rows pass ([`Selecting::step`]): by masks that are kept from one search to the next, so that a row
+//! costs a look at a bit, and how many pass is known. A scan comes to one chunk after the other, and may end early: it asks for each as it
+//! comes to it ([`Selecting::rows_in`]), and keeps what it finds out. Deletes look at rows and keep nothing ([`Collection::select`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use crate::collection::Collection;
 use crate::filter::{ChunkColumns, Condition, Filter, MASK_ROWS, Mask, MaskCache, RowMasks, Zones};
 use crate::limits;
 use crate::region::{CHUNK_ROWS, Region, RegionWriter, View};
+
+/// Rows that are looked at together at least.
+const LOOK_ROWS_MIN: u32 = 64;
 
 const _: () = assert!(MASK_ROWS == CHUNK_ROWS as usize, "a mask is one of a chunk");
 
@@ -122,6 +125,55 @@ impl Selecting {
         if let Some(masks) = cache.get(id, key).filter(|masks| is_complete(region, view, masks)) {
             return Some(Selection { masks, row_bits: region.row_bits() });
         }
+        let (whole, is_done) = self.work(collection, view, cache, |work, whole, conditions| {
+            let is_done = work.complete(whole, conditions);
+            (whole.clone(), is_done)
+        });
+        if is_done {
+            self.whole = None;
+            self.conditions.fill(None);
+        }
+        is_done.then(|| Selection { masks: whole, row_bits: region.row_bits() })
+    }
+
+    /// Appends those of a range of rows, all of one chunk, that are visible in a view that is held and that the filter is true of.
+    pub fn rows_in(
+        &mut self,
+        collection: &Collection,
+        view: &View,
+        cache: &mut MaskCache,
+        rows: &Range<u32>,
+        out: &mut Vec<u32>,
+    ) {
+        let (region, key) = (&collection.region, self.filter.key());
+        let (shard, slot) = region.locate(rows.start);
+        let chunk = slot / CHUNK_ROWS;
+        let Some((number, seen)) = region.chunk_in_view(view, shard, chunk) else { return };
+        let is_known = |masks: &RowMasks| masks.is_known(shard, chunk as usize, number, seen, view.len(shard));
+        let masks = cache.get(collection.spec.id, key).filter(|masks| is_known(masks));
+        let masks = masks.unwrap_or_else(|| {
+            self.work(collection, view, cache, |work, whole, conditions| {
+                while !is_known(whole) {
+                    work.look_at(shard, chunk, number, seen, whole, conditions);
+                }
+                whole.clone()
+            })
+        });
+        let passing = Selection { masks, row_bits: region.row_bits() }.mask(rows);
+        let first = rows.start - rows.start % CHUNK_ROWS;
+        out.extend(passing.rows().map(|row| first + row as u32).filter(|&row| region.visible(view, row)));
+    }
+
+    /// Takes the masks out of the cache, has something done to them, and keeps them there; here, too, for the next time, since the
+    /// cache may have no room.
+    fn work<R>(
+        &mut self,
+        collection: &Collection,
+        view: &View,
+        cache: &mut MaskCache,
+        done: impl FnOnce(&mut Work<'_>, &mut Arc<RowMasks>, &mut [Arc<RowMasks>]) -> R,
+    ) -> R {
+        let (id, key, region) = (collection.spec.id, self.filter.key(), &collection.region);
         let taken = |key: &[u8], own: &mut Option<Arc<RowMasks>>, cache: &mut MaskCache| {
             // What is in the cache has what this one left there, and maybe more.
             let own = own.take();
@@ -139,17 +191,14 @@ impl Selecting {
         };
         let left_ns = limits::FILTER_STEP_NS as i64;
         let mut work = Work { collection, region, view, filter: &self.filter, zones: cache.zones(), left_ns };
-        let is_done = work.complete(&mut whole, &mut conditions);
+        let result = done(&mut work, &mut whole, &mut conditions);
         for ((condition, own), masks) in self.filter.conditions().iter().zip(&mut self.conditions).zip(conditions) {
             cache.put(id, condition.key(), masks.clone());
-            *own = (!is_done).then_some(masks);
+            *own = Some(masks);
         }
         cache.put(id, key, whole.clone());
-        if is_done {
-            return Some(Selection { masks: whole, row_bits: region.row_bits() });
-        }
         self.whole = Some(whole);
-        None
+        result
     }
 }
 
@@ -180,18 +229,18 @@ impl Work<'_> {
         for shard in 0..self.region.shards() {
             for chunk in 0..self.region.chunks_used(shard) {
                 let Some((number, rows)) = self.region.chunk_in_view(self.view, shard, chunk) else { continue };
-                if whole.is_known(shard, chunk as usize, number, rows, self.view.len(shard)) {
-                    continue;
+                while !whole.is_known(shard, chunk as usize, number, rows, self.view.len(shard)) {
+                    if self.left_ns <= 0 {
+                        return false;
+                    }
+                    self.look_at(shard, chunk, number, rows, whole, conditions);
                 }
-                if self.left_ns <= 0 {
-                    return false;
-                }
-                self.look_at(shard, chunk, number, rows, whole, conditions);
             }
         }
         true
     }
 
+    /// Looks at rows of a chunk: at no more than one step has time for.
     fn look_at(
         &mut self,
         shard: usize,
@@ -211,8 +260,10 @@ impl Work<'_> {
             masks.set_dead(shard, place, number, rows, self.view.len(shard));
             return;
         }
-        let columns = Chunk::up_to(self.region, first + rows - 1);
         let known = masks.known(shard, place, number);
+        let most = limits::FILTER_STEP_NS as u32 / self.filter.row_ns().max(1);
+        let rows = rows.min(known.saturating_add(most.max(LOOK_ROWS_MIN)));
+        let columns = Chunk::up_to(self.region, first + rows - 1);
         let passing = match &self.filter.conditions() {
             [only] if conditions.is_empty() => self.select(only, (shard, place, number), known..rows, &columns),
             all => self.filter.combine(&Mask::of(known as usize..rows as usize), |condition| {
@@ -282,7 +333,7 @@ mod tests {
     use crate::region::RegionWriter;
 
     const SHARDS: usize = 2;
-    const FILTERS: [&str; 9] = [
+    const FILTERS: [&str; 11] = [
         r#"{"column": "full2", "<": 0}"#,
         r#"{"column": "data2", "<": 0}"#,
         r#"{"column": "data13", "is_null": true}"#,
@@ -290,6 +341,8 @@ mod tests {
         r#"{"and": [{"column": "full0", "=": true}, {"column": "full13", ">=": "a"}]}"#,
         r#"{"or": [{"column": "full2", "<": 0}, {"not": {"column": "data13", "prefix": "lib"}}]}"#,
         r#"{"not": {"column": "full2", "<": 0}}"#,
+        r#"{"column": "full13", "contains": "SS long"}"#,
+        r#"{"or": [{"column": "data13", "contains": "lib"}, {"column": "full2", "<": 0}]}"#,
         r#"{"and": []}"#,
         r#"{"or": []}"#,
     ];
@@ -346,7 +399,8 @@ mod tests {
         }
 
         /// Holds a selection against a look at each row. Returns how many passed.
-        fn check(&self, filter: &Arc<Filter>, view: &View, cache: &mut MaskCache) -> u64 {
+        fn check(&mut self, filter: &Arc<Filter>, view: &View, cache: &mut MaskCache) -> u64 {
+            self.check_scan(filter, view, cache);
             let mut selecting = Selecting::new(filter.clone());
             let selection = loop {
                 if let Some(selection) = selecting.step(&self.collection, view, cache) {
@@ -373,6 +427,24 @@ mod tests {
             }
             assert!(selection.count() >= passed);
             passed
+        }
+
+        /// Goes through some chunks, one after the other.
+        fn check_scan(&mut self, filter: &Arc<Filter>, view: &View, cache: &mut MaskCache) {
+            let region = &self.collection.region;
+            let mut scanning = Selecting::new(filter.clone());
+            for shard in 0..SHARDS {
+                for run in region.runs(shard, 0..view.len(shard)) {
+                    if self.random.below(3) == 0 {
+                        continue;
+                    }
+                    let first = region.row(shard, run.slot);
+                    let (rows, mut found, mut expected) = (first..first + run.len, Vec::new(), Vec::new());
+                    scanning.rows_in(&self.collection, view, cache, &rows, &mut found);
+                    self.collection.select(view, Some(filter), rows, &mut expected);
+                    assert_eq!(found, expected, "{filter:?}");
+                }
+            }
         }
     }
 

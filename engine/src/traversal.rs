@@ -5,7 +5,7 @@
 //! for a newer one, so that a traversal runs on one core, without a lock and without a message, however many shards there are.
 //!
 //! A traversal holds a view, taken after the adjacency: every edge that is visible in the view is in the adjacency, or the adjacency is
-//! extended first. Edges that it holds and that are not visible are passed over.
+//! extended first. Edges that it holds and that are not visible are passed over, and so are those whose time is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::edges::{Adjacency, Follow, PLACE_ROWS, Place, SegmentBuilder, Spread,
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::region::{CHUNK_ROWS, Run, View};
-use crate::schema::{EdgeColumns, IdKind, IdRef};
+use crate::schema::{EdgeColumns, IdKind, IdRef, TimeToLive};
 
 const _: () = assert!(PLACE_ROWS == CHUNK_ROWS, "a place is one in a chunk");
 
@@ -172,6 +172,8 @@ pub struct VisibleEdges {
     view: View,
     /// All edges are visible.
     is_clean: bool,
+    /// Where edges may be expired: the greatest time of those that are.
+    gone: Option<(TimeToLive, i64)>,
 }
 
 impl VisibleEdges {
@@ -194,13 +196,16 @@ impl VisibleEdges {
 
     fn new(collection: &Arc<Collection>, adjacency: Arc<Adjacency>, view: View) -> VisibleEdges {
         let is_clean = adjacency.deaths() == Some(collection.region.deaths());
-        VisibleEdges { collection: collection.clone(), adjacency, view, is_clean }
+        // After the view: the time of each row in it is known by now.
+        let gone = collection.last_expired().map(|(ttl, last)| (*ttl, last));
+        VisibleEdges { collection: collection.clone(), adjacency, view, is_clean, gone }
     }
 
-    /// Whether the row of an edge is visible.
+    /// Whether the row of an edge is visible, and its time not over.
     #[inline]
     pub fn sees(&self, place: Place) -> bool {
-        self.is_clean || is_visible(&self.collection, &self.view, place)
+        (self.is_clean || is_visible(&self.collection, &self.view, place))
+            && self.gone.is_none_or(|(ttl, last)| !self.collection.is_expired(&ttl, last, place.row))
     }
 
     /// Type of the ids of its nodes.

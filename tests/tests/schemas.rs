@@ -12,7 +12,7 @@ use arrow::array::{
 };
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt64Type};
-use engine::schema::TYPE_KEY;
+use engine::schema::{EF_CONSTRUCTION_KEY, INDEX_KEY, M_KEY, METRIC_KEY, TYPE_KEY};
 use net::client::{Ack, Client, Collection, CollectionOptions, Id, Ids, Queries, SearchRequest};
 use net::codec::{Columns, Opcode, Search, Status};
 use tests::random::Random;
@@ -338,6 +338,102 @@ fn without_vectors_there_is_no_graph_and_no_search() {
     reply.expect_refusal("a search", Status::InvalidSearch, &["no vector column"]);
     let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
     assert_eq!(stats["collections"][0]["has_graph"], false);
+    server.stop();
+}
+
+/// `id` u64, and three columns of the same vectors, each with an index of its own.
+fn indexed() -> Rows {
+    fn metadata(of: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
+        of.iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .chain([(METRIC_KEY.into(), "l2".into())])
+            .collect()
+    }
+    let vector = |name: &str, of: &[(&str, &str)]| {
+        let item = Arc::new(Field::new("item", DataType::Float32, true));
+        Field::new(name, DataType::FixedSizeList(item, 8), false).with_metadata(metadata(of))
+    };
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::UInt64, false),
+        vector("usual", &[]),
+        vector("small", &[(M_KEY, "4"), (EF_CONSTRUCTION_KEY, "16")]),
+        vector("flat", &[(INDEX_KEY, "flat")]),
+    ]);
+    let columns = |numbers: &[u64], version: u64| -> Vec<ArrayRef> {
+        let item = Arc::new(Field::new("item", DataType::Float32, true));
+        let values = numbers.iter().flat_map(|&number| {
+            let mut random = Random::new(number * 31 + version);
+            (0..8).map(move |_| random.below(10_000) as f32)
+        });
+        let vectors = FixedSizeListArray::new(item, 8, Arc::new(values.collect::<Float32Array>()), None);
+        let vectors: ArrayRef = Arc::new(vectors);
+        vec![Arc::new(UInt64Array::from(numbers.to_vec())), vectors.clone(), vectors.clone(), vectors]
+    };
+    Rows { schema, columns, ids: |numbers| Ids::U64(numbers.to_vec()) }
+}
+
+#[test]
+fn rows_with_an_index_of_each_kind() {
+    indexed().check_all_the_way(6_000);
+}
+
+#[test]
+fn a_vector_column_has_the_index_that_it_asks_for() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let rows = indexed();
+    let (count, queries) = (6_000, 50);
+    let numbers: Vec<u64> = (0..count).collect();
+    let server = Server::start(directory.path(), 2);
+    rows.write(&rows.create(&server.client(), "rows"), numbers.iter().copied(), 1);
+    let check = |server: &Server, what: &str| {
+        let client = server.client();
+        let collection = client.collection("rows").expect("it is there");
+        assert!(collection.wait_indexed(Duration::from_secs(60)).expect("an answer").done, "{what}");
+        let written = rows.batch(&numbers[..queries], 1);
+        let vectors = written["flat"].as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
+        let found = |column: &'static str, exact: bool| {
+            let (k, ef, explain) = (10, Some(16), true);
+            let queries = Queries::F32(&vectors);
+            let request = SearchRequest { column: Some(column), queries, k, ef, exact, explain, ..Default::default() };
+            let reply = collection.search(&request).expect("a good request").wait().expect("an answer");
+            let report: serde_json::Value = serde_json::from_str(&reply.report.expect("asked for")).expect("JSON");
+            let ids: Vec<Vec<Id>> =
+                reply.hits.into_iter().map(|hits| hits.into_iter().map(|hit| hit.id).collect()).collect();
+            (ids, report["explain"]["plan"].as_str().expect("a name").to_owned())
+        };
+        let (nearest, _) = found("flat", true);
+        let recall = |ids: &[Vec<Id>]| {
+            let hits =
+                ids.iter().zip(&nearest).map(|(ids, nearest)| ids.iter().filter(|id| nearest.contains(id)).count());
+            hits.sum::<usize>() as f64 / (10 * queries) as f64
+        };
+        let [usual, small, flat] = ["usual", "small", "flat"].map(|column| found(column, false));
+        assert_eq!([&*usual.1, &small.1, &flat.1], ["graph", "graph", "scan"], "{what}");
+        let recalls = [&usual, &small, &flat].map(|found| recall(&found.0));
+        println!("{what}: {recalls:?}");
+        assert!(recalls[2] == 1.0 && recalls[0] > 0.9, "{what}: {recalls:?}");
+        assert!(recalls[1] < recalls[0], "{what}: few links find less: {recalls:?}");
+        let described = client.describe("rows").expect("it is there").schema.expect("it can be read");
+        assert_eq!(described.field(2).metadata()[M_KEY], "4", "{what}");
+        assert_eq!(described.field(3).metadata()[INDEX_KEY], "flat", "{what}");
+        let stats: serde_json::Value = serde_json::from_str(&client.stats().expect("an answer")).expect("JSON");
+        let of_columns = stats["collections"][0]["vectors"].as_array().expect("a list");
+        let kinds: Vec<_> = of_columns.iter().map(|column| column["index"].as_str().expect("a name")).collect();
+        assert_eq!(kinds, ["hnsw", "hnsw", "flat"], "{what}");
+    };
+    check(&server, "as it was made");
+    server.client().snapshot_all().expect("a snapshot");
+    server.stop();
+    let server = Server::start(directory.path(), 2);
+    check(&server, "from a snapshot");
+
+    let mut fields: Vec<_> = rows.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+    let few = [(METRIC_KEY, "l2"), (M_KEY, "20"), (EF_CONSTRUCTION_KEY, "19")];
+    fields[1] = fields[1].clone().with_metadata(few);
+    let refused = server.client().create_collection("other", &Schema::new(fields), CollectionOptions::default());
+    let refused = refused.err().expect("fewer candidates than links").to_string();
+    assert!(refused.contains("ef_construction"), "{refused}");
+    assert!(server.client().collection("other").is_err());
     server.stop();
 }
 

@@ -389,7 +389,8 @@ fn examples_have_ids_of_every_type() {
     let server = Server::start(directory.path(), 2);
     let client = server.client();
     let (numbers, texts): (Vec<i64>, Vec<String>) = (-6..6).map(|id| (id, format!("row {id}"))).unzip();
-    let ids: [(ArrayRef, fn(i64) -> Id, Ids); 2] = [
+    type IdOf = fn(i64) -> Id;
+    let ids: [(ArrayRef, IdOf, Ids); 2] = [
         (Arc::new(Int64Array::from(numbers.clone())), Id::I64, Ids::I64(numbers)),
         (Arc::new(StringArray::from(texts.clone())), |id| Id::Utf8(format!("row {id}")), Ids::Utf8(texts)),
     ];

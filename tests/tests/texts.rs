@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::take;
-use arrow::datatypes::Int64Type;
-use engine::text::{Analyser, Scratch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
+use engine::analyser::{ANALYSER_KEY, Analyser, Scratch};
 use net::client::{
-    Ack, Collection, CollectionOptions, Fusion, FusionMethod, Hit, Id, Ids, Queries, SearchRequest, Text, TextQuery,
+    Ack, Collection, CollectionOptions, Fusion, FusionMethod, GroupBy, Hit, Id, Ids, Queries, SearchRequest, Text,
+    TextQuery, Within,
 };
 use net::codec::Status;
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn rows_of(batch: &RecordBatch) -> Rows {
-    let ids = batch["id"].as_primitive::<arrow::datatypes::UInt64Type>();
+    let ids = batch["id"].as_primitive::<UInt64Type>();
     let titles = batch["title"].as_string::<i32>();
     let kib = batch["installed_kib"].as_primitive::<Int64Type>();
     let row = |row: usize| {
@@ -171,6 +172,61 @@ fn what_is_found_is_what_a_plain_reading_finds_whatever_happened() {
     check(&collection, &rows, "after a kill, on one shard");
 }
 
+/// A filter and a search mean the same by the words of a column, whatever its analyser makes of them.
+#[test]
+fn a_filter_finds_the_words_that_a_search_finds() {
+    const ANALYSERS: [(&str, &str); 4] =
+        [("plain", "standard"), ("english", "english"), ("german", "german"), ("marked", r#"{"fold": false}"#)];
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let text = |(name, analyser): (&str, &str)| {
+        Field::new(name, DataType::Utf8, true).with_metadata([(ANALYSER_KEY.to_owned(), analyser.to_owned())])
+    };
+    let fields = [Field::new("id", DataType::UInt64, false)].into_iter().chain(ANALYSERS.map(text));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let collection = client.create_collection("texts", &schema, CollectionOptions::default()).expect("a good schema");
+    let packages = packages::packages(5_000);
+    let titles = packages["title"].as_string::<i32>();
+    let special = ["Die Straße", "STRASSE der Häuser", "ein Haus, café", "Cafe\u{301}s running", "the of", "", "l’été"];
+    let all: Vec<Option<&str>> = titles.iter().chain(special.map(Some)).collect();
+    let texts: ArrayRef = Arc::new(StringArray::from(all.clone()));
+    let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..all.len() as u64));
+    let columns = [vec![ids], vec![texts; ANALYSERS.len()]].concat();
+    let batch = RecordBatch::try_new(Arc::new(schema), columns).expect("columns of the schema");
+    collection.write(&batch, Ack::Durable).expect("a good batch").wait().expect("written");
+    let filtered = |column: &str, words: &str| {
+        let filter = json!({"column": column, "contains": words}).to_string();
+        let rows = collection.scan(&["id"]).expect("a column").with_filter(&filter).map(|rows| rows.expect("rows"));
+        let mut ids: Vec<u64> =
+            rows.flat_map(|rows| rows["id"].as_primitive::<UInt64Type>().values().to_vec()).collect();
+        ids.sort_unstable();
+        assert_eq!(collection.count(&filter).expect("an answer"), ids.len() as u64, "{column}: {words}");
+        ids
+    };
+    let asked =
+        ["straße", "Strasse", "haus", "cafe", "CAFÉ", "ete", "run library", "files", "Python bindings", "x x", "1"];
+    for (column, analyser) in ANALYSERS {
+        for words in asked {
+            let query = json!({ "must": words });
+            let text = Some(Text { column: Some(column), query: TextQuery::Json(&query), candidates: None });
+            let hits = search(&collection, &SearchRequest { text, k: 10_000, ..Default::default() });
+            let mut found: Vec<u64> = hits.iter().map(|hit| number(&hit.id)).collect();
+            found.sort_unstable();
+            assert_eq!(filtered(column, words), found, "{analyser}: {words}");
+        }
+    }
+    let (first, last) = (titles.len() as u64, all.len() as u64);
+    let of_special = |column, words| filtered(column, words).into_iter().filter(|&id| id >= first).collect::<Vec<_>>();
+    assert_eq!(of_special("plain", "straße"), [first, first + 1], "folded");
+    assert_eq!(of_special("marked", "straße"), [first], "as it is");
+    assert_eq!(of_special("german", "haus"), [first + 1, first + 2], "stemmed");
+    assert_eq!(of_special("english", "the run"), [first + 3], "stemmed, and a word that says nothing");
+    assert_eq!(of_special("english", "of the"), (first..last).collect::<Vec<_>>(), "nothing is asked for");
+    assert_eq!(of_special("plain", "of the"), [first + 4]);
+    server.stop();
+}
+
 #[test]
 fn hybrid_searches_fuse_both_lists() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -238,6 +294,69 @@ fn hybrid_searches_fuse_both_lists() {
             );
         }
         assert!(hits.iter().any(|hit| hit.sides.is_some_and(|sides| sides.dense.is_some() && sides.text.is_some())));
+    }
+    server.stop();
+}
+
+/// A threshold cuts the answer off where scores fall below it, and an explanation says of the query what a plain reading does.
+#[test]
+fn scores_may_be_bounded_and_answers_explained() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(directory.path(), 2);
+    let client = server.client();
+    let collection =
+        client.create_collection("packages", &packages::schema(), CollectionOptions::default()).expect("a good schema");
+    let batch = packages::packages(2_000);
+    collection.write(&batch, Ack::Durable).expect("a good batch").wait().expect("written");
+    let rows = rows_of(&batch);
+    let vector = packages::bytes_of(&packages::truth().queries[3]);
+    let alone = SearchRequest { text: Some(by_words("python library")), k: 50, ..Default::default() };
+    let weighted = FusionMethod::Weighted { weights: [0.5, 0.5], normalise: true };
+    let fusion = Some(Fusion { method: weighted, candidates: None });
+    let both = SearchRequest { queries: Queries::Bytes(&vector), exact: true, ..alone };
+    for request in [alone, both, SearchRequest { fusion, ..both }] {
+        let all = search(&collection, &request);
+        assert_eq!(all.len(), 50);
+        for least in [all[0].score, all[20].score, all[49].score, Some(all[0].score.expect("scores") * 1.5)] {
+            let least = least.expect("scores");
+            let within = SearchRequest { within: Some(Within::ScoreMin(least)), ..request };
+            let wanted: Vec<&Hit> = all.iter().filter(|hit| hit.score >= Some(least)).collect();
+            assert_eq!(search(&collection, &within).iter().collect::<Vec<_>>(), wanted, "{least}");
+            let page = SearchRequest { offset: 3, k: 47, ..within };
+            assert_eq!(search(&collection, &page).len(), wanted.len().saturating_sub(3), "{least}");
+        }
+    }
+    let explain = |request: SearchRequest<'_>| {
+        let request = SearchRequest { explain: true, ..request };
+        let reply = collection.search(&request).expect("a good request").wait().expect("an answer");
+        let report: Value = serde_json::from_str(&reply.report.expect("asked for")).expect("JSON");
+        (reply.hits[0].len(), report["explain"].clone())
+    };
+    let having = |word: &str| rows.values().filter(|row| row.0.iter().any(|other| other == word)).count();
+    let words = json!({ "python": having("python"), "library": having("library") });
+    let documents = rows.values().filter(|row| !row.0.is_empty()).count();
+    let (_, told) = explain(alone);
+    assert_eq!((&told["plan"], &told["rows"]), (&json!("words"), &json!(rows.len())));
+    assert_eq!((&told["documents"], &told["words"]), (&json!(documents), &words));
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{value} in {told}"));
+    let scored = number(&told["visits"]["scored_rows"]);
+    assert!((50..=documents as u64).contains(&scored), "{told}");
+    let time = &told["time_us"];
+    assert_eq!(number(&time["total"]), number(&time["statistics"]) + number(&time["words"]), "{told}");
+    let (_, told) = explain(both);
+    assert_eq!((&told["plan"], &told["text"]["words"]), (&json!("scan"), &words));
+    assert_eq!(told["visits"]["scanned_rows"], json!(rows.len()));
+    let (found, told) = explain(SearchRequest { text: Some(by_words(" , ")), ..alone });
+    assert_eq!((found, &told["words"], &told["visits"]["scored_rows"]), (0, &json!({}), &json!(0)));
+    assert_eq!(collection.search(&alone).expect("sent").wait().expect("an answer").report, None);
+
+    for (what, request) in [
+        ("a distance", SearchRequest { within: Some(Within::DistanceMax(0.5)), ..alone }),
+        ("a distance of both", SearchRequest { within: Some(Within::DistanceMax(0.5)), ..both }),
+        ("groups", SearchRequest { grouping: Some(GroupBy { column: "name", size: 1 }), ..alone }),
+    ] {
+        let refused = collection.search(&request).expect("it can be sent").wait().expect_err(what);
+        assert_eq!(refused.status(), Some(Status::InvalidSearch), "{what}: {refused}");
     }
     server.stop();
 }

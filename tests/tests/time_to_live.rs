@@ -7,12 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{
-    ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch, TimestampMillisecondArray, UInt64Array,
+    ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, UInt64Type};
 use engine::clock::Clock;
-use engine::schema::TTL_KEY;
-use net::client::{Ack, Client, Collection, CollectionOptions, Ids, Missing, UpdateOptions, WriteMode};
+use engine::edges::Direction;
+use engine::schema::{NODES_KEY, ROLE_KEY, TTL_KEY};
+use engine::search::SpreadOptions;
+use net::client::{
+    Ack, Client, Collection, CollectionOptions, Hit, Id, Ids, Missing, Queries, SearchRequest, Text, TextQuery,
+    TraverseRequest, UpdateOptions, WriteMode,
+};
 use net::codec::Status;
 use tests::rows::{search, vector_of};
 use tests::server::{Server, options};
@@ -68,6 +74,15 @@ fn ids_of(rows: &RecordBatch) -> Vec<u64> {
     rows["id"].as_primitive::<UInt64Type>().values().to_vec()
 }
 
+fn number(id: &Id) -> u64 {
+    let Id::U64(id) = id else { unreachable!("the ids are numbers") };
+    *id
+}
+
+fn of(hit: &Hit) -> u64 {
+    number(&hit.id)
+}
+
 /// Every way to read sees those rows and no others.
 fn check(collection: &Collection, expected: &BTreeSet<u64>, rows: &Times, what: &str) {
     let scanned: Vec<u64> =
@@ -84,10 +99,6 @@ fn check(collection: &Collection, expected: &BTreeSet<u64>, rows: &Times, what: 
         for ef in [None, Some(100)] {
             let hits = search(collection, &vector_of(id, 0, DIMENSION), 10, ef);
             assert_eq!(hits.len(), 10.min(expected.len()), "{what}: hits, ef {ef:?}");
-            let of = |hit: &net::client::Hit| match hit.id {
-                net::client::Id::U64(id) => id,
-                _ => unreachable!("the ids are numbers"),
-            };
             assert!(hits.iter().all(|hit| expected.contains(&of(hit))), "{what}: a search found a row that is gone");
             assert_eq!(of(&hits[0]) == id, expected.contains(&id), "{what}: the row itself, ef {ef:?}");
         }
@@ -168,4 +179,185 @@ fn rows_are_gone_when_their_time_is_over() {
 /// Of most rows their own millisecond.
 fn rows_time(id: u64) -> Option<i64> {
     (!id.is_multiple_of(10)).then_some(id as i64)
+}
+
+const NOTES: u64 = 400;
+const KINDS: [&str; 3] = ["blue", "green", "red"];
+
+/// Time of a note. Node 0 lives for ever.
+fn note_time(id: u64) -> Option<i64> {
+    (!id.is_multiple_of(10)).then_some(10 * id as i64)
+}
+
+/// Notes are what edges lead between: from 0 to all of the first half, and from each of these to one of the other.
+fn ends(edge: u64) -> (u64, u64) {
+    if edge < NOTES / 2 { (0, edge) } else { (edge - NOTES / 2, edge) }
+}
+
+/// Those between the notes that go last are the first to go.
+fn edge_time(edge: u64) -> Option<i64> {
+    (!edge.is_multiple_of(7)).then_some(10 * (NOTES - edge) as i64)
+}
+
+fn text(query: &str) -> Option<Text<'_>> {
+    Some(Text { column: Some("text"), query: TextQuery::Words(query), candidates: None })
+}
+
+/// Two collections: notes, and the edges between them.
+fn create_graph(client: &Client) -> (Collection, Collection) {
+    let [id, at, _] = schema().fields().iter().cloned().collect::<Vec<_>>().try_into().expect("three");
+    let vector = schema().field(2).clone();
+    let texts = [Field::new("kind", DataType::Utf8, false), Field::new("text", DataType::Utf8, true)].map(Arc::new);
+    let fields = [id.clone(), at.clone(), texts[0].clone(), texts[1].clone(), Arc::new(vector)];
+    let schema = Schema::new(fields.to_vec());
+    let notes = client.create_collection("notes", &schema, CollectionOptions::default()).expect("a good schema");
+    let times = |time: fn(u64) -> Option<i64>| -> ArrayRef {
+        Arc::new((0..NOTES).map(time).collect::<TimestampMillisecondArray>())
+    };
+    let numbers = |number: fn(u64) -> u64| -> ArrayRef { Arc::new((0..NOTES).map(number).collect::<UInt64Array>()) };
+    let item = Arc::new(Field::new("item", DataType::Float32, true));
+    let vectors: Vec<f32> = (0..NOTES).flat_map(|id| vector_of(id, 0, DIMENSION)).collect();
+    let columns: Vec<ArrayRef> = vec![
+        numbers(|id| id),
+        times(note_time),
+        Arc::new(StringArray::from_iter_values((0..NOTES).map(|id| KINDS[id as usize % 3]))),
+        Arc::new(StringArray::from_iter_values((0..NOTES).map(|id| format!("note {}", id % 2)))),
+        Arc::new(FixedSizeListArray::new(item, DIMENSION as i32, Arc::new(Float32Array::from(vectors)), None)),
+    ];
+    let batch = RecordBatch::try_new(notes.schema().clone(), columns).expect("columns of the schema");
+    notes.write(&batch, Ack::Durable).and_then(|pending| pending.wait()).expect("accepted");
+
+    let end =
+        |name: &str| Field::new(name, DataType::UInt64, false).with_metadata([(ROLE_KEY.to_owned(), name.to_owned())]);
+    let fields = vec![id, at, Arc::new(end("edge_from")), Arc::new(end("edge_to"))];
+    let schema = Schema::new_with_metadata(fields, [(NODES_KEY.to_owned(), "notes".to_owned())]);
+    let edges = client.create_collection("edges", &schema, CollectionOptions::default()).expect("a good schema");
+    let columns =
+        vec![numbers(|edge| edge), times(edge_time), numbers(|edge| ends(edge).0), numbers(|edge| ends(edge).1)];
+    let batch = RecordBatch::try_new(edges.schema().clone(), columns).expect("columns of the schema");
+    edges.write(&batch, Ack::Durable).and_then(|pending| pending.wait()).expect("accepted");
+    (notes, edges)
+}
+
+/// Notes that edges lead to from note 0 in so many hops, itself left out.
+fn reached(edges: &BTreeSet<u64>, hops: usize) -> BTreeSet<u64> {
+    let mut found = BTreeSet::from([0]);
+    for _ in 0..hops {
+        let next = edges.iter().map(|&edge| ends(edge)).filter(|(from, _)| found.contains(from));
+        let next: Vec<u64> = next.map(|(_, to)| to).collect();
+        found.extend(next);
+    }
+    found.remove(&0);
+    found
+}
+
+fn hits_of(collection: &Collection, request: &SearchRequest<'_>) -> Vec<Hit> {
+    let mut reply = collection.search(request).expect("a good request").wait().expect("an answer");
+    assert_eq!(reply.hits.len(), 1);
+    reply.hits.pop().expect("one query")
+}
+
+/// Counts, words and walks know those notes and edges and no others.
+fn check_graph(notes: &Collection, edges: &Collection, now_ms: i64, what: &str) {
+    let all = |time: fn(u64) -> Option<i64>| (0..NOTES).map(|id| (id, time(id))).collect::<Times>();
+    let (living_notes, living_edges) = (living(&all(note_time), now_ms), living(&all(edge_time), now_ms));
+    let (few, is_few) = (r#"{"column": "id", "<": 150}"#, |id: &u64| *id < 150);
+    assert_eq!(notes.count("").expect("an answer"), living_notes.len() as u64, "{what}: a count");
+    let count = living_notes.iter().filter(|id| is_few(id)).count();
+    assert_eq!(notes.count(few).expect("an answer"), count as u64, "{what}: a count with a filter");
+    let gone = r#"{"not": {"column": "at", "is_null": true}}"#;
+    let count = living_notes.iter().filter(|&&id| note_time(id).is_some()).count();
+    assert_eq!(notes.count(gone).expect("an answer"), count as u64, "{what}: a count by the time itself");
+    for filter in ["", few] {
+        let facets = notes.facets("kind", 10, filter).expect("an answer");
+        let values = facets.values["value"].as_string::<i32>();
+        let counts = facets.values["count"].as_primitive::<UInt64Type>();
+        let found: BTreeMap<&str, u64> = values.iter().flatten().zip(counts.values().iter().copied()).collect();
+        let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
+        let passing = living_notes.iter().filter(|&id| filter.is_empty() || is_few(id));
+        passing.for_each(|id| *expected.entry(KINDS[*id as usize % 3]).or_default() += 1);
+        assert_eq!(found, expected, "{what}: facets {filter}");
+    }
+
+    let (zero, k) = (vector_of(0, 0, DIMENSION), NOTES as usize);
+    let by_words = SearchRequest { text: text("note"), k, ..Default::default() };
+    let found = |request: &SearchRequest<'_>| hits_of(notes, request).iter().map(of).collect::<BTreeSet<_>>();
+    assert_eq!(found(&by_words), living_notes, "{what}: words");
+    let expected: BTreeSet<u64> = living_notes.iter().copied().filter(|id| is_few(id) && id % 2 == 1).collect();
+    let asked = SearchRequest { text: text("1"), filter: few, ..by_words };
+    assert_eq!(found(&asked), expected, "{what}: words and a filter");
+    let queries = Queries::F32(&zero);
+    assert_eq!(found(&SearchRequest { queries, ..by_words }), living_notes, "{what}: words and a vector");
+    let asked = SearchRequest { queries, k: 5, ..by_words };
+    let near: Vec<u64> = hits_of(notes, &asked).iter().map(of).collect();
+    assert!(near.len() == 5 && near.iter().all(|id| living_notes.contains(id)), "{what}: {near:?}");
+
+    let seeds = Ids::U64(vec![0]);
+    for hops in 1..=2 {
+        for missing in [false, true] {
+            let mut request = TraverseRequest::from(&seeds);
+            (request.options.hops, request.options.missing) = (hops, missing);
+            let reply = edges.traverse(&request).expect("a good request").wait().expect("an answer");
+            let found: BTreeSet<u64> = reply.nodes.iter().map(|node| number(&node.id)).collect();
+            // A node that is gone is walked through, as one that never was.
+            let mut expected = reached(&living_edges, usize::from(hops));
+            expected.retain(|id| missing || living_notes.contains(id));
+            assert_eq!(found, expected, "{what}: a walk of {hops} hops, missing {missing}");
+        }
+    }
+    let plain = SearchRequest { queries, k, exact: true, score: true, ..Default::default() };
+    let alone = hits_of(notes, &plain);
+    assert_eq!(alone.iter().map(of).collect::<BTreeSet<_>>(), living_notes, "{what}: a search by vector");
+    let similarity: BTreeMap<u64, f32> = alone.iter().map(|hit| (of(hit), hit.score.expect("asked for"))).collect();
+    let mut spread = SpreadOptions::new("edges");
+    spread.follow.direction = Direction::Out;
+    let activated = hits_of(notes, &SearchRequest { spread: Some(&spread), ..plain });
+    assert_eq!(activated.len(), living_notes.len(), "{what}: a search with activation");
+    let is_raised = |hit: &&Hit| hit.score.expect("comes with it") > similarity[&of(hit)];
+    let raised: BTreeSet<u64> = activated.iter().filter(is_raised).map(of).collect();
+    let passes_on = |&edge: &u64| living_notes.contains(&ends(edge).0) && living_notes.contains(&ends(edge).1);
+    let expected: BTreeSet<u64> = living_edges.iter().copied().filter(passes_on).map(|edge| ends(edge).1).collect();
+    assert_eq!(raised, expected, "{what}: activation");
+}
+
+#[test]
+fn counts_words_and_walks_know_no_row_whose_time_is_over() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let time = Arc::new(AtomicI64::new(0));
+    let (server, client) = start(directory.path(), &time);
+    let (notes, edges) = create_graph(&client);
+    let rows = |name| client.describe(name).expect("it is there").rows;
+    check_graph(&notes, &edges, 0, "before any is over");
+    let step = |now: i64| {
+        time.store(now, Ordering::Relaxed);
+        check_graph(&notes, &edges, now, "at once");
+        let count =
+            |time: fn(u64) -> Option<i64>| living(&(0..NOTES).map(|id| (id, time(id))).collect(), now).len() as u64;
+        tests::wait_until("the sweep has deleted them", || {
+            rows("notes") == count(note_time) && rows("edges") == count(edge_time)
+        });
+        check_graph(&notes, &edges, now, "after the sweep");
+        time.store(0, Ordering::Relaxed);
+        check_graph(&notes, &edges, now, "the clock has gone back");
+    };
+    (61_000..=63_000).step_by(1_000).for_each(step);
+    // What counts for the scores of words are the rows that are left, once the others are deleted.
+    let scores = |notes: &Collection| {
+        let request = SearchRequest { text: text("1 note"), k: NOTES as usize, ..Default::default() };
+        hits_of(notes, &request).iter().map(|hit| hit.score.expect("of words")).collect::<Vec<_>>()
+    };
+    let before = scores(&notes);
+    drop((notes, edges));
+
+    // The log alone brings the rows back, and none of those that were deleted, whatever the clock says.
+    drop(client);
+    server.stop();
+    let (server, client) = start(directory.path(), &time);
+    let (notes, edges) =
+        (client.collection("notes").expect("it is there"), client.collection("edges").expect("it is there"));
+    check_graph(&notes, &edges, 63_000, "after a start with a clock that is behind");
+    assert_eq!(scores(&notes), before, "words weigh what they did: only living rows are indexed anew");
+    time.store(i64::MAX / 2, Ordering::Relaxed);
+    check_graph(&notes, &edges, i64::MAX / 2, "those without a time stay");
+    server.stop();
 }

@@ -221,7 +221,8 @@ mod tests {
             "broadhead serve --data d --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 --config f.toml --port-file p",
             "broadhead import a.parquet b.jsonl --collection c --server h:1 --id k --vector v --metric l2 --batch-rows 9 \
              --connections 2 --ack memory",
-            "broadhead import a.parquet --collection c --mode insert --ttl until=0",
+            "broadhead import a.parquet --collection c --mode insert --ttl until=0 --text a --text b=english",
+            "broadhead search --collection c --like a,b --like [\"c,d\"] --unlike e",
             "broadhead import a.parquet --collection c --mode replace --json",
             "broadhead search --collection c --vector [0.1,0.2]",
             "broadhead search --collection c --npy q.npy",
@@ -278,6 +279,7 @@ mod tests {
             "broadhead get --collection c",
             "broadhead delete --collection c",
             "broadhead delete --collection c --ids 1 --all",
+            "broadhead get --collection c --ids [a]",
             "broadhead update --collection c --ids 1",
             "broadhead traverse --collection e",
             "broadhead traverse --collection e --from a --hops 0",

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use net::codec::Status;
+
 /// What can go wrong on the command line's side; the server's own errors come in [`Error::Server`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -274,6 +276,9 @@ pub enum RequestProblem {
     /// A time to live that cannot be read, or of a column that is not there.
     #[error("--ttl {0}: give COLUMN=SECONDS, of a column that the file has")]
     Ttl(String),
+    /// A column to be indexed that is not there.
+    #[error("--text {0}: give COLUMN or COLUMN=ANALYSER, of a column that the file has")]
+    TextColumn(String),
     /// Values of an update that cannot be read.
     #[error("--set: {0}")]
     Set(String),
@@ -442,7 +447,41 @@ impl Error {
         match self {
             Error::Request(problem) if problem.is_outcome() => 1,
             Error::Request(_) | Error::Config(_) => 2,
+            Error::Server(net::Error::Remote { status, .. }) if is_wrongly_asked(*status) => 2,
+            Error::Server(net::Error::Engine(error)) if is_wrongly_asked(Status::from(&**error)) => 2,
             _ => 1,
         }
+    }
+}
+
+/// Whether a request was refused for what it asks, whatever rows there are.
+fn is_wrongly_asked(status: Status) -> bool {
+    matches!(
+        status,
+        Status::InvalidSchema
+            | Status::InvalidSearch
+            | Status::InvalidFilter
+            | Status::InvalidTextQuery
+            | Status::InvalidTraversal
+            | Status::LimitExceeded
+            | Status::UnknownColumn
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_wrongly_exits_with_2_whoever_refuses_it() {
+        let of_server = |status| Error::Server(net::Error::Remote { status, message: String::new() }).exit_code();
+        assert_eq!((of_server(Status::InvalidSearch), of_server(Status::InvalidFilter)), (2, 2));
+        assert_eq!(
+            (of_server(Status::DiskFull), of_server(Status::RowExists), of_server(Status::Overloaded)),
+            (1, 1, 1)
+        );
+        let of_client = |error: engine::Error| Error::Server(error.into()).exit_code();
+        assert_eq!(of_client(engine::Error::UnknownColumn { name: "a".to_owned() }), 2);
+        assert_eq!(of_client(engine::Error::Stopping), 1);
     }
 }

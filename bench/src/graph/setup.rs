@@ -48,7 +48,17 @@ impl CodeSpace {
         assert!(vectors.len() <= SHARDS << ROW_BITS);
         let codes = Codes::default_of(kind, dimension);
         let (name, metric, rerank) = ("embedding".into(), Metric::Cosine, codes.default_rerank());
-        let column = VectorColumn { column: 0, name, kind, dimension, metric, codes, rerank, on_disk: false };
+        let column = VectorColumn {
+            column: 0,
+            name,
+            kind,
+            dimension,
+            metric,
+            codes,
+            rerank,
+            on_disk: false,
+            index: Default::default(),
+        };
         let encoder = CodeEncoder::new(kernels, &column, Arc::new(CodeScale::new()));
         let span = SHARDS << ROW_BITS;
         let (code_bytes, row_bytes) = (column.code_bytes(), column.row_bytes());

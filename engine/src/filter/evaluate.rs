@@ -182,7 +182,7 @@ impl Values {
                 visitor.text(|text| RangeBounds::<[u8]>::contains(&range, text))
             }
             Values::TextPrefix(prefix) => visitor.text(|text| text.starts_with(prefix)),
-            Values::TextWords(wanted) => visitor.text(|text| words::has_all(text, wanted)),
+            Values::TextWords(analyser, wanted) => visitor.text(|text| words::has_all(text, analyser, wanted)),
             Values::Tags(wanted) => visitor.text(|list| words::holds_all(list, wanted)),
         }
     }

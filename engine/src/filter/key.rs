@@ -61,8 +61,8 @@ impl WriteKey for Values {
                 out.push(5);
                 write_text(prefix, out);
             }
-            Values::TextWords(words) | Values::Tags(words) => {
-                // A column is one of text, or one of lists.
+            Values::TextWords(_, words) | Values::Tags(words) => {
+                // A column is one of text, or one of lists, and has one analyser.
                 out.push(6);
                 write_len(words.len(), out);
                 words.iter().for_each(|word| write_text(word, out));

@@ -17,7 +17,8 @@
 //!
 //! Numbers are compared as numbers, exactly, whatever the types: `{"column": "kib", "<": 2.5}` of a column of integers is true of 2.
 //! A number that a column cannot hold is no error. Text is compared code point by code point. Dates and timestamps are given as text
-//! (`"2024-02-29"`, RFC 3339) or as the whole number that the column holds. No operator but `is_null` is true of a null, and none but `!=` of a
+//! (`"2024-02-29"`, RFC 3339) or as the whole number that the column holds. Words are those of the column's analyser, as in a text query; words that it
+//! leaves out are asked of no text, so that where no other is left all texts have them. No operator but `is_null` is true of a null, and none but `!=` of a
 //! NaN; `not` is true of every row that its filter is not true of. An empty `and` is true, an empty `or` is not.
 //!
 //! | file | holds |
@@ -25,7 +26,7 @@
 //! | `parse` | JSON, and a schema, to a filter |
 //! | `bounds` | what a comparison with a number says of the values of a type |
 //! | `expiry` | what a time to live says of rows |
-//! | `words` | words of a text |
+//! | `words` | whether a text has words, or a list texts |
 //! | `zones` | between which numbers the values of a chunk lie |
 //! | `evaluate` | a filter, and the columns of a chunk, to a mask |
 //! | `masks`, `key` | masks that are kept from one query to the next, and what they are kept by |
@@ -45,10 +46,16 @@ pub use evaluate::{ChunkColumns, MASK_ROWS, Mask};
 pub use masks::{MaskCache, RowMasks};
 pub use zones::{Zone, Zones};
 
+use std::sync::Arc;
+
+use crate::analyser::Analyser;
 use bounds::Ranges;
 use key::WriteKey;
 pub(crate) use parse::depth;
 use zones::Verdict;
+
+/// Words of a text, as long as nothing is known of it.
+const TEXT_WORDS_GUESS: u32 = 12;
 
 /// A filter of rows of one schema.
 #[derive(Clone, Debug)]
@@ -148,8 +155,8 @@ enum Values {
     TextIn(Vec<Box<[u8]>>),
     TextWithin(TextRange),
     TextPrefix(Box<[u8]>),
-    /// Words that are all there; ordered, each once.
-    TextWords(Vec<Box<[u8]>>),
+    /// Words that are all there, as the analyser of the column gives them; ordered, each once.
+    TextWords(Arc<Analyser>, Vec<Box<[u8]>>),
     /// Texts that are all in a list; ordered, each once.
     Tags(Vec<Box<[u8]>>),
 }
@@ -185,7 +192,7 @@ impl Test {
         match &self.values {
             Values::TextIn(_) | Values::TextWithin(_) | Values::TextPrefix(_) => 15,
             Values::Tags(_) => 40,
-            Values::TextWords(_) => 500,
+            Values::TextWords(analyser, _) => TEXT_WORDS_GUESS * analyser.word_ns(),
             _ => 1,
         }
     }

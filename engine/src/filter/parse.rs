@@ -10,7 +10,8 @@ use simd_json::prelude::*;
 use simd_json::{BorrowedValue, StaticNode};
 
 use super::bounds::{Comparison, Number, Ranges, floats, integers};
-use super::{Filter, Node, Test, TextRange, Values, words};
+use super::{Filter, Node, Test, TextRange, Values};
+use crate::analyser::{Analyser, Scratch};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::schema::Schema;
@@ -108,6 +109,7 @@ struct Column<'a> {
     name: &'a str,
     data_type: &'a DataType,
     is_nullable: bool,
+    analyser: &'a Arc<Analyser>,
 }
 
 impl<'a> Column<'a> {
@@ -117,7 +119,8 @@ impl<'a> Column<'a> {
         if column.layout.is_vector() {
             return Err(invalid(name, "a vector is searched for, not compared"));
         }
-        Ok(Column { index, name, data_type: schema.arrow().field(index).data_type(), is_nullable: column.nullable })
+        let (data_type, analyser) = (schema.arrow().field(index).data_type(), schema.analyser(index));
+        Ok(Column { index, name, data_type, is_nullable: column.nullable, analyser })
     }
 
     fn invalid(&self, problem: &'static str) -> Error {
@@ -236,14 +239,11 @@ impl<'a> Column<'a> {
 
     /// The test for all words of one text, or of several.
     fn words(&self, operand: &BorrowedValue<'_>) -> Result<Values> {
-        let mut wanted: Vec<Box<[u8]>> = Vec::new();
+        let (mut wanted, mut scratch): (Vec<Box<[u8]>>, _) = (Vec::new(), Scratch::default());
         for text in self.texts(operand)? {
-            words::words(text, |word| {
-                wanted.push(word.into());
-                true
-            });
+            self.analyser.tokens(text, &mut scratch, |word, _| wanted.push(word.into()));
         }
-        Ok(Values::TextWords(distinct("number of words that a text is to contain", wanted)?))
+        Ok(Values::TextWords(self.analyser.clone(), distinct("number of words that a text is to contain", wanted)?))
     }
 
     /// The test for one text of a list, or for several.

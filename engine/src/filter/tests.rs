@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::analyser::ANALYSER_KEY;
 use crate::batch::samples::Random;
 use crate::error::Error;
 use crate::schema::Schema;
@@ -47,6 +48,10 @@ fn schema() -> Schema {
     for (name, data_type) in types {
         fields.push(Field::new(name, data_type.clone(), false));
         fields.push(Field::new(format!("{name}?"), data_type, true));
+    }
+    for (name, analyser) in [("english", "english"), ("marked", r#"{"fold": false}"#)] {
+        let analyser = [(ANALYSER_KEY.to_owned(), analyser.to_owned())];
+        fields.push(Field::new(name, DataType::Utf8, true).with_metadata(analyser));
     }
     Schema::from_arrow(&arrow::datatypes::Schema::new(fields)).unwrap()
 }
@@ -90,7 +95,22 @@ fn random_float(random: &mut Random) -> f64 {
 }
 
 fn random_text(random: &mut Random) -> String {
-    ["", "a", "ab", "abc", "b", "é", "éa", "\u{10ffff}", "b a", "Ab É a"][random.below(10) as usize].to_owned()
+    let texts = [
+        "",
+        "a",
+        "ab",
+        "abc",
+        "b",
+        "é",
+        "éa",
+        "\u{10ffff}",
+        "b a",
+        "Ab É a",
+        "The Straße runs",
+        "STRASSE, Running",
+        "e-STRAßE",
+    ];
+    texts[random.below(texts.len() as u64) as usize].to_owned()
 }
 
 fn int_range(data_type: &DataType) -> Option<(i128, i128)> {
@@ -169,7 +189,21 @@ fn order(cell: &Cell, operand: &Value) -> Option<Ordering> {
     }
 }
 
-fn condition(cell: &Cell, operator: &str, operand: &Value) -> bool {
+/// What the words of the random texts are to a column.
+fn words(text: &str, column: &str) -> Vec<String> {
+    let folded = |word: &str| word.replace('é', "e").replace('ß', "ss");
+    let word = |word: &str| match (column, word) {
+        ("marked", word) => Some(word.to_owned()),
+        ("english", "a" | "the") => None,
+        ("english", "runs" | "running") => Some("run".to_owned()),
+        ("english", "strasse") => Some("strass".to_owned()),
+        (_, word) => Some(folded(word)),
+    };
+    let lower = text.to_lowercase();
+    lower.split([' ', ',', '-']).filter(|word| !word.is_empty()).filter_map(word).collect()
+}
+
+fn condition(cell: &Cell, column: &str, operator: &str, operand: &Value) -> bool {
     if operator == "is_null" {
         return matches!(cell, Cell::Null) == operand.as_bool().unwrap();
     }
@@ -187,13 +221,13 @@ fn condition(cell: &Cell, operator: &str, operand: &Value) -> bool {
         "in" => operand.as_array().unwrap().iter().any(|operand| is(Ordering::is_eq, operand)),
         "between" => is(Ordering::is_ge, &operand[0]) && is(Ordering::is_le, &operand[1]),
         "contains" => {
-            let words = |text: &str| text.to_lowercase().split(' ').map(str::to_owned).collect::<Vec<_>>();
             let Cell::Text(text) = cell else { panic!("{cell:?} has no words") };
             let wanted: Vec<&str> = match operand {
                 Value::String(one) => vec![one],
                 several => several.as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect(),
             };
-            wanted.iter().flat_map(|text| words(text)).all(|word| word.is_empty() || words(text).contains(&word))
+            let found = words(text, column);
+            wanted.iter().flat_map(|text| words(text, column)).all(|word| found.contains(&word))
         }
         "prefix" => matches!(cell, Cell::Text(text) if text.starts_with(operand.as_str().unwrap())),
         _ => panic!("{operator}"),
@@ -212,9 +246,10 @@ fn holds(filter: &Value, schema: &Schema, table: &Table, row: usize) -> bool {
     if object.contains_key("not") {
         return !holds(&filter["not"], schema, table, row);
     }
-    let column = schema.column_index(filter["column"].as_str().unwrap()).unwrap();
-    let conditions = object.iter().filter(|(key, _)| *key != "column");
-    conditions.into_iter().all(|(operator, operand)| condition(&table.cells[column][row], operator, operand))
+    let name = filter["column"].as_str().unwrap();
+    let cell = &table.cells[schema.column_index(name).unwrap()][row];
+    let mut conditions = object.iter().filter(|(key, _)| *key != "column");
+    conditions.all(|(operator, operand)| condition(cell, name, operator, operand))
 }
 
 fn random_operand(data_type: &DataType, random: &mut Random) -> Value {

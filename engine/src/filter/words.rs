@@ -1,33 +1,21 @@
-//! Words of a text: runs of letters and digits, in lower case; and texts of a list, which are taken as they are.
+//! Whether a text has words, as its column's analyser takes it apart, or a list texts, which are taken as they are.
 
+use std::cell::RefCell;
+
+use crate::analyser::{Analyser, Scratch};
 use crate::text_list;
 
-/// Calls `each` with every word, until it says that it has enough.
-pub(super) fn words(text: &str, mut each: impl FnMut(&[u8]) -> bool) {
-    let mut lowered = String::new();
-    for word in text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        lowered.clear();
-        if word.is_ascii() {
-            lowered.push_str(word);
-            lowered.make_ascii_lowercase();
-        } else {
-            lowered.extend(word.chars().flat_map(char::to_lowercase));
-        }
-        if !each(lowered.as_bytes()) {
-            return;
-        }
-    }
+thread_local! {
+    /// Used again for each text of a thread.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Whether a text has all of these words, which are ordered and not more than 64.
-pub(super) fn has_all(text: &[u8], wanted: &[Box<[u8]>]) -> bool {
+pub(super) fn has_all(text: &[u8], analyser: &Analyser, wanted: &[Box<[u8]>]) -> bool {
     let text = std::str::from_utf8(text).expect("text was checked when it came in");
     let mut left = Left::new(wanted);
     if !left.is_empty() {
-        words(text, |word| {
-            left.remove(word);
-            !left.is_empty()
-        });
+        SCRATCH.with_borrow_mut(|scratch| analyser.tokens(text, scratch, |word, _| left.remove(word)));
     }
     left.is_empty()
 }
@@ -70,19 +58,15 @@ impl<'a> Left<'a> {
 mod tests {
     use super::*;
 
+    fn ordered(texts: &[&str]) -> Vec<Box<[u8]>> {
+        let mut texts: Vec<Box<[u8]>> = texts.iter().map(|text| text.as_bytes().into()).collect();
+        texts.sort();
+        texts
+    }
+
     #[test]
-    fn words_are_letters_and_digits_in_lower_case() {
-        let mut found = Vec::new();
-        words("GNU/Linux, größe-2x (Ä)…", |word| {
-            found.push(String::from_utf8(word.to_vec()).unwrap());
-            true
-        });
-        assert_eq!(found, ["gnu", "linux", "größe", "2x", "ä"]);
-        let all = |words: &[&str]| {
-            let mut words: Vec<Box<[u8]>> = words.iter().map(|word| word.as_bytes().into()).collect();
-            words.sort();
-            has_all(b"one Two three", &words)
-        };
+    fn a_text_has_its_words_in_any_order() {
+        let all = |words: &[&str]| has_all(b"one Two three", &Analyser::default(), &ordered(words));
         assert!(all(&[]) && all(&["two"]) && all(&["three", "one", "two"]) && !all(&["one", "four"]) && !all(&["tw"]));
     }
 
@@ -90,11 +74,7 @@ mod tests {
     fn a_list_has_its_texts_as_they_are() {
         let mut list = Vec::new();
         ["b", "a", "Two words", ""].iter().for_each(|item| text_list::push(item, &mut list));
-        let all = |texts: &[&str]| {
-            let mut texts: Vec<Box<[u8]>> = texts.iter().map(|text| text.as_bytes().into()).collect();
-            texts.sort();
-            holds_all(&list, &texts)
-        };
+        let all = |texts: &[&str]| holds_all(&list, &ordered(texts));
         assert!(all(&[]) && all(&["a"]) && all(&["Two words", "b", ""]) && !all(&["a", "two words"]) && !all(&["Two"]));
         assert!(!holds_all(&[], &[b"a"[..].into()]) && holds_all(&[], &[]));
     }

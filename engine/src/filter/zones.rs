@@ -100,7 +100,7 @@ impl Values {
                 | Values::TextIn(_)
                 | Values::TextWithin(_)
                 | Values::TextPrefix(_)
-                | Values::TextWords(_)
+                | Values::TextWords(..)
                 | Values::Tags(_)
         )
     }

@@ -41,6 +41,8 @@ pub struct Graph {
     pools: Vec<Span<AtomicU32>>,
     /// Per block of rows: whether its nodes are about to be taken out.
     leaving: Span<AtomicU8>,
+    /// Per block of rows: whether its lists on layer 0 have no memory, as none of its rows is in the graph any more.
+    bare: Span<AtomicU8>,
     entry: CachePadded<AtomicU64>,
     /// The one node without a link up.
     root: AtomicU32,
@@ -54,6 +56,8 @@ struct Counters {
     indexed: AtomicU64,
     /// Slots from here on are not in the graph.
     used: AtomicU32,
+    /// Slots below that which have no memory for lists on layer 0.
+    bare: AtomicU32,
     /// Nodes.
     nodes: AtomicU32,
     /// Nodes that came since all were linked anew.
@@ -108,6 +112,7 @@ impl Graph {
             uppers: Span::reserve(rows)?,
             pools,
             leaving: Span::reserve(rows.div_ceil(BLOCK_ROWS as usize))?,
+            bare: Span::reserve(rows.div_ceil(BLOCK_ROWS as usize))?,
             root: AtomicU32::new(NO_ROOT),
             entry: CachePadded::new(AtomicU64::new(NO_ENTRY)),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
@@ -205,10 +210,13 @@ impl Graph {
 
     /// Bytes of lists in use.
     pub fn bytes_committed(&self) -> u64 {
-        let per_row = self.params.m * 2 * size_of::<u32>() + 2 + size_of::<u32>();
+        let list_bytes = self.params.m * 2 * size_of::<u32>();
         let of_shard = |shard: usize| {
-            let blocks = self.counters[shard].blocks.load(Ordering::Relaxed) as usize;
-            (blocks * self.params.m * size_of::<u32>() + self.used(shard) as usize * per_row) as u64
+            let (used, counters) = (self.used(shard), &self.counters[shard]);
+            let blocks = counters.blocks.load(Ordering::Relaxed) as usize;
+            let lists = used.saturating_sub(counters.bare.load(Ordering::Relaxed)) as usize;
+            let per_row = 2 * size_of::<u8>() + size_of::<u32>();
+            (blocks * self.params.m * size_of::<u32>() + lists * list_bytes + used as usize * per_row) as u64
         };
         (0..self.shards).map(of_shard).sum()
     }
@@ -284,6 +292,9 @@ impl Graph {
         let (shard, slot) = (self.owner(row), self.slot(row));
         let counters = &self.counters[shard];
         let used = counters.used.load(Ordering::Relaxed);
+        if self.bare[(row / BLOCK_ROWS) as usize].load(Ordering::Relaxed) != 0 {
+            self.set_bare(shard, slot / BLOCK_ROWS, false);
+        }
         if slot >= used {
             self.advise_huge(shard, used, slot + 1);
             counters.used.store(slot + 1, Ordering::Release);
@@ -369,6 +380,31 @@ impl Graph {
             let shard = self.owner(row);
             self.counters[shard].nodes.store(self.nodes_of(shard) - 1, Ordering::Relaxed);
         }
+    }
+
+    /// Gives the memory of a block's lists back, if no row of it is in the graph. Owner only.
+    pub fn discard(&self, shard: usize, block: u32) {
+        let first = self.row(shard, block * BLOCK_ROWS);
+        let is_bare = self.bare[(first / BLOCK_ROWS) as usize].load(Ordering::Relaxed) != 0;
+        if is_bare || self.used(shard) <= block * BLOCK_ROWS || self.has_nodes(shard, block) {
+            return;
+        }
+        // Empty lists are zeros, and so is memory that is gone: a reader that comes by sees no difference.
+        let length = self.params.m * 2;
+        match self.base.discard(first as usize * length..(first + BLOCK_ROWS) as usize * length) {
+            Ok(()) => self.set_bare(shard, block, true),
+            Err(error) => tracing::warn!(%error, "memory of links could not be given back"),
+        }
+    }
+
+    /// Notes whether the lists of a block have memory.
+    fn set_bare(&self, shard: usize, block: u32, is_bare: bool) {
+        let first = self.row(shard, block * BLOCK_ROWS);
+        self.bare[(first / BLOCK_ROWS) as usize].store(u8::from(is_bare), Ordering::Relaxed);
+        let counters = &self.counters[shard];
+        let slots = self.used(shard).saturating_sub(block * BLOCK_ROWS).min(BLOCK_ROWS);
+        let bare = counters.bare.load(Ordering::Relaxed);
+        counters.bare.store(if is_bare { bare + slots } else { bare - slots }, Ordering::Relaxed);
     }
 
     /// Whether any row of a block of a shard is in the graph.

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use std::io;
 use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 
 /// Size of a huge page.
 const HUGE_BYTES: usize = 2 << 20;
+const PAGE_BYTES: usize = 4 << 10;
 
 mod sealed {
     /// Numbers for which all-zero bytes are a value and which may be changed through a shared reference.
@@ -82,6 +84,22 @@ impl<A: sealed::Atom> Span<A> {
         }
     }
 
+    /// Sets the elements of `range`, whole pages, to zero by giving their memory back.
+    ///
+    /// # Errors
+    /// What the operating system says; then they are as they were.
+    pub fn discard(&self, range: Range<usize>) -> io::Result<()> {
+        let bytes = range.start * size_of::<A>()..range.end * size_of::<A>();
+        assert!(range.start <= range.end && range.end <= self.len);
+        assert!(bytes.start.is_multiple_of(PAGE_BYTES) && bytes.end.is_multiple_of(PAGE_BYTES), "whole pages");
+        // SAFETY: the range lies inside the mapping. Zeros are a value of every `Atom`, and references are to atomics, of which any
+        // thread may change the value.
+        let result = unsafe {
+            libc::madvise(self.first.as_ptr().byte_add(bytes.start).cast(), bytes.len(), libc::MADV_DONTNEED)
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Starts loading the cache lines of `count` elements from `index` on. Does nothing outside the span.
     #[inline(always)]
     pub fn prefetch(&self, index: usize, count: usize) {
@@ -138,5 +156,9 @@ mod tests {
         span.prefetch(last, 32);
         span.prefetch(last + 1, 32);
         assert_eq!((span[last].load(Ordering::Relaxed), span[0].load(Ordering::Relaxed)), (7, 0));
+        let page = PAGE_BYTES / size_of::<AtomicU32>();
+        span[last - page].store(5, Ordering::Relaxed);
+        span.discard(span.len() - page..span.len()).unwrap();
+        assert_eq!((span[last].load(Ordering::Relaxed), span[last - page].load(Ordering::Relaxed)), (0, 5));
     }
 }

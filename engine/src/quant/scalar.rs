@@ -467,7 +467,17 @@ mod tests {
     fn encoder_of(codes: Codes, kind: ElementKind, metric: Metric, dimension: usize) -> CodeEncoder {
         let rerank = codes.default_rerank();
         let name = "v".into();
-        let vector = VectorColumn { column: 0, name, kind, dimension, metric, codes, rerank, on_disk: false };
+        let vector = VectorColumn {
+            column: 0,
+            name,
+            kind,
+            dimension,
+            metric,
+            codes,
+            rerank,
+            on_disk: false,
+            index: Default::default(),
+        };
         CodeEncoder::new(kernels::detect(), &vector, Arc::new(CodeScale::new()))
     }
 

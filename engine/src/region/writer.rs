@@ -439,11 +439,11 @@ impl RegionWriter {
         }
     }
 
-    /// To be called once a second: gives memory back that has not been needed for that long.
-    pub fn tidy(&mut self) {
+    /// To be called once a second: gives memory back that has not been needed for that long. Returns the chunks whose it was.
+    pub fn tidy(&mut self) -> Vec<u32> {
         let given_back = self.free.beat();
         if given_back.is_empty() {
-            return;
+            return given_back;
         }
         let spans = self.columns.iter_mut().map(ColumnWriter::span);
         for span in spans.chain(self.codes.iter_mut().flatten().map(|codes| &mut codes.span)) {
@@ -454,6 +454,7 @@ impl RegionWriter {
             }
         }
         self.account();
+        given_back
     }
 
     /// Behind the last ordinal of a chunk in use.

@@ -6,9 +6,9 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use kernels::{ElementKind, Metric};
 
 use super::edges::EDGE_ROLES;
+use crate::analyser::{ANALYSER_KEY, Analyser};
 use crate::error::{Error, Result};
-use crate::limits::{DIMENSION_MAX, EF_MAX, NAME_BYTES_MAX, RERANK_MAX};
-use crate::text::{ANALYSER_KEY, Analyser};
+use crate::limits::{DIMENSION_MAX, EF_CONSTRUCTION_MAX, EF_MAX, M_MAX, NAME_BYTES_MAX, RERANK_MAX};
 
 /// Metadata key of an Arrow field: `id` or `vector`.
 pub const ROLE_KEY: &str = "broadhead.role";
@@ -27,6 +27,12 @@ pub const RERANK_KEY: &str = "broadhead.rerank";
 
 /// Metadata key of an Arrow field: where the full vectors of indexed rows are, `memory` or `disk`.
 pub const PLACE_KEY: &str = "broadhead.vectors";
+/// Metadata key of an Arrow field: the index of a vector, `hnsw` or `flat`.
+pub const INDEX_KEY: &str = "broadhead.index";
+/// Metadata key of an Arrow field: links of a node of its graph on the upper layers, where they are not the collection's.
+pub const M_KEY: &str = "broadhead.m";
+/// Metadata key of an Arrow field: candidates held while a node is inserted into its graph, where they are not the collection's.
+pub const EF_CONSTRUCTION_KEY: &str = "broadhead.ef_construction";
 
 /// Metadata key of an Arrow field of utf8: `json`, where each text is JSON.
 pub const TYPE_KEY: &str = "broadhead.type";
@@ -268,6 +274,17 @@ impl Codes {
     }
 }
 
+/// What a vector column says of its index. What it does not say is as the collection has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexOptions {
+    /// It has no graph: every search compares all rows.
+    pub flat: bool,
+    /// Links of a node on the upper layers; twice as many on layer 0.
+    pub m: Option<u16>,
+    /// Candidates held while a node is inserted.
+    pub ef_construction: Option<u16>,
+}
+
 /// What a search needs to know of a vector column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorColumn {
@@ -287,6 +304,8 @@ pub struct VectorColumn {
     pub rerank: usize,
     /// Whether the full vectors of indexed rows leave memory.
     pub on_disk: bool,
+    /// Its index.
+    pub index: IndexOptions,
 }
 
 impl VectorColumn {
@@ -321,6 +340,8 @@ impl VectorColumn {
 pub(super) struct Parsed {
     pub column: Column,
     pub vector: Option<VectorColumn>,
+    /// How its texts are taken apart, where it says so.
+    pub analyser: Option<Analyser>,
     /// The field with what is implied written out.
     pub field: Field,
 }
@@ -367,18 +388,22 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
         (ELEMENT_KEY, "only a vector has an element type"),
         (RERANK_KEY, "only a vector is ranked again"),
         (PLACE_KEY, "only a vector can be kept on disk"),
+        (INDEX_KEY, "only a vector has an index"),
+        (M_KEY, "only a vector has a graph"),
+        (EF_CONSTRUCTION_KEY, "only a vector has a graph"),
     ];
     if field.metadata().contains_key(ANALYSER_KEY) || field.metadata().contains_key(TEXT_KEY) {
         if layout != Layout::Utf8 || role != Role::Data {
             return fail("only a column of text is searched by its words");
         }
-        if let Some(Err(problem)) = field.metadata().get(ANALYSER_KEY).map(|text| Analyser::parse(text)) {
-            return fail(problem);
-        }
         if field.metadata().get(TEXT_KEY).is_some_and(|text| text != "eager") {
             return fail("texts are indexed `eager`, or when they are first searched");
         }
     }
+    let analyser = match field.metadata().get(ANALYSER_KEY).map(|text| Analyser::parse(text)) {
+        Some(Err(problem)) => return fail(problem),
+        told => told.transpose().ok().flatten(),
+    };
     for (key, problem) in only_of_vectors {
         if vector.is_none() && field.metadata().contains_key(key) {
             return fail(problem);
@@ -394,7 +419,7 @@ pub(super) fn parse_field(field: &Field, index: usize, has_explicit_id: bool) ->
     let nullable = field.is_nullable() && role == Role::Data && !is_end;
     let column = Column { name: name.clone(), layout, nullable, role, is_json };
     let field = normalise(field, &column, vector.as_ref());
-    Ok(Parsed { column, vector, field })
+    Ok(Parsed { column, vector, analyser, field })
 }
 
 fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {
@@ -434,7 +459,8 @@ fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {
     if (kind == ElementKind::Bits) != (metric == Metric::Hamming) {
         return fail("hamming is the metric of bits, and of nothing else");
     }
-    let implied = Codes::default_of(kind, dimension);
+    let index_options = parse_index(field)?;
+    let implied = if index_options.flat { Codes::None } else { Codes::default_of(kind, dimension) };
     let codes = match field.metadata().get(CODES_KEY).map(String::as_str) {
         None => implied,
         Some(name) => match Codes::from_name(name) {
@@ -443,6 +469,9 @@ fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {
             None => return fail("broadhead.codes is none of int8, int4, binary, none"),
         },
     };
+    if index_options.flat && codes != Codes::None {
+        return fail("codes are what a graph is traversed on, and a flat column has none");
+    }
     if codes == Codes::Binary && metric != Metric::Cosine {
         return fail("binary codes say nothing of a vector's length: their metric is cosine");
     }
@@ -462,7 +491,30 @@ fn parse_vector(field: &Field, index: usize) -> Result<VectorColumn> {
         Some("disk") => true,
         Some(_) => return fail("broadhead.vectors is none of memory, disk"),
     };
-    Ok(VectorColumn { column: index, name: field.name().clone(), kind, dimension, metric, codes, rerank, on_disk })
+    let (column, name, index) = (index, field.name().clone(), index_options);
+    Ok(VectorColumn { column, name, kind, dimension, metric, codes, rerank, on_disk, index })
+}
+
+fn parse_index(field: &Field) -> Result<IndexOptions> {
+    let fail = |problem| Err(Error::InvalidSchema { column: field.name().clone(), problem });
+    let flat = match field.metadata().get(INDEX_KEY).map(String::as_str) {
+        None | Some("hnsw") => false,
+        Some("flat") => true,
+        Some(_) => return fail("broadhead.index is none of hnsw, flat"),
+    };
+    let number = |key: &str| field.metadata().get(key).map(|text| text.parse::<u16>().unwrap_or(0));
+    let (m, ef_construction) = (number(M_KEY), number(EF_CONSTRUCTION_KEY));
+    if flat && (m.is_some() || ef_construction.is_some()) {
+        return fail("a flat column has no graph with links");
+    }
+    if m.is_some_and(|m| !(2..=M_MAX).contains(&usize::from(m))) {
+        return fail("broadhead.m is not a number from 2 to 32");
+    }
+    // That it is not below m is seen when both are known.
+    if ef_construction.is_some_and(|ef| !(2..=EF_CONSTRUCTION_MAX).contains(&usize::from(ef))) {
+        return fail("broadhead.ef_construction is not a number from 2 to 2,000");
+    }
+    Ok(IndexOptions { flat, m, ef_construction })
 }
 
 /// What the elements of a list are; of u16, if they are a vector at all.

@@ -12,7 +12,7 @@
 //! | `role` | the id | `id`; a column named `id` is it without |
 //! | `element` | vectors | `f32` (default), `f16`, `bf16`, `i8`, `u8`, `i32`, `bits` |
 //! | `dimension` | vectors | elements; of bits, bits: a multiple of 8 |
-//! | `metric`, `codes`, `rerank`, `vectors` | vectors | as in the metadata of a field |
+//! | `metric`, `index`, `m`, `ef_construction`, `codes`, `rerank`, `vectors` | vectors | as in the metadata of a field |
 //! | `ttl` | dates and timestamps | seconds that a row lives after the time in the column |
 //! | `metadata` | all | what else the metadata of the field says, as an object of texts |
 //!
@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{element_name, metric_name, type_name};
 use super::{
-    CODES_KEY, ELEMENT_KEY, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role, Schema, TTL_KEY, TYPE_KEY, VectorColumn,
+    CODES_KEY, EF_CONSTRUCTION_KEY, ELEMENT_KEY, INDEX_KEY, M_KEY, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
+    Schema, TTL_KEY, TYPE_KEY, VectorColumn,
 };
 use crate::error::{Error, Result};
 
@@ -55,6 +56,12 @@ struct Column {
     #[serde(skip_serializing_if = "Option::is_none")]
     metric: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    m: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ef_construction: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     codes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rerank: Option<usize>,
@@ -67,7 +74,19 @@ struct Column {
 }
 
 /// Keys of the metadata that have keys of their own here.
-const NAMED_KEYS: [&str; 8] = [ROLE_KEY, METRIC_KEY, CODES_KEY, RERANK_KEY, PLACE_KEY, ELEMENT_KEY, TYPE_KEY, TTL_KEY];
+const NAMED_KEYS: [&str; 11] = [
+    ROLE_KEY,
+    METRIC_KEY,
+    CODES_KEY,
+    RERANK_KEY,
+    PLACE_KEY,
+    INDEX_KEY,
+    M_KEY,
+    EF_CONSTRUCTION_KEY,
+    ELEMENT_KEY,
+    TYPE_KEY,
+    TTL_KEY,
+];
 
 /// Reads a schema.
 ///
@@ -133,6 +152,9 @@ impl Column {
                 element: Some(element_name(vector.kind).into()),
                 dimension: Some(vector.dimension),
                 metric: Some(metric_name(vector.metric).into()),
+                index: Some(if vector.index.flat { "flat" } else { "hnsw" }.into()),
+                m: vector.index.m,
+                ef_construction: vector.index.ef_construction,
                 codes: Some(vector.codes.name().into()),
                 rerank: vector.has_codes().then_some(vector.rerank),
                 vectors: vector.has_codes().then(|| if vector.on_disk { "disk" } else { "memory" }.into()),
@@ -150,6 +172,9 @@ impl Column {
         let is_vector = self.data_type == "vector";
         set(ROLE_KEY, self.role.clone());
         set(METRIC_KEY, self.metric.clone());
+        set(INDEX_KEY, self.index.clone());
+        set(M_KEY, self.m.map(|m| m.to_string()));
+        set(EF_CONSTRUCTION_KEY, self.ef_construction.map(|ef| ef.to_string()));
         set(CODES_KEY, self.codes.clone());
         set(RERANK_KEY, self.rerank.map(|rerank| rerank.to_string()));
         set(PLACE_KEY, self.vectors.clone());
@@ -263,8 +288,8 @@ mod tests {
         let by_hand = schema(
             r#"{"columns": [
                 {"name": "key", "type": "i64", "role": "id"},
-                {"name": "v", "type": "vector", "dimension": 384, "metric": "dot", "codes": "int8", "rerank": 7, "vectors": "disk"},
-                {"name": "b", "type": "vector", "element": "bits", "dimension": 64},
+                {"name": "v", "type": "vector", "dimension": 384, "metric": "dot", "codes": "int8", "rerank": 7, "vectors": "disk", "m": 8, "ef_construction": 60},
+                {"name": "b", "type": "vector", "element": "bits", "dimension": 64, "index": "flat"},
                 {"name": "when", "type": "timestamp[ns,Europe/Berlin]"},
                 {"name": "then", "type": "timestamp[s]", "nullable": false, "ttl": 60, "metadata": {"unit": "kept"}},
                 {"name": "more", "type": "json"}, {"name": "tags", "type": "list[utf8]"}], "rows": 7}"#,
@@ -301,6 +326,12 @@ mod tests {
             r#"{"name": "x", "type": "vector", "dimension": 9, "metric": "near"}"#,
             r#"{"name": "x", "type": "utf8", "dimension": 9}"#,
             r#"{"name": "x", "type": "utf8", "metric": "l2"}"#,
+            r#"{"name": "x", "type": "utf8", "m": 8}"#,
+            r#"{"name": "x", "type": "vector", "dimension": 9, "index": "ivf"}"#,
+            r#"{"name": "x", "type": "vector", "dimension": 9, "m": 33}"#,
+            r#"{"name": "x", "type": "vector", "dimension": 9, "ef_construction": 1}"#,
+            r#"{"name": "x", "type": "vector", "dimension": 9, "index": "flat", "m": 8}"#,
+            r#"{"name": "x", "type": "vector", "dimension": 9, "index": "flat", "codes": "int8"}"#,
         ] {
             match column(bad) {
                 Err(Error::InvalidSchema { column, .. }) => assert_eq!(column, "x", "{bad}"),

@@ -15,7 +15,9 @@
 //! i32 from 256 elements on), `int8` (theirs below that), `binary` (a bit an element, under cosine) or `none` (the vectors themselves; the default of vectors of at most 64 bytes,
 //! and all that other types have). `broadhead.rerank` (1 to 100; 2 for int8, 4 for int4, 10 for binary) is how many candidates by codes are ranked
 //! again by full vectors for each result. `broadhead.vectors` is `memory` (default) or `disk`: then the full vectors of indexed rows are
-//! kept in a file, and memory holds the codes alone. None of the three is part of the fingerprint: batches do not depend on them.
+//! kept in a file, and memory holds the codes alone. `broadhead.index` is `hnsw` (default) or `flat`: then there is no graph, and every search
+//! compares all rows. `broadhead.m` (2 to 32) and `broadhead.ef_construction` (up to 2,000, not below m) shape the column's graph where it is not
+//! to be as the collection's options say. None of these is part of the fingerprint: batches do not depend on them.
 //! `broadhead.element` may name the element type of any vector, as it is in the fingerprint; it must be right.
 //!
 //! `broadhead.ttl` of a column of dates or timestamps, one in a schema, is a number of seconds: a row is gone so many seconds after its
@@ -59,12 +61,13 @@ use arrow::datatypes::SchemaRef;
 pub use edges::{EDGE_ROLES, EdgeColumns, EdgeWeight, NODES_KEY};
 
 pub use column::{
-    CODES_KEY, Codes, Column, ELEMENT_KEY, IdKind, IdRef, Layout, METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role,
-    TEXT_KEY, TYPE_KEY, VectorColumn, metric_from_name, metric_name,
+    CODES_KEY, Codes, Column, EF_CONSTRUCTION_KEY, ELEMENT_KEY, INDEX_KEY, IdKind, IdRef, IndexOptions, Layout, M_KEY,
+    METRIC_KEY, PLACE_KEY, RERANK_KEY, ROLE_KEY, Role, TEXT_KEY, TYPE_KEY, VectorColumn, metric_from_name, metric_name,
 };
 
 pub use ttl::{TTL_KEY, TimeToLive};
 
+use crate::analyser::Analyser;
 use crate::error::{Error, Result};
 use crate::limits::COLUMNS_MAX;
 
@@ -77,6 +80,8 @@ pub struct Schema {
     id_column: usize,
     id_kind: IdKind,
     edges: Option<EdgeColumns>,
+    /// Per column: how its texts are taken apart.
+    analysers: Vec<Arc<Analyser>>,
     fingerprint: u64,
     /// What it was before columns were added, the newest first.
     older: Vec<Arc<Schema>>,
@@ -110,6 +115,8 @@ impl Schema {
         let mut normalised = Vec::with_capacity(fields.len());
         let mut columns: Vec<Column> = Vec::with_capacity(fields.len());
         let mut vectors = Vec::new();
+        let mut analysers = Vec::with_capacity(fields.len());
+        let standard = Arc::new(Analyser::default());
         let mut ttl = None;
         for (index, field) in fields.iter().enumerate() {
             let parsed = column::parse_field(field, index, has_explicit_id)?;
@@ -124,6 +131,7 @@ impl Schema {
             }
             column::canonical(&parsed, &mut text);
             vectors.extend(parsed.vector);
+            analysers.push(parsed.analyser.map_or_else(|| standard.clone(), Arc::new));
             normalised.push(parsed.field);
             columns.push(parsed.column);
         }
@@ -144,6 +152,7 @@ impl Schema {
             id_column,
             id_kind,
             edges: None,
+            analysers,
             fingerprint: xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
             older: Vec::new(),
             ttl,
@@ -188,6 +197,11 @@ impl Schema {
     /// The columns of the edges, where the rows are edges of a graph.
     pub fn edges(&self) -> Option<&EdgeColumns> {
         self.edges.as_ref()
+    }
+
+    /// How the texts of a column are taken apart, in its index and by a filter.
+    pub fn analyser(&self, column: usize) -> &Arc<Analyser> {
+        &self.analysers[column]
     }
 
     /// Column index of a name.

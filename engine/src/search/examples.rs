@@ -147,7 +147,17 @@ mod tests {
 
     fn column(kind: ElementKind, dimension: usize, metric: Metric) -> VectorColumn {
         let (name, codes) = ("v".into(), Codes::default_of(kind, dimension));
-        VectorColumn { column: 1, name, kind, dimension, metric, codes, rerank: 1, on_disk: false }
+        VectorColumn {
+            column: 1,
+            name,
+            kind,
+            dimension,
+            metric,
+            codes,
+            rerank: 1,
+            on_disk: false,
+            index: Default::default(),
+        }
     }
 
     fn floats(values: &[f32]) -> Vec<u8> {

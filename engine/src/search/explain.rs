@@ -1,5 +1,6 @@
 //! How a search was answered: which way it took, what it looked at, and where the time went. Kept for those that ask, and for no other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::plan::Plan;
+use crate::collection::Collection;
+use crate::text::{Query, Statistics};
 
 /// How a search was answered.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +55,65 @@ pub struct Phases {
     pub scan: u64,
     /// From the request to the end of these.
     pub total: u64,
+}
+
+/// How rows were found by their words.
+#[derive(Clone, Debug, Serialize)]
+pub struct TextExplain {
+    /// `words`: rows that have words of the query were looked up in the index of the column.
+    pub plan: &'static str,
+    /// Live rows of the collection.
+    pub rows: u64,
+    /// Those that have a word in the column.
+    pub documents: u64,
+    /// Words of the query, as the analyser gives them, and how many rows have each.
+    pub words: BTreeMap<String, u64>,
+    /// What was looked at.
+    pub visits: TextVisits,
+    /// Microseconds by phase, waiting for other work of the shards among them.
+    pub time_us: TextPhases,
+}
+
+/// What a search by words looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct TextVisits {
+    /// Rows whose score might have brought them among the best: it was looked whether they are visible, and whether the filter is true of
+    /// them.
+    pub scored_rows: u64,
+}
+
+/// Time by phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct TextPhases {
+    /// To bring the indexes up to date, and to find out how many rows have the words.
+    pub statistics: u64,
+    /// To find the best rows.
+    pub words: u64,
+    /// Both.
+    pub total: u64,
+}
+
+impl TextExplain {
+    /// How a query was answered, by the statistics of all shards.
+    pub fn new(collection: &Collection, query: &Query, statistics: &Statistics, scored_rows: u64) -> TextExplain {
+        let words = query.words().zip(&statistics.frequencies);
+        TextExplain {
+            plan: "words",
+            rows: collection.live_rows(),
+            documents: statistics.documents,
+            words: words.map(|(word, &rows)| (String::from_utf8_lossy(word).into_owned(), rows)).collect(),
+            visits: TextVisits { scored_rows },
+            time_us: TextPhases::default(),
+        }
+    }
+
+    /// Adds the time that both phases took.
+    pub fn add_time(&mut self, statistics: Duration, words: Duration) {
+        let us = |time: Duration| time.as_micros() as u64;
+        self.time_us.statistics += us(statistics);
+        self.time_us.words += us(words);
+        self.time_us.total = self.time_us.statistics + self.time_us.words;
+    }
 }
 
 /// What is counted while a search goes on, by all that take part.

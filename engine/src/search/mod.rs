@@ -38,7 +38,7 @@ use plan::Plan;
 use reads::BlockingReads;
 
 pub use examples::{Examples, query_of};
-pub use explain::{Explain, Phase, Phases, Visits};
+pub use explain::{Explain, Phase, Phases, TextExplain, TextPhases, TextVisits, Visits};
 pub use graph::{GraphJob, Nearest};
 pub use grouped::{GroupedHits, GroupedSearch};
 pub use groups::Grouping;

@@ -115,9 +115,6 @@ impl SearchOptions {
         if options.fusion.is_some() && options.text.is_none() {
             return Err(invalid("fusion", "it goes with `text`"));
         }
-        if options.explain && options.text.is_some() {
-            return Err(invalid("explain", "it does not go with `text`"));
-        }
         if options.spread.is_some() && (options.grouping.is_some() || options.offset > 0 || options.text.is_some()) {
             return Err(invalid("spread", "it does not go with an offset, groups or a text"));
         }

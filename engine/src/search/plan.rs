@@ -22,7 +22,7 @@ pub(super) enum Plan {
 /// So many rows are scanned whatever part of all they are, and so many for each candidate: where few candidates are wanted the graph has
 /// found them earlier.
 const SCAN_ROWS_MAX: f64 = 20_000.0;
-const SCAN_ROWS_OF_EF: f64 = 120.0;
+const SCAN_ROWS_OF_EF: f64 = 140.0;
 /// What share of the rows is scanned, however many they are.
 const SCAN_SHARE: f64 = 0.01;
 /// Up to what share the graph is walked over two hops.

@@ -79,6 +79,7 @@ mod tests {
             codes: Codes::None,
             rerank: 1,
             on_disk: false,
+            index: Default::default(),
         };
         let l2 = of(Metric::L2);
         assert!(Threshold::DistanceMax(3.0).admits(&l2, 3.0) && !Threshold::DistanceMax(3.0).admits(&l2, 3.1));

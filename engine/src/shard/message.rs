@@ -97,8 +97,8 @@ pub enum Message {
     TextFound {
         /// Number that the receiver knows it by.
         ticket: u64,
-        /// Best first.
-        hits: Result<Vec<TextHit>, Error>,
+        /// Best first, and how many rows might have been among them.
+        found: Result<(Vec<TextHit>, u64), Error>,
     },
     /// A connection that asked for the receiving shard, with the bytes that came behind its greeting.
     Adopt {

@@ -443,8 +443,10 @@ impl Partition {
     /// belong there.
     pub fn tidy(&mut self) {
         for Member { writer, collection, .. } in self.members.values_mut() {
-            writer.tidy();
             let shard = writer.shard();
+            for chunk in writer.tidy() {
+                collection.vectors.iter().for_each(|index| index.discard(shard, chunk));
+            }
             // What is traversed stays.
             let movable = |index: &VectorIndex| if index.traverses_codes() { index.graph().indexed(shard) } else { 0 };
             writer.move_out(&mut self.mover, |vector| movable(&collection.vectors[vector]));

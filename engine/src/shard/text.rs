@@ -18,7 +18,7 @@ use crate::filter::Filter;
 use crate::limits;
 use crate::region::{Region, Run, View};
 use crate::schema::{Layout, Role, Schema, TEXT_KEY};
-use crate::text::{ANALYSER_KEY, Analyser, Best, Index, Query, Snapshot, Statistics, TextHit};
+use crate::text::{Best, Index, Query, Snapshot, Statistics, TextHit};
 
 /// Rows that are looked at in a step, at most.
 const STEP_ROWS: u32 = 4_096;
@@ -60,13 +60,6 @@ pub fn text_column(schema: &Schema, name: Option<&str>) -> Result<usize> {
     }
 }
 
-/// How the texts of a column are taken apart.
-pub fn analyser_of(schema: &Schema, column: usize) -> Analyser {
-    let metadata = schema.arrow().field(column).metadata();
-    let analyser = metadata.get(ANALYSER_KEY).map(|text| Analyser::parse(text));
-    analyser.transpose().expect("it was read when the collection was made").unwrap_or_default()
-}
-
 /// How far a step has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -96,7 +89,7 @@ pub struct TextColumn {
 impl TextColumn {
     /// Without a row.
     pub fn new(collection: Arc<Collection>, shard: usize, column: usize) -> TextColumn {
-        let index = Index::new(Arc::new(analyser_of(&collection.spec.schema, column)));
+        let index = Index::new(collection.spec.schema.analyser(column).clone());
         TextColumn {
             collection,
             shard,
@@ -246,7 +239,15 @@ impl TextColumn {
         let view = region.view().up_to(self.shard, self.complete);
         let places = Places::new(region, self.shard, self.complete);
         let best = Best::new(request.k);
-        let search = TextSearch { snapshot: self.index.snapshot(&request.query), view, places, next: 0, best, request };
+        let search = TextSearch {
+            snapshot: self.index.snapshot(&request.query),
+            view,
+            places,
+            next: 0,
+            best,
+            scored: 0,
+            request,
+        };
         self.count();
         search
     }
@@ -302,6 +303,8 @@ pub struct TextSearch {
     /// The part that comes next.
     next: usize,
     best: Best,
+    /// Rows that might have been among the best.
+    scored: u64,
     request: Arc<TextRequest>,
 }
 
@@ -311,9 +314,10 @@ impl TextSearch {
         if self.next == self.snapshot.parts() {
             return false;
         }
-        let TextSearch { snapshot, view, places, next, best, request } = self;
+        let TextSearch { snapshot, view, places, next, best, scored, request } = self;
         let (collection, filter) = (&request.collection, request.filter.as_deref());
         let accept = |ordinal: u64| {
+            *scored += 1;
             let row = places.row(ordinal)?;
             let is_found =
                 collection.region.visible(view, row) && filter.is_none_or(|filter| collection.accepts(filter, row));
@@ -324,9 +328,9 @@ impl TextSearch {
         true
     }
 
-    /// The best rows, best first.
-    pub fn into_hits(self) -> Vec<TextHit> {
-        self.best.into_sorted()
+    /// The best rows, best first, and how many might have been among them.
+    pub fn into_hits(self) -> (Vec<TextHit>, u64) {
+        (self.best.into_sorted(), self.scored)
     }
 }
 

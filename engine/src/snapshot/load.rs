@@ -50,7 +50,7 @@ pub fn load_graphs(directory: &Path, entry: &SnapshotCollection, collection: &Ar
         return Ok(());
     }
     for (vector, index) in collection.vectors.iter().enumerate() {
-        let mut loader = collection.graph_loader()?;
+        let mut loader = collection.graph_loader(vector)?;
         for shard in 0..collection.shards() {
             let file = named(directory, entry, &graph_name(collection.spec.id, shard, vector))?;
             let mut reader = SummedReader::open(directory, file)?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::analyser::{Analyser, Scratch};
 use super::merge::Merge;
 use super::query::Query;
 use super::score::{Best, Statistics};
@@ -10,6 +9,7 @@ use super::search::Plan;
 use super::segment::Segments;
 use super::terms::Terms;
 use super::writer::{Token, build};
+use crate::analyser::{Analyser, Scratch};
 use crate::limits;
 
 /// A segment that is no smaller than one in so many parts of the one before it is merged with that.

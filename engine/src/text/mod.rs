@@ -31,7 +31,6 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `analyser`, `fold`, `stop` | a text to its tokens |
 //! | `query` | what is asked for |
 //! | `terms` | terms by number, and in how many documents each is |
 //! | `segment`, `writer`, `merge` | postings in blocks; how they are made, and made one of two |
@@ -39,22 +38,19 @@
 //! | `score` | BM25, and the best k |
 //! | `cursor`, `search` | through a segment, passing over what cannot be among the best |
 
-mod analyser;
 mod cursor;
-mod fold;
 mod index;
 mod merge;
 mod query;
 mod score;
 mod search;
 mod segment;
-mod stop;
 mod terms;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use analyser::{ANALYSER_KEY, Analyser, Scratch};
+pub use crate::analyser::{Analyser, Scratch};
 pub use index::{Index, Snapshot};
 pub use query::Query;
 pub use score::{Best, Statistics, TextHit};

@@ -12,7 +12,7 @@
 
 use serde_json::Value;
 
-use super::analyser::{Analyser, Scratch};
+use crate::analyser::{Analyser, Scratch};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -75,6 +75,11 @@ impl Query {
         query.excluded.sort_unstable();
         query.excluded.dedup();
         Ok(query)
+    }
+
+    /// Words that count for the score, as the analyser gives them, in the order of [`super::Statistics::frequencies`].
+    pub fn words(&self) -> impl Iterator<Item = &[u8]> {
+        self.words.iter().map(|word| &*word.text)
     }
 
     /// True where there is no word to look for.

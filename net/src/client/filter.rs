@@ -97,7 +97,7 @@ impl Column {
         self.compare("prefix", text.into())
     }
 
-    /// Its text has all words of this one; its list has this text.
+    /// Its text has all words of this one, as the analyser of the column takes both apart; its list has this text.
     pub fn contains(self, words: impl Into<String>) -> Filter {
         self.compare("contains", words.into())
     }

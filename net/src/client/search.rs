@@ -459,7 +459,17 @@ mod tests {
 
     fn encoded(kind: ElementKind, values: &[f32]) -> Result<Vec<u8>> {
         let (column, name, metric, codes) = (1, "v".into(), Metric::L2, Codes::default_of(kind, 2));
-        let vector = VectorColumn { column, name, kind, dimension: 2, metric, codes, rerank: 1, on_disk: false };
+        let vector = VectorColumn {
+            column,
+            name,
+            kind,
+            dimension: 2,
+            metric,
+            codes,
+            rerank: 1,
+            on_disk: false,
+            index: Default::default(),
+        };
         encode_queries(Queries::F32(values), &vector).map(Cow::into_owned)
     }
 

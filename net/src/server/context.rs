@@ -101,7 +101,9 @@ impl Context {
     /// Starts to serve a collection whose rows are in the partition.
     pub fn serve(&self, collection: &Arc<Collection>, indexers: Vec<Indexer>) {
         for (vector, indexer) in indexers.into_iter().enumerate() {
-            self.indexing.borrow_mut().install(collection.clone(), vector, indexer);
+            if !collection.spec.schema.vectors()[vector].index.flat {
+                self.indexing.borrow_mut().install(collection.clone(), vector, indexer);
+            }
         }
         self.server.watch(collection);
         self.collections.borrow_mut().insert(collection.spec.id, collection.clone());

@@ -144,12 +144,15 @@ pub(super) async fn find_nearest(context: &Rc<Context>, search: &mut Search) -> 
     while search.select(&mut context.scratch.borrow_mut()) {
         executor::yield_if_needed().await;
     }
+    search.mark(Phase::Filter);
     if search.uses_graph() {
         traverse(context, search).await?;
+        search.mark(Phase::Graph);
     }
     let scan_rows = search.scan_rows();
     if scan_rows > 0 {
         scan(context, search, scan_rows > limits::SCAN_LOCAL_ROWS).await;
+        search.mark(Phase::Scan);
     }
     Ok(search.take_hits())
 }

@@ -167,6 +167,7 @@ fn collection_json(collection: &Arc<Collection>) -> serde_json::Value {
                 "dimension": column.dimension,
                 "element": format!("{:?}", column.kind).to_lowercase(),
                 "metric": engine::schema::metric_name(column.metric),
+                "index": if column.index.flat { "flat" } else { "hnsw" },
                 "codes": column.codes.name(),
                 "code_scale": scale.get(),
                 "codes_fit": scale.fits(),

@@ -14,6 +14,7 @@ use engine::namespace::{Namespace, Usage};
 use engine::placement;
 use engine::region::View;
 use engine::schema::IdRef;
+use engine::selection::Selecting;
 use engine::shard::Message;
 use engine::shard::executor::{self, Class};
 use engine::shard::message::{ControlReply, ControlRequest};
@@ -128,7 +129,8 @@ pub fn spawn_scan_rows(
     let filter = filter(&collection, scan.filter)?;
     let (from, rows_max) = (scan.cursor, scan.rows_max);
     let page = Page { collection, columns, filter, from, rows_max };
-    spawn(context, session, header, async move { page.read(&header) });
+    let task = context.clone();
+    spawn(context, session, header, async move { page.read(&task, &header).await });
     Ok(())
 }
 
@@ -142,7 +144,7 @@ struct Page {
 }
 
 impl Page {
-    fn read(&self, header: &Header) -> Outcome {
+    async fn read(&self, context: &Context, header: &Header) -> Outcome {
         let (collection, region) = (&self.collection, &self.collection.region);
         collection.paging.begin_page();
         let view = region.view();
@@ -151,12 +153,14 @@ impl Page {
             |&column: &usize| collection.spec.schema.columns()[column].layout.row_bytes().unwrap_or(TEXT_BYTES_GUESS);
         let row_bytes: usize = self.columns.iter().map(column_bytes).sum();
         let fit = (limits::SCAN_PAGE_BYTES / row_bytes.max(1)).max(1);
+        let mut selecting = self.filter.clone().map(Selecting::new);
         let mut wanted = fit.min(if self.rows_max == 0 { usize::MAX } else { self.rows_max as usize });
         loop {
             let (mut cursor, mut rows, mut left) = (self.from, Vec::new(), limits::SCAN_PAGE_ROWS_MAX);
             while (cursor.shard as usize) < collection.shards() && rows.len() < wanted && left > 0 {
                 let shard = cursor.shard as usize;
-                cursor.ordinal = self.rows_from(&view, cursor, wanted, &mut left, &mut rows);
+                let selecting = selecting.as_mut();
+                cursor.ordinal = self.rows_from(context, &view, selecting, cursor, wanted, &mut left, &mut rows).await;
                 if cursor.ordinal >= view.len(shard) {
                     cursor = Cursor { shard: cursor.shard + 1, ordinal: 0 };
                 }
@@ -183,20 +187,37 @@ impl Page {
 
     /// Gathers rows of a shard from an ordinal on, until there are `wanted` or it has looked at `left`; returns the ordinal to go on
     /// from.
-    fn rows_from(&self, view: &View, from: Cursor, wanted: usize, left: &mut u64, rows: &mut Vec<u32>) -> u64 {
+    #[allow(clippy::too_many_arguments, reason = "what the loop of `read` goes on with")]
+    async fn rows_from(
+        &self,
+        context: &Context,
+        view: &View,
+        mut selecting: Option<&mut Selecting>,
+        from: Cursor,
+        wanted: usize,
+        left: &mut u64,
+        rows: &mut Vec<u32>,
+    ) -> u64 {
         let (region, shard) = (&self.collection.region, from.shard as usize);
         for run in region.runs(shard, from.ordinal..view.len(shard)) {
             if rows.len() >= wanted || *left == 0 {
                 return run.ordinal;
             }
             let first = region.row(shard, run.slot);
-            self.collection.select(view, self.filter.as_deref(), first..first + run.len, rows);
+            match &mut selecting {
+                Some(selecting) => {
+                    let mut scratch = context.scratch.borrow_mut();
+                    selecting.rows_in(&self.collection, view, scratch.masks(), &(first..first + run.len), rows);
+                }
+                None => region.visible_in_chunk(view, first..first + run.len, rows),
+            }
             *left = left.saturating_sub(u64::from(run.len));
             if rows.len() > wanted {
                 let next = rows[wanted];
                 rows.truncate(wanted);
                 return run.ordinal + u64::from(next - first);
             }
+            executor::yield_if_needed().await;
         }
         view.len(shard).max(from.ordinal)
     }

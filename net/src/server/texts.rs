@@ -5,16 +5,17 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::batch;
 use engine::collection::{Collection, memory_in_use};
-use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, similarity};
+use engine::search::{Fused, Search, SearchOptions, SearchRequest, Side, Sides, TextExplain, Threshold, similarity};
 use engine::shard::executor::{self, Class};
-use engine::shard::text::{analyser_of, text_column};
+use engine::shard::text::text_column;
 use engine::shard::{Message, Progress, TextRequest, TextSearch};
 use engine::text::{Query, Statistics, TextHit};
 use engine::{Error, limits};
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::examples;
@@ -46,20 +47,23 @@ pub fn spawn_search(
     if options.fusion.is_some() {
         return Err(refused("fusion", "there is nothing to fuse: the search has no vectors").into());
     }
-    let (request, offset) = (request_of(&collection, asked, options, held)?, options.offset);
+    let request = request_of(&collection, asked, options, held)?;
+    let (offset, least, explain) = (options.offset, least_score(options), options.explain);
     let columns = tasks::chosen(&collection, asked.columns)?;
     let task = context.clone();
     tasks::spawn(context, session, header, async move {
         // What is found stays where it is until the reply is made.
         let _pin = collection.region.pin();
-        let hits = find(&task, request).await?;
+        let Found { mut hits, told } = find(&task, request, explain).await?;
         task.metrics.queries.add(1);
+        hits.retain(|hit| hit.score >= least);
         let fused = |(hit, rank): (&TextHit, u32)| {
             let text = Some(Side { rank, value: hit.score });
             Fused { row: hit.row, score: hit.score, sides: Sides { dense: None, text } }
         };
         let rows: Vec<Fused> = hits.iter().zip(1..).skip(offset).map(fused).collect();
-        encode(&header, &collection, &rows, &columns, k)
+        let report = told.map(|told| json!({ "explain": told }));
+        encode(&header, &collection, &rows, &columns, k, report)
     });
     Ok(())
 }
@@ -86,7 +90,8 @@ pub fn spawn_hybrid(
     let left_out = request.left_out.as_ref().map_or(0, |ids| ids.view().len());
     let text = request_of(&collection, asked, &options, candidates + left_out)?;
     let fusion = options.fusion.clone().unwrap_or_default();
-    (request.k, request.offset) = (fusion.candidates(held), 0);
+    // A threshold is one of the scores that the fusion gives.
+    (request.k, request.offset, request.threshold) = (fusion.candidates(held), 0, None);
     searches::choose_ef(&mut request, asked.ef as usize);
     request.ef = request.ef.max(request.k);
     let columns = tasks::chosen(&collection, asked.columns)?;
@@ -99,13 +104,24 @@ pub fn spawn_hybrid(
         if let Some(examples) = &options.examples {
             request.queries = examples::query(&task, &collection, request.vector, examples).await?;
         }
-        let (text, mut search) = find_both(&task, &collection, &request, text, candidates).await?;
+        let (Found { hits: text, told }, mut search) =
+            find_both(&task, &collection, &request, text, candidates, options.explain).await?;
+        if options.explain {
+            search.explain();
+        }
         let dense = searches::find_nearest(&task, &mut search).await?.pop().unwrap_or_default();
         task.metrics.queries.add(1);
         let column = &collection.spec.schema.vectors()[request.vector];
         let similarity = |distance| similarity(column.metric, column.dimension, distance);
-        let rows = fusion.fuse(&dense, &text, held, similarity);
-        encode(&header, &collection, rows.get(offset..).unwrap_or_default(), &columns, k)
+        let mut rows = fusion.fuse(&dense, &text, held, similarity);
+        let least = least_score(&options);
+        rows.retain(|row| row.score >= least);
+        let report = search.explanation().map(|dense| {
+            let mut explain = json!(dense);
+            explain["text"] = json!(told);
+            json!({ "explain": explain })
+        });
+        encode(&header, &collection, rows.get(offset..).unwrap_or_default(), &columns, k, report)
     });
     Ok(())
 }
@@ -117,11 +133,12 @@ async fn find_both(
     request: &SearchRequest,
     text: Arc<TextRequest>,
     candidates: usize,
-) -> engine::Result<(Vec<TextHit>, Search)> {
+    explain: bool,
+) -> engine::Result<(Found, Search)> {
     let region = &collection.region;
     let mut attempts_left = ATTEMPTS;
     loop {
-        let mut found = find(context, text.clone()).await?;
+        let Found { hits: mut found, told } = find(context, text.clone(), explain).await?;
         let search = Search::begin(collection.clone(), request.clone())?;
         attempts_left -= 1;
         // Rows that were replaced or moved meanwhile are found by their vectors as they are now: no id is to come twice.
@@ -135,14 +152,14 @@ async fn find_both(
             found.retain(|hit| !left_out.view().iter().any(|id| id == region.id(hit.row)));
         }
         found.truncate(candidates);
-        return Ok((found, search));
+        return Ok((Found { hits: found, told }, search));
     }
 }
 
 /// Refuses what does not go with a search by words; gives how many rows are held for the answer.
 fn check(options: &SearchOptions, k: usize) -> Result<usize, Error> {
-    if options.threshold.is_some() {
-        return Err(refused("text", "it goes with no threshold"));
+    if matches!(options.threshold, Some(Threshold::DistanceMax(_))) {
+        return Err(refused("distance_max", "it does not go with `text`, which `score_min` does"));
     }
     if options.grouping.is_some() {
         return Err(refused("text", "it goes with no grouping"));
@@ -155,6 +172,14 @@ fn check(options: &SearchOptions, k: usize) -> Result<usize, Error> {
             let (value, limit) = (held as u64, limits::K_MAX as u64);
             Err(Error::LimitExceeded { what: "offset and k together", value, limit })
         }
+    }
+}
+
+/// The least score that a row is to have.
+fn least_score(options: &SearchOptions) -> f32 {
+    match options.threshold {
+        Some(Threshold::ScoreMin(least)) => least,
+        _ => f32::NEG_INFINITY,
     }
 }
 
@@ -171,17 +196,28 @@ fn request_of(
     let schema = &collection.spec.schema;
     let text = options.text.as_ref().expect("the caller saw it");
     let column = text_column(schema, text.column.as_deref())?;
-    let query = Query::parse(&text.query, &analyser_of(schema, column))?;
+    let query = Query::parse(&text.query, schema.analyser(column))?;
     let filter = tasks::filter(collection, asked.filter)?;
     Ok(Arc::new(TextRequest { collection: collection.clone(), column, query, k, filter }))
 }
 
 // ---- all shards ----
 
-/// The best rows of all shards.
-async fn find(context: &Rc<Context>, request: Arc<TextRequest>) -> engine::Result<Vec<TextHit>> {
+/// What was found by words.
+struct Found {
+    /// The best rows of all shards, best first.
+    hits: Vec<TextHit>,
+    /// How, where that is to be told.
+    told: Option<TextExplain>,
+}
+
+/// Finds the best rows of all shards.
+async fn find(context: &Rc<Context>, request: Arc<TextRequest>, explain: bool) -> engine::Result<Found> {
+    let began = explain.then(Instant::now);
     if request.query.is_empty() {
-        return Ok(Vec::new());
+        let nothing = Statistics::default();
+        let told = began.map(|_| TextExplain::new(&request.collection, &request.query, &nothing, 0));
+        return Ok(Found { hits: Vec::new(), told });
     }
     let ticket = context.mailbox.expect(context.shards);
     for shard in (0..context.shards).filter(|&shard| shard != context.index) {
@@ -198,20 +234,28 @@ async fn find(context: &Rc<Context>, request: Arc<TextRequest>) -> engine::Resul
         }
     }
     let statistics = Arc::new(sum.expect("there is a shard"));
+    let counted = explain.then(Instant::now);
     let ticket = context.mailbox.expect(context.shards);
     for shard in (0..context.shards).filter(|&shard| shard != context.index) {
         let (request, statistics) = (request.clone(), statistics.clone());
         context.mailbox.send(shard, Message::TextSearch { ticket, request, statistics });
     }
-    spawn_text_search(context, context.index, ticket, request.clone(), statistics);
-    let mut found = Vec::new();
+    spawn_text_search(context, context.index, ticket, request.clone(), statistics.clone());
+    let (mut hits, mut scored_rows) = (Vec::new(), 0);
     for answer in context.mailbox.answers(ticket).await {
-        let Message::TextFound { hits, .. } = answer else { unreachable!("answers with rows") };
-        found.extend(hits?);
+        let Message::TextFound { found, .. } = answer else { unreachable!("answers with rows") };
+        let (of_shard, scored) = found?;
+        hits.extend(of_shard);
+        scored_rows += scored;
     }
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    found.truncate(request.k);
-    Ok(found)
+    hits.sort_unstable_by(|a, b| b.cmp(a));
+    hits.truncate(request.k);
+    let told = began.zip(counted).map(|(began, counted)| {
+        let mut told = TextExplain::new(&request.collection, &request.query, &statistics, scored_rows);
+        told.add_time(counted - began, counted.elapsed());
+        told
+    });
+    Ok(Found { hits, told })
 }
 
 /// Says what the documents of this shard say to a query.
@@ -237,16 +281,16 @@ pub fn spawn_text_search(
     context.begin_help();
     executor::spawn(Class::Serve, async move {
         let search = up_to_date(&task, &request, |text| text.search(request.clone())).await;
-        let hits = match search {
+        let found = match search {
             Ok(search) => Ok(run(search, &statistics).await),
             Err(error) => Err(error),
         };
-        answer(&task, from, ticket, Message::TextFound { ticket, hits });
+        answer(&task, from, ticket, Message::TextFound { ticket, found });
         task.end_help();
     });
 }
 
-async fn run(mut search: TextSearch, statistics: &Statistics) -> Vec<TextHit> {
+async fn run(mut search: TextSearch, statistics: &Statistics) -> (Vec<TextHit>, u64) {
     while search.step(statistics) {
         executor::yield_if_needed().await;
     }
@@ -321,7 +365,15 @@ pub async fn run_idle(context: Rc<Context>) {
 // ---- the reply ----
 
 /// Distances are the scores, negated: what comes first is the nearest.
-fn encode(header: &Header, collection: &Collection, found: &[Fused], columns: &[usize], k: usize) -> Outcome {
+fn encode(
+    header: &Header,
+    collection: &Collection,
+    found: &[Fused],
+    columns: &[usize],
+    k: usize,
+    report: Option<Value>,
+) -> Outcome {
+    let report = report.map_or_else(String::new, |report| report.to_string());
     let region = &collection.region;
     let rows: Vec<u32> = found.iter().map(|found| found.row).collect();
     let message = if columns.is_empty() { Vec::new() } else { batch::encode(&region.take(&rows, columns)?)? };
@@ -334,7 +386,7 @@ fn encode(header: &Header, collection: &Collection, found: &[Fused], columns: &[
         counts: &[rows.len() as u32],
         id_kind: collection.spec.schema.id_kind(),
         message_len: message.len() as u64,
-        extras: Extras { scores: Some(&scores), sides: Some(&sides), ..Extras::default() },
+        extras: Extras { scores: Some(&scores), sides: Some(&sides), report: report.as_bytes(), ..Extras::default() },
     };
     let mut frame = Vec::new();
     codec::encode_frame(header.reply(), &mut frame, |out| {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::{Acknowledge, Remote};
-use crate::commands::parse_ids;
+use crate::commands::{IdTexts, parse_ids};
 use crate::error::Result;
 use crate::output::{self, grouped};
 
@@ -14,9 +14,9 @@ pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// Ids of the rows; ids that are not there are no error.
-    #[arg(long, value_delimiter = ',', value_name = "ID,…")]
-    ids: Vec<String>,
+    /// Ids of the rows: `a,b`, or a JSON array where ids have commas in them; those that are not there are no error.
+    #[arg(long, value_name = "ID,…")]
+    ids: Vec<IdTexts>,
     /// Rows that this is true of, as with search.
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
@@ -49,15 +49,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let ids = parse_ids(&collection, &arguments.ids)?;
     let report = collection.delete(&ids, arguments.ack.into())?.wait()?;
     if arguments.remote.json {
-        output::line(
-            json!({ "collection": arguments.collection, "asked": arguments.ids.len(), "deleted": report.deleted }),
-        );
+        output::line(json!({ "collection": arguments.collection, "asked": ids.len(), "deleted": report.deleted }));
     } else {
-        output::line(format_args!(
-            "deleted {} of {} rows",
-            grouped(report.deleted),
-            grouped(arguments.ids.len() as u64)
-        ));
+        output::line(format_args!("deleted {} of {} rows", grouped(report.deleted), grouped(ids.len() as u64)));
     }
     Ok(())
 }

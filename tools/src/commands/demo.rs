@@ -97,6 +97,7 @@ fn perform(arguments: &Arguments, stage: &Stage) -> Result<()> {
         mode: Mode::Upsert,
         conditions: Conditions::default(),
         ttl: None,
+        text: Vec::new(),
         ack: Acknowledge::Durable,
         m: 0,
         ef_construction: 0,

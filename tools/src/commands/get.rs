@@ -1,7 +1,7 @@
 //! `broadhead get`: rows by id.
 
 use crate::cli::Remote;
-use crate::commands::{json_row, parse_ids, readable_columns};
+use crate::commands::{IdTexts, json_row, parse_ids, readable_columns};
 use crate::error::{RequestProblem, Result};
 use crate::output::{self, Table, text_cell};
 
@@ -11,9 +11,9 @@ pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// Ids of the rows.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "ID,…")]
-    ids: Vec<String>,
+    /// Ids of the rows: `a,b`, or a JSON array where ids have commas in them.
+    #[arg(long, required = true, value_name = "ID,…")]
+    ids: Vec<IdTexts>,
     /// Columns to show [default: all but the vectors]
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     columns: Vec<String>,
@@ -30,7 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let rows = collection.get(&ids, &columns)?;
     if rows.num_rows() == 0 {
-        let id = arguments.ids.join(",");
+        let id = IdTexts::all(&arguments.ids).join(",");
         return Err(RequestProblem::NoRow { collection: arguments.collection.clone(), id }.into());
     }
     if arguments.remote.json {

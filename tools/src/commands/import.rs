@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
-use engine::schema::TTL_KEY;
+use engine::analyser::ANALYSER_KEY;
+use engine::schema::{TEXT_KEY, TTL_KEY};
 use net::client::{Ack, Client, Collection, CollectionOptions, Pending, UpdateReport, WriteMode, WriteReport};
 use net::codec::Status;
 use serde_json::json;
@@ -74,6 +75,10 @@ pub struct Arguments {
     /// Rows are gone so many seconds after the time in a column of dates or timestamps, for a new collection.
     #[arg(long, value_name = "COLUMN=SECONDS")]
     pub ttl: Option<String>,
+    /// Column of text whose words are indexed from the start, for a new collection, and how they are taken apart: `standard` [default],
+    /// the name of a language, or {"stem": …, "stop": …, "fold": …}; may be given several times
+    #[arg(long, value_name = "COLUMN[=ANALYSER]")]
+    pub text: Vec<String>,
     /// Links per node of the graph, for a new collection; 0: the server's default.
     #[arg(long, default_value_t = 0, value_name = "M")]
     pub m: u16,
@@ -227,6 +232,7 @@ fn ready_collection(client: &Client, arguments: &Arguments, schema: &SchemaRef) 
                 evictable: arguments.evictable,
             };
             let schema = with_ttl(schema, arguments.ttl.as_deref())?;
+            let schema = with_texts(&schema, &arguments.text)?;
             client.create_collection(&arguments.collection, &schema, options)?
         }
         found => found?,
@@ -247,11 +253,27 @@ fn with_ttl(schema: &SchemaRef, ttl: Option<&str>) -> Result<SchemaRef> {
     let problem = || RequestProblem::Ttl(ttl.to_owned());
     let (column, seconds) = ttl.rsplit_once('=').ok_or_else(problem)?;
     let index = schema.index_of(column).map_err(|_| problem())?;
+    Ok(with_metadata(schema, index, &[(TTL_KEY, seconds)]))
+}
+
+/// A schema with the text indexes that each `COLUMN[=ANALYSER]` says.
+fn with_texts(schema: &SchemaRef, texts: &[String]) -> Result<SchemaRef> {
+    let mut schema = schema.clone();
+    for text in texts {
+        let (column, analyser) = text.split_once('=').unwrap_or((text, "standard"));
+        let index = schema.index_of(column).map_err(|_| RequestProblem::TextColumn(text.clone()))?;
+        schema = with_metadata(&schema, index, &[(TEXT_KEY, "eager"), (ANALYSER_KEY, analyser)]);
+    }
+    Ok(schema)
+}
+
+/// A schema one field of which says more.
+fn with_metadata(schema: &SchemaRef, index: usize, more: &[(&str, &str)]) -> SchemaRef {
     let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
     let mut metadata: HashMap<String, String> = fields[index].metadata().clone().into();
-    metadata.insert(TTL_KEY.to_owned(), seconds.to_owned());
+    metadata.extend(more.iter().map(|(key, value)| (key.to_string(), value.to_string())));
     fields[index] = Arc::new(fields[index].as_ref().clone().with_metadata(metadata));
-    Ok(Arc::new(Schema::new(fields)))
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// The batches of all files, in the collection's schema.
@@ -450,6 +472,24 @@ mod tests {
         let with = with_ttl(&schema, Some("a=b=60")).unwrap();
         assert_eq!(with.field(1).metadata().get(TTL_KEY).map(String::as_str), Some("60"));
         assert!(with_ttl(&schema, Some("60")).is_err() && with_ttl(&schema, Some("c=60")).is_err());
+    }
+
+    #[test]
+    fn what_texts_are_taken_apart_by_is_written_to_their_columns() {
+        let field = |name| Field::new(name, DataType::Utf8, true);
+        let whole = [("broadhead.nodes".to_owned(), "n".to_owned())];
+        let schema = Arc::new(Schema::new_with_metadata(vec![field("a"), field("b"), field("c")], whole));
+        let given = ["a".to_owned(), r#"c={"stem": "german"}"#.to_owned()];
+        let with = with_texts(&schema, &given).unwrap();
+        let told = |column: usize| {
+            let metadata = with.field(column).metadata();
+            (metadata.get(TEXT_KEY).cloned(), metadata.get(ANALYSER_KEY).cloned())
+        };
+        assert_eq!(told(0), (Some("eager".to_owned()), Some("standard".to_owned())));
+        assert_eq!(told(1), (None, None));
+        assert_eq!(told(2), (Some("eager".to_owned()), Some(r#"{"stem": "german"}"#.to_owned())));
+        assert_eq!(with.metadata(), schema.metadata(), "what the whole says stays");
+        assert!(with_texts(&schema, &["d=english".to_owned()]).is_err());
     }
 
     #[test]

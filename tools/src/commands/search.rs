@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Remote;
 use crate::commands::search_text::{self, TextArguments};
-use crate::commands::{json_row, parse_ids};
+use crate::commands::{IdTexts, json_row, parse_ids};
 use crate::error::{Error, FileProblem, RequestProblem, Result};
 use crate::output::{self, Table, text_cell};
 use crate::sources::{self, ElementType};
@@ -24,12 +24,12 @@ pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// Rows like this one, or like all of these; they themselves are left out.
-    #[arg(long, group = "query", value_delimiter = ',', value_name = "ID,…")]
-    like: Vec<String>,
+    /// Rows like this one, or like all of these, which are left out: `a,b`, or a JSON array where ids have commas in them
+    #[arg(long, group = "query", value_name = "ID,…")]
+    like: Vec<IdTexts>,
     /// And unlike these.
-    #[arg(long, requires = "like", value_delimiter = ',', value_name = "ID,…")]
-    unlike: Vec<String>,
+    #[arg(long, requires = "like", value_name = "ID,…")]
+    unlike: Vec<IdTexts>,
     /// Rows near this vector.
     #[arg(long, group = "query", value_name = "[X,…]", allow_hyphen_values = true)]
     vector: Option<String>,
@@ -174,7 +174,7 @@ fn warn_of_recovery(reply: &SearchReply) {
 
 impl Arguments {
     fn options(&self, collection: &Collection) -> Result<Options> {
-        let ids = |texts: &[String]| -> Result<Vec<Id>> {
+        let ids = |texts: &[IdTexts]| -> Result<Vec<Id>> {
             Ok(match parse_ids(collection, texts)? {
                 Ids::U64(ids) => ids.into_iter().map(Id::U64).collect(),
                 Ids::I64(ids) => ids.into_iter().map(Id::I64).collect(),

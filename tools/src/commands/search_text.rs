@@ -82,6 +82,7 @@ pub fn show(reply: &SearchReply, columns: &[String], as_json: bool) {
         output::line(
             json!({ "query": 0, "results": results, "index_lag": reply.index_lag, "recovering": reply.is_recovering }),
         );
+        reply.report.iter().for_each(output::line);
         return;
     }
     let is_hybrid = hits.iter().any(|(_, hit)| hit.sides.is_some_and(|sides| sides.dense.is_some()));
@@ -104,6 +105,7 @@ pub fn show(reply: &SearchReply, columns: &[String], as_json: bool) {
         table.row(cells);
     }
     table.print();
+    reply.report.iter().for_each(output::line);
 }
 
 fn json_of(hit: &Hit, rows: Option<&RecordBatch>, place: usize) -> Value {

@@ -8,7 +8,7 @@ use net::client::{Client, Id, Node, TraverseRequest};
 use serde_json::{Value, json};
 
 use crate::cli::Remote;
-use crate::commands::{ids_of_kind, json_row};
+use crate::commands::{IdTexts, ids_of_kind, json_row};
 use crate::error::{RequestProblem, Result};
 use crate::output::{self, Table, grouped, shortest, text_cell};
 
@@ -18,9 +18,9 @@ pub struct Arguments {
     /// The collection whose rows are the edges.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// Ids of the nodes where it begins.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "ID,…")]
-    from: Vec<String>,
+    /// Ids of the nodes where it begins: `a,b`, or a JSON array where ids have commas in them.
+    #[arg(long, required = true, value_name = "ID,…")]
+    from: Vec<IdTexts>,
     /// Hops, at most.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(HOPS_MAX)))]
     hops: u8,
@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Some(columns) = edges.engine_schema().edges() else {
         return Err(RequestProblem::NoEdges { collection: arguments.collection.clone() }.into());
     };
-    let seeds = ids_of_kind(columns.node_kind, &arguments.from)?;
+    let seeds = ids_of_kind(columns.node_kind, &IdTexts::all(&arguments.from))?;
     let request = TraverseRequest { options: arguments.options(), ..TraverseRequest::from(&seeds) };
     let reply = edges.traverse(&request)?.wait()?;
     let shown = match &columns.nodes {

@@ -12,7 +12,7 @@ use net::client::{Collection, Ids, UpdateOptions};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{Acknowledge, Conditions, Remote};
-use crate::commands::parse_ids;
+use crate::commands::{IdTexts, parse_ids};
 use crate::error::{RequestProblem, Result};
 use crate::output::{self, grouped};
 use crate::sources;
@@ -23,9 +23,9 @@ pub struct Arguments {
     /// The collection.
     #[arg(long, value_name = "NAME")]
     collection: String,
-    /// Ids of the rows.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "ID,…")]
-    ids: Vec<String>,
+    /// Ids of the rows: `a,b`, or a JSON array where ids have commas in them.
+    #[arg(long, required = true, value_name = "ID,…")]
+    ids: Vec<IdTexts>,
     /// New values as a JSON object, `{"column": value, …}`; null is one. All rows get the same.
     #[arg(long, value_name = "JSON")]
     set: String,
@@ -50,11 +50,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let report = collection.update(&batch, &options, arguments.ack.into())?.wait()?;
     if arguments.remote.json {
         output::line(json!({
-            "collection": arguments.collection, "asked": arguments.ids.len(), "updated": report.rows,
+            "collection": arguments.collection, "asked": ids.len(), "updated": report.rows,
             "missing": report.missing, "unmet": report.unmet,
         }));
     } else {
-        let asked = grouped(arguments.ids.len() as u64);
+        let asked = grouped(ids.len() as u64);
         output::line(format_args!("updated {} of {asked} rows", grouped(report.rows)));
     }
     Ok(())

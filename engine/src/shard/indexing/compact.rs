@@ -73,11 +73,15 @@ impl Indexing {
         self.compactions.iter().any(|compaction| !compaction.chunks.is_empty())
     }
 
-    /// Moves some rows, if there are some to be moved at this pace, and they may be now.
+    /// Moves some rows, if there are some to be moved at this pace, and they may be now. In idle time, when all are where they are to
+    /// be, what has died by that is taken out of the graphs. True if there is something new to go on with.
     pub fn compact(&mut self, pace: Pace) -> bool {
         let is_wanted = |compaction: &Compaction| pace == Pace::Idle || compaction.is_pressing();
-        if self.paused || !self.compactions.iter().any(|compaction| compaction.has_work() && is_wanted(compaction)) {
+        if self.paused {
             return false;
+        }
+        if !self.compactions.iter().any(|compaction| compaction.has_work() && is_wanted(compaction)) {
+            return pace == Pace::Idle && self.reclaim_few();
         }
         let began = Instant::now();
         if pace == Pace::Pressing && began < self.compact_due {

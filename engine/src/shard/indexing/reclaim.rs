@@ -13,6 +13,8 @@ use super::{EdgeBatch, Indexing, Job, Message, OwnSweep, Relay, SWEEP_SLOTS};
 const CHUNKS_PART: usize = 8;
 /// and one row for so many nodes.
 const NODES_PART: u64 = 8;
+/// In idle time, when no more chunks are about to die, it is to be one chunk in so many.
+const IDLE_CHUNKS_PART: usize = 16;
 
 /// The chunks of one collection that are on their way.
 pub(super) struct Reclaim {
@@ -21,6 +23,8 @@ pub(super) struct Reclaim {
     dead: Vec<u32>,
     /// Dead, and being swept for.
     leaving: Vec<u32>,
+    /// They are to be swept for though they are few.
+    is_due: bool,
 }
 
 impl Indexing {
@@ -28,7 +32,7 @@ impl Indexing {
     pub(super) fn reclaim(&mut self, send: &mut impl FnMut(usize, Message)) {
         for collection in self.partition.borrow_mut().take_reclaimable() {
             if !self.reclaims.iter().any(|reclaim| reclaim.collection == collection) {
-                self.reclaims.push(Reclaim { collection, dead: Vec::new(), leaving: Vec::new() });
+                self.reclaims.push(Reclaim { collection, dead: Vec::new(), leaving: Vec::new(), is_due: false });
             }
         }
         for which in (0..self.reclaims.len()).rev() {
@@ -42,6 +46,20 @@ impl Indexing {
                 self.reclaims.swap_remove(which);
             }
         }
+    }
+
+    /// Has dead chunks swept for that wait for more to die, while the shard has nothing else to do. True if there are any of which that was
+    /// not said yet.
+    pub(super) fn reclaim_few(&mut self) -> bool {
+        let partition = self.partition.borrow();
+        let mut is_new = false;
+        for reclaim in self.reclaims.iter_mut().filter(|reclaim| !reclaim.is_due && reclaim.leaving.is_empty()) {
+            let Ok(member) = partition.member(reclaim.collection) else { continue };
+            let chunks_min = (member.writer.chunks() / IDLE_CHUNKS_PART).max(1);
+            reclaim.is_due = reclaim.dead.len() >= chunks_min;
+            is_new |= reclaim.is_due;
+        }
+        is_new
     }
 
     /// Sorts chunks that have died: those without nodes are retired at once.
@@ -71,7 +89,8 @@ impl Indexing {
         let rows = reclaim.dead.len() as u64 * u64::from(crate::hnsw::BLOCK_ROWS);
         let is_worth_it =
             reclaim.dead.len() >= (member.writer.chunks() / CHUNKS_PART).max(1) && rows * NODES_PART >= nodes;
-        if self.paused || !reclaim.leaving.is_empty() || reclaim.dead.is_empty() || !is_worth_it {
+        let is_wanted = is_worth_it || reclaim.is_due;
+        if self.paused || !reclaim.leaving.is_empty() || reclaim.dead.is_empty() || !is_wanted {
             return;
         }
         // All edges of their nodes have to be in: a late one could not be told from one to the row that comes after.
@@ -81,6 +100,7 @@ impl Indexing {
         if reclaim.leaving.is_empty() {
             return;
         }
+        reclaim.is_due = false;
         for job in self.jobs.iter_mut().filter(|job| job.collection.spec.id == reclaim.collection) {
             reclaim.leaving.iter().for_each(|&chunk| job.indexer.leave(chunk));
             job.begin_sweep(self.shard, self.shards, send);

@@ -369,4 +369,17 @@ fn sparse_chunks_are_emptied_and_used_again() {
     assert!(chunks <= 6, "{chunks} chunks in use for {SPARSE_IDS} rows");
     let missed = simulation.missed(256);
     assert!(missed.is_empty(), "{missed:?}");
+
+    // The memory of what is not used any more goes, that of the graph too, and comes again with rows.
+    let graph_bytes = || collection.vectors[0].graph().bytes_committed();
+    let before = graph_bytes();
+    simulation.shards.iter().for_each(|shard| (0..10).for_each(|_| shard.partition.borrow_mut().tidy()));
+    let after = graph_bytes();
+    println!("{before} bytes of links, {after} when memory was given back");
+    assert!(after * 10 < before * 7, "{after} of {before} bytes of links are left");
+    ids.iter().enumerate().for_each(|(at, ids)| simulation.write(at, ids));
+    simulation.run();
+    assert!(graph_bytes() > after);
+    let missed = simulation.missed(256);
+    assert!(missed.is_empty(), "{missed:?}");
 }

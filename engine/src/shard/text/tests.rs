@@ -63,7 +63,7 @@ impl Bed {
     }
 
     fn request(&self, words: &str) -> Arc<TextRequest> {
-        let query = Query::parse(&json!(words), &Analyser::default()).unwrap();
+        let query = Query::parse(&json!(words), &crate::analyser::Analyser::default()).unwrap();
         Arc::new(TextRequest { collection: self.collection.clone(), column: 1, query, k: 100_000, filter: None })
     }
 
@@ -78,7 +78,7 @@ impl Bed {
             IdRef::U64(id) => id,
             _ => unreachable!("ids are numbers"),
         };
-        let mut ids: Vec<u64> = search.into_hits().into_iter().map(id).collect();
+        let mut ids: Vec<u64> = search.into_hits().0.into_iter().map(id).collect();
         ids.sort_unstable();
         ids
     }
