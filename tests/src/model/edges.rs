@@ -222,7 +222,7 @@ pub fn scores(
         let mut others: Vec<(f64, &Id)> =
             reached.iter().filter(|(id, _)| !of.contains_key(id)).map(|(id, node)| (node.activation, id)).collect();
         others.sort_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(right.1)));
-        // As many as there were candidates.
+        // As many as were found and at least as many as are wanted, whatever becomes of them.
         let looked_at = candidates.len().max(k).min(others.len());
         if let (Some(last), Some(next)) = (looked_at.checked_sub(1), others.get(looked_at))
             && others[last].0 - next.0 <= SLACK * others[last].0

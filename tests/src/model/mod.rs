@@ -86,8 +86,6 @@ impl Passing<'_> {
     }
 }
 
-/// Whether edges expire, too.
-const EDGES_EXPIRE: bool = false;
 /// Milliseconds since 1970 that are past, whenever a test runs: times before are over.
 const PRESENT_MS: i128 = 1_700_000_000_000;
 
@@ -133,7 +131,7 @@ impl Model {
         Model::of(columns, ids, HashMap::new())
     }
 
-    /// A model of edges between rows of a collection, `nodes`.
+    /// A model of edges between rows of a collection, `nodes`; they expire.
     pub fn edges(nodes: &Model, name: &str, ids: u64) -> Model {
         let column = |name: &str, data_type: &DataType, role: &str, kind| {
             let metadata = [(ROLE_KEY.to_owned(), role.to_owned())];
@@ -141,15 +139,15 @@ impl Model {
             Column { field: Field::new(name, data_type.clone(), !is_end).with_metadata(metadata), kind }
         };
         let (end, node) = (Kind::End { ids: nodes.ids }, nodes.columns[0].field.data_type());
-        let mut columns = vec![
+        let columns = vec![
             Column { field: Field::new("id", DataType::Utf8, false), kind: Kind::Id },
             column("from", node, "edge_from", end.clone()),
             column("to", node, "edge_to", end),
             column("type", &DataType::Utf8, "edge_type", Kind::Scalar),
             column("weight", &DataType::Float32, "edge_weight", Kind::Scalar),
             scalar("u8", DataType::UInt8),
+            until_column(),
         ];
-        columns.extend(EDGES_EXPIRE.then(until_column));
         Model::of(columns, ids, HashMap::from([(NODES_KEY.to_owned(), name.to_owned())]))
     }
 

@@ -16,6 +16,8 @@ use super::{World, json};
 /// Candidates of a search by graph, and of one for what lies between rows.
 const EF: usize = 128;
 const EF_BETWEEN: usize = 250;
+/// So few that the graph is asked, filter or not, and that rows may be missed.
+const EF_FEW: usize = 8;
 /// What the graph has to find of what is nearest, over all plain searches of a vector column, and over those with more options.
 const RECALL_MIN: f64 = 0.95;
 const RECALL_MIN_OPTIONS: f64 = 0.9;
@@ -114,6 +116,7 @@ struct Asked {
     place: usize,
     kind: VectorKind,
     exact: bool,
+    ef: usize,
     k: usize,
     offset: usize,
     within: Option<Within>,
@@ -161,12 +164,19 @@ impl World<'_> {
             }
             _ => None,
         };
+        let ef = match rows {
+            _ if random.below(3) == 0 => EF_FEW,
+            Some(_) => EF_BETWEEN,
+            None => EF,
+        };
+        let (few, most) = if ef == EF_FEW { (EF_FEW as u64, 1) } else { (20, 3) };
         let asked = Asked {
             place,
             kind,
             exact,
-            k: 1 + random.below(if grouping.is_some() { 6 } else { 20 }) as usize,
-            offset: random.below(3) as usize * 4,
+            ef,
+            k: 1 + random.below(if grouping.is_some() { 6 } else { few }) as usize,
+            offset: random.below(most) as usize * 4,
             within,
             grouping,
             scores: random.below(2) == 0,
@@ -201,7 +211,7 @@ impl World<'_> {
             queries: Queries::Bytes(&queries),
             examples: rows.map(Rows::examples),
             k: asked.k,
-            ef: (!asked.exact).then_some(if rows.is_some() { EF_BETWEEN } else { EF }),
+            ef: (!asked.exact).then_some(asked.ef),
             exact: asked.exact,
             columns: &columns,
             filter: &asked.filter,
@@ -237,7 +247,11 @@ impl World<'_> {
         assert_eq!(hits.len(), queries.len(), "{}", asked.filter);
         let recall = self.recall.entry(asked.place).or_default();
         let is_plain = is_plain && asked.within.is_none() && asked.grouping.is_none();
-        let share = if is_plain { &mut recall.plain } else { &mut recall.options };
+        let share = match (asked.ef, is_plain) {
+            (EF_FEW, _) => &mut Share::default(),
+            (_, true) => &mut recall.plain,
+            (_, false) => &mut recall.options,
+        };
         for (query, hits) in queries.iter().zip(hits) {
             let model = &self.nodes.model;
             let perhaps = model.nearest(asked.place, query, Passing { condition, left_out });
@@ -276,8 +290,8 @@ impl Asked {
     }
 
     fn what(&self) -> String {
-        let Asked { kind, exact, k, offset, within, grouping, filter, .. } = self;
-        format!("{kind:?}, exact {exact}, {k} after {offset}, {within:?}, {grouping:?}, {filter}")
+        let Asked { kind, exact, ef, k, offset, within, grouping, filter, .. } = self;
+        format!("{kind:?}, exact {exact}, ef {ef}, {k} after {offset}, {within:?}, {grouping:?}, {filter}")
     }
 
     fn slack(&self, query: &[u8], id: &Id, model: &Model) -> f64 {

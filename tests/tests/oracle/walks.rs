@@ -15,6 +15,10 @@ const SEEDS_MAX: u64 = 4;
 impl World<'_> {
     /// Nodes that are reached from some, whether these are there or not.
     pub fn traverse(&mut self) {
+        // Edges that are new, and of which some expire before anything has deleted them.
+        if self.random.below(2) == 0 {
+            self.edges.write(&mut self.random);
+        }
         let (nodes, random) = (&self.nodes.model, &mut self.random);
         let request = random_request(&TEXTS[..5], random);
         let edges = self.edges.model.all_edges();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use net::client::{Fusion, FusionMethod, Hit, Id, Queries, SearchRequest, Text, TextQuery};
+use net::client::{Fusion, FusionMethod, Hit, Id, Queries, SearchRequest, Text, TextQuery, Within};
 use net::codec::Status;
 use tests::model::Passing;
 use tests::model::hybrid::{Side, Standing};
@@ -30,14 +30,25 @@ impl World<'_> {
         let condition = self.nodes.condition(&mut self.random);
         let filter = json(condition.as_ref());
         let (k, offset) = (1 + self.random.below(40) as usize, self.random.below(3) as usize * 4);
-        let text = Text { column: Some(COLUMN), query: TextQuery::Words(&query), candidates: None };
-        let request = SearchRequest { text: Some(text), k, offset, filter: &filter, ..Default::default() };
-        let reply = self.nodes.collection.search(&request).expect("it is sent").wait();
-        let hits = reply.unwrap_or_else(|error| panic!("{query}, {filter}: {error}")).hits.remove(0);
         let passing = Passing { condition: condition.as_ref(), left_out: &[] };
         let expected = self.nodes.model.by_words(COLUMN, &query, passing);
+        // The score of one of the best, which is not known to the last bit.
+        let row = expected.get(self.random.below(120) as usize).filter(|_| is_settled);
+        let least = row.map(|(score, _)| *score as f32);
+        let text = Text { column: Some(COLUMN), query: TextQuery::Words(&query), candidates: None };
+        let within = least.map(Within::ScoreMin);
+        let request = SearchRequest { text: Some(text), k, offset, filter: &filter, within, ..Default::default() };
+        let reply = self.nodes.collection.search(&request).expect("it is sent").wait();
+        let hits = reply.unwrap_or_else(|error| panic!("{query}, {filter}: {error}")).hits.remove(0);
         let scores: BTreeMap<&Id, f64> = expected.iter().map(|(score, id)| (*id, *score)).collect();
-        assert_eq!(hits.len(), k.min(expected.len().saturating_sub(offset)), "{query}, {filter}");
+        let [least, most] = [SCORE_SLACK, -SCORE_SLACK].map(|slack| {
+            let count = match least {
+                Some(least) => expected.partition_point(|row| row.0 >= f64::from(least) + slack),
+                None => expected.len(),
+            };
+            k.min(count.saturating_sub(offset))
+        });
+        assert!((least..=most).contains(&hits.len()), "{query}, {filter}, {within:?}: {} hits", hits.len());
         let distinct: BTreeSet<&Id> = hits.iter().map(|hit| &hit.id).collect();
         assert_eq!(distinct.len(), hits.len(), "{query}, {filter}: each row once");
         for (hit, (best, _)) in hits.iter().zip(expected.iter().skip(offset)) {
