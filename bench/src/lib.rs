@@ -20,7 +20,7 @@
 //! | [`engines`] | how an engine is run in a process of its own | |
 //! | [`report`] | how figures are shown and judged | |
 //!
-//! `make bench` runs all of it but `peers`, which is `make peers`, `scale` and `turnover`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
+//! `make bench` runs all of it but `peers`, which is `make peers`, and `scale`, by the program of this crate; `tests/smoke.rs` runs all of it on little data.
 
 pub mod disk;
 pub mod edges;

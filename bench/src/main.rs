@@ -25,7 +25,7 @@ struct Arguments {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "kernels,schema,mesh,wal,ingest,graph,filters,text,path,scan,disk,edges"
+        default_value = "kernels,schema,mesh,wal,ingest,graph,filters,text,path,scan,disk,edges,turnover"
     )]
     sections: Vec<Section>,
     /// Sizes of the section `scale` [default: 62436,250000,1000000]
