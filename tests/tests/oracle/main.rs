@@ -104,7 +104,7 @@ impl World<'_> {
             22..38 => self.read(),
             38..52 => self.search(true),
             52..62 => self.search(false),
-            62..67 => self.search_words(),
+            62..67 => (0..3).for_each(|_| self.search_words()),
             67..74 => self.search_both(),
             74..80 => self.traverse(),
             80..84 => self.spread(),
