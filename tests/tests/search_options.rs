@@ -19,7 +19,7 @@ use net::client::{
 use net::codec::Status;
 use tests::model::groups::groups;
 use tests::model::value::{Value, array};
-use tests::model::vector::{VectorKind, every_kind};
+use tests::model::vector::{Index, VectorKind, every_kind};
 use tests::random::Random;
 use tests::server::Server;
 
@@ -38,7 +38,8 @@ const RECALL_MIN: f64 = 0.95;
 type Pair = VectorKind;
 
 fn pairs() -> Vec<Pair> {
-    every_kind().into_iter().map(|(element, metric)| VectorKind { element, metric, dimension: DIMENSION }).collect()
+    let pair = |(element, metric)| VectorKind { element, metric, dimension: DIMENSION, index: Index::Usual };
+    every_kind().into_iter().map(pair).collect()
 }
 
 /// A row as the model has it.

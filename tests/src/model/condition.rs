@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use arrow::datatypes::DataType;
 use serde_json::{Value as Json, json};
 
+use super::text::{Analyser, random_operand};
 use super::value::{TEXTS, Value};
 use super::{Kind, Model, Row};
 use crate::random::Random;
@@ -28,6 +29,8 @@ pub enum Condition {
         operator: &'static str,
         /// The operands, as values; of `is_null` a boolean.
         operands: Vec<Value>,
+        /// How its texts are taken apart.
+        analyser: Analyser,
     },
 }
 
@@ -54,7 +57,9 @@ impl Condition {
         let operators: &[&'static str] = match field.data_type() {
             DataType::Boolean => &["=", "!=", "in", "is_null"],
             DataType::List(_) => &["contains", "is_null"],
-            DataType::Utf8 => &["=", "!=", "<", "<=", ">", ">=", "in", "between", "prefix", "is_null"],
+            DataType::Utf8 => {
+                &["=", "!=", "<", "<=", ">", ">=", "in", "between", "prefix", "contains", "contains", "is_null"]
+            }
             _ => &["=", "!=", "<", "<=", ">", ">=", "in", "between", "is_null"],
         };
         let operator = operators[random.below(operators.len() as u64) as usize];
@@ -68,6 +73,9 @@ impl Condition {
         let mut operands: Vec<Value> = match operator {
             "is_null" => vec![Value::Bool(random.below(2) == 0)],
             "in" => (0..random.below(4)).map(|_| operand(random)).collect(),
+            "contains" if *field.data_type() == DataType::Utf8 => {
+                (0..1 + random.below(2)).map(|_| Value::Text(random_operand(random))).collect()
+            }
             "contains" => (0..1 + random.below(2)).map(|_| random_text(random)).collect(),
             "between" => vec![operand(random), operand(random)],
             "prefix" => {
@@ -87,8 +95,8 @@ impl Condition {
                 operands = vec![operand(random)];
             }
         }
-        let name = field.name().clone();
-        Condition::Test { column, name, operator, operands }
+        let (name, analyser) = (field.name().clone(), Analyser::of(&field));
+        Condition::Test { column, name, operator, operands, analyser }
     }
 
     /// As the server takes it.
@@ -115,7 +123,9 @@ impl Condition {
             Condition::And(conditions) => conditions.iter().all(|condition| condition.holds(row)),
             Condition::Or(conditions) => conditions.iter().any(|condition| condition.holds(row)),
             Condition::Not(condition) => !condition.holds(row),
-            Condition::Test { column, operator, operands, .. } => test(operator, operands, &row[*column]),
+            Condition::Test { column, operator, operands, analyser, .. } => {
+                test(operator, operands, *analyser, &row[*column])
+            }
         }
     }
 }
@@ -124,7 +134,7 @@ fn random_text(random: &mut Random) -> Value {
     Value::Text(TEXTS[random.below(TEXTS.len() as u64) as usize].to_owned())
 }
 
-fn test(operator: &str, operands: &[Value], value: &Value) -> bool {
+fn test(operator: &str, operands: &[Value], analyser: Analyser, value: &Value) -> bool {
     let is_null = *value == Value::Null;
     if operator == "is_null" {
         return operands[0] == Value::Bool(is_null);
@@ -144,10 +154,11 @@ fn test(operator: &str, operands: &[Value], value: &Value) -> bool {
         "between" => {
             against(&operands[0]).is_some_and(Ordering::is_ge) && against(&operands[1]).is_some_and(Ordering::is_le)
         }
-        "contains" => {
-            let Value::Tags(tags) = value else { panic!("a list") };
-            operands.iter().all(|operand| tags.iter().any(|tag| *operand == Value::Text(tag.clone())))
-        }
+        "contains" => operands.iter().all(|operand| match (value, operand) {
+            (Value::Tags(tags), Value::Text(text)) => tags.contains(text),
+            (Value::Text(value), Value::Text(text)) => analyser.contains(value, text),
+            _ => panic!("{value:?} has no words"),
+        }),
         "prefix" => match (value, &operands[0]) {
             (Value::Text(text), Value::Text(prefix)) => text.starts_with(prefix.as_str()),
             _ => panic!("a prefix of text"),

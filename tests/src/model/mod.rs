@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use engine::analyser::ANALYSER_KEY;
 use engine::schema::{IdRef, NODES_KEY, ROLE_KEY, TTL_KEY};
 use net::client::{Id, Ids};
 
@@ -123,6 +124,7 @@ impl Model {
             scalar("day", DataType::Date32),
             scalar("time", DataType::Timestamp(TimeUnit::Millisecond, None)),
             scalar("text", DataType::Utf8),
+            english_column("prose"),
             scalar("tags", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)))),
             json_column("json"),
         ];
@@ -320,6 +322,11 @@ fn until_column() -> Column {
     let metadata = [(TTL_KEY.to_owned(), "60".to_owned())];
     let field = Field::new("until", DataType::Timestamp(TimeUnit::Millisecond, None), true);
     Column { field: field.with_metadata(metadata), kind: Kind::Scalar }
+}
+
+fn english_column(name: &str) -> Column {
+    let metadata = [(ANALYSER_KEY.to_owned(), "english".to_owned())];
+    Column { field: Field::new(name, DataType::Utf8, true).with_metadata(metadata), kind: Kind::Scalar }
 }
 
 fn json_column(name: &str) -> Column {

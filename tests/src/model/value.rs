@@ -52,7 +52,7 @@ impl PartialEq for Value {
 }
 
 /// Texts that filters and facets meet again and again.
-pub const TEXTS: [&str; 12] = [
+pub const TEXTS: [&str; 15] = [
     "",
     "a",
     "ab",
@@ -65,6 +65,9 @@ pub const TEXTS: [&str; 12] = [
     "lib zip tools",
     "tools for zip",
     "a \"quoted\" text",
+    "zip tools for Zip tools, lib",
+    "ab a b ab",
+    "b a ab",
 ];
 
 /// Times that rows live until, in milliseconds since 1970: of 2001, and of 2100.

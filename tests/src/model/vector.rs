@@ -1,8 +1,10 @@
 //! Vectors of every element type, and their distances by the formula.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
+use engine::schema::{EF_CONSTRUCTION_KEY, ELEMENT_KEY, INDEX_KEY, M_KEY, METRIC_KEY, ROLE_KEY};
 use half::{bf16, f16};
 
 use super::{Column, Kind};
@@ -10,6 +12,23 @@ use crate::random::Random;
 
 /// Directions that vectors gather around.
 const CENTRES: u64 = 12;
+
+/// The index that a vector column asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Index {
+    /// The one that there is where nothing is said.
+    #[default]
+    Usual,
+    /// None: every search is exact.
+    Flat,
+    /// A graph of so many links, made with so many candidates.
+    Graph {
+        /// Links of a row.
+        m: u16,
+        /// Candidates for them.
+        ef_construction: u16,
+    },
+}
 
 /// A kind of vectors that a collection can have.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +39,8 @@ pub struct VectorKind {
     pub metric: &'static str,
     /// Elements.
     pub dimension: usize,
+    /// What is asked for besides.
+    pub index: Index,
 }
 
 /// Every element type with every metric that it can have.
@@ -50,9 +71,18 @@ impl VectorKind {
             "bits" => DataType::FixedSizeBinary(self.dimension as i32 / 8),
             other => panic!("{other} is no element type"),
         };
-        let metadata =
-            [("broadhead.role", "vector"), ("broadhead.metric", self.metric), ("broadhead.element", self.element)];
-        Column { field: Field::new(self.name(), data_type, false).with_metadata(metadata), kind: Kind::Vector(*self) }
+        let index = match self.index {
+            Index::Usual => vec![],
+            Index::Flat => vec![(INDEX_KEY, "flat".to_owned())],
+            Index::Graph { m, ef_construction } => {
+                vec![(M_KEY, m.to_string()), (EF_CONSTRUCTION_KEY, ef_construction.to_string())]
+            }
+        };
+        let kind = [(ROLE_KEY, "vector"), (METRIC_KEY, self.metric), (ELEMENT_KEY, self.element)];
+        let kind = kind.map(|(key, value)| (key, value.to_owned()));
+        let metadata = kind.into_iter().chain(index).map(|(key, value)| (key.to_owned(), value));
+        let field = Field::new(self.name(), data_type, false).with_metadata(metadata.collect::<HashMap<_, _>>());
+        Column { field, kind: Kind::Vector(*self) }
     }
 
     /// A vector near one of a few directions, as it is stored.

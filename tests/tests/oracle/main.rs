@@ -13,6 +13,7 @@
 //! | [`tenants`] | namespaces with quotas |
 //!
 //! Between the worlds there is every element type with every metric, every scalar type with nulls, ids of every type, and a time to live.
+//! In each a vector column is flat, and another has a graph of few links.
 
 mod reads;
 mod searches;
@@ -29,7 +30,7 @@ use net::client::{Client, Collection, CollectionOptions, Id};
 use tests::PATIENCE;
 use tests::model::condition::Condition;
 use tests::model::value::Value;
-use tests::model::vector::{VectorKind, every_kind};
+use tests::model::vector::{Index, VectorKind, every_kind};
 use tests::model::{Kind, Model};
 use tests::random::Random;
 use tests::server::Process;
@@ -104,7 +105,7 @@ impl World<'_> {
             22..38 => self.read(),
             38..52 => self.search(true),
             52..62 => self.search(false),
-            62..67 => self.search_words(),
+            62..67 => (0..3).for_each(|_| self.search_words()),
             67..74 => self.search_both(),
             74..80 => self.traverse(),
             80..84 => self.spread(),
@@ -152,8 +153,8 @@ impl World<'_> {
         self.restart();
         [&self.nodes, &self.edges].into_iter().for_each(|table| table.scan(&mut self.random));
         self.tenants.check(&self.client, &mut self.random);
-        for (place, recall) in &self.recall {
-            recall.check(self.nodes.model.columns[*place].name());
+        for (place, kind) in self.nodes.model.vectors() {
+            self.recall.get(&place).copied().unwrap_or_default().check(kind);
         }
         assert!(self.server.take().expect("it runs").terminate().success());
     }
@@ -176,10 +177,18 @@ fn run(id: DataType, kinds: &[(&'static str, &'static str)], expires: bool) {
         (_, 0) => 12,
         _ => 40,
     };
-    let kinds: Vec<VectorKind> = kinds
-        .iter()
-        .map(|&(element, metric)| VectorKind { element, metric, dimension: dimension(element, &mut random) })
-        .collect();
+    // One column has no graph, and one has a graph of few links.
+    let flat = random.below(kinds.len() as u64) as usize;
+    let small = (flat + 1 + random.below(kinds.len() as u64 - 1) as usize) % kinds.len();
+    let kind = |(place, &(element, metric)): (usize, &(&'static str, &'static str))| {
+        let index = match place {
+            _ if place == flat => Index::Flat,
+            _ if place == small => Index::Graph { m: 4 + random.below(5) as u16, ef_construction: 40 },
+            _ => Index::Usual,
+        };
+        VectorKind { element, metric, dimension: dimension(element, &mut random), index }
+    };
+    let kinds: Vec<VectorKind> = kinds.iter().enumerate().map(kind).collect();
     let model = Model::new(id, IDS, &kinds, expires);
     assert!(
         matches!(model.columns[0].kind, Kind::Id) && model.columns[1..].iter().all(|column| column.kind != Kind::Id)

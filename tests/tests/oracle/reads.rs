@@ -54,7 +54,7 @@ impl Table {
 
     /// How often each value of a column is there, of lists each of their texts.
     fn facets(&self, random: &mut Random) {
-        let names = ["flag", "i8", "u8", "u64", "text", "tags", "type"];
+        let names = ["flag", "i8", "u8", "u64", "text", "prose", "tags", "type"];
         let names: Vec<&str> =
             names.into_iter().filter(|name| self.model.columns.iter().any(|column| column.name() == *name)).collect();
         let name = names[random.below(names.len() as u64) as usize];

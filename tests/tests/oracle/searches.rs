@@ -7,7 +7,7 @@ use net::codec::Status;
 use tests::model::condition::Condition;
 use tests::model::groups::groups;
 use tests::model::value::cell;
-use tests::model::vector::VectorKind;
+use tests::model::vector::{Index, VectorKind};
 use tests::model::{Kind, Model, Passing};
 use tests::random::Random;
 
@@ -49,8 +49,9 @@ pub struct Recall {
 
 impl Recall {
     #[track_caller]
-    pub fn check(&self, name: &str) {
-        self.plain.check(name, RECALL_MIN);
+    pub fn check(&self, kind: &VectorKind) {
+        let name = format!("{}, {:?}", kind.name(), kind.index);
+        self.plain.check(&name, RECALL_MIN);
         self.options.check(&format!("{name} with options"), RECALL_MIN_OPTIONS);
     }
 }
@@ -294,6 +295,11 @@ impl Asked {
         format!("{kind:?}, exact {exact}, ef {ef}, {k} after {offset}, {within:?}, {grouping:?}, {filter}")
     }
 
+    /// Whether nothing may be missed: it is asked for, or there is no graph.
+    fn is_exact(&self) -> bool {
+        self.exact || self.kind.index == Index::Flat
+    }
+
     fn slack(&self, query: &[u8], id: &Id, model: &Model) -> f64 {
         self.kind.slack(query, model.rows[id][self.place].vector())
     }
@@ -321,7 +327,7 @@ impl Asked {
     fn check_count(&self, came: usize, most: usize, (surely, perhaps): (usize, usize), offset: usize) {
         let bounds = [surely, perhaps].map(|count| most.min(count.saturating_sub(offset)));
         // Through the graph nothing promises that all within a threshold are found.
-        let least = if self.exact || self.within.is_none() { bounds[0] } else { 0 };
+        let least = if self.is_exact() || self.within.is_none() { bounds[0] } else { 0 };
         assert!((least..=bounds[1]).contains(&came), "{}: {came}, of {surely} to {perhaps}", self.what());
     }
 
@@ -372,7 +378,7 @@ impl Asked {
             let is_it = |rows: &&Vec<(f64, &Id)>| value(rows[0].1) == of_group;
             let rows = perhaps.iter().find(is_it).expect("its hits pass");
             let sure = surely.iter().find(is_it).map_or(0, Vec::len);
-            let least = if self.exact { size.min(sure) } else { 1 };
+            let least = if self.is_exact() { size.min(sure) } else { 1 };
             assert!((least..=size.min(rows.len())).contains(&hits.len()), "{}: {} rows", self.what(), hits.len());
             self.hold(hits, &rows[..hits.len()], expected.query, model, share);
             assert!(seen.insert(of_group), "{}: a group comes twice", self.what());
@@ -383,7 +389,7 @@ impl Asked {
     #[track_caller]
     fn hold(&self, hits: &[&Hit], expected: &[(f64, &Id)], query: &[u8], model: &Model, share: &mut Share) {
         assert!(hits.is_sorted_by(|a, b| a.distance <= b.distance), "{}: hits in order", self.what());
-        share.wanted += if self.exact { 0 } else { expected.len() };
+        share.wanted += if self.is_exact() { 0 } else { expected.len() };
         for (hit, &(wanted, id)) in hits.iter().zip(expected) {
             let got = f64::from(hit.distance);
             let slack = self.slack(query, &hit.id, model);
@@ -391,7 +397,7 @@ impl Asked {
             assert!((got - distance).abs() <= slack, "{}: {hit:?}, by the formula {distance}", self.what());
             let slack = 2.0 * (slack + self.slack(query, id, model));
             assert!(
-                !self.exact || (got - wanted).abs() <= slack,
+                !self.is_exact() || (got - wanted).abs() <= slack,
                 "{}: {hit:?} in place of {id} at {wanted}",
                 self.what()
             );
@@ -399,7 +405,7 @@ impl Asked {
             let is_right = |score: f32| (f64::from(score) - similarity).abs() <= 1e-6 * similarity.abs() + 1e-7;
             assert_eq!(hit.score.map(is_right), self.scores.then_some(true), "{}: {hit:?}", self.what());
         }
-        if let (Some((farthest, id)), false) = (expected.last(), self.exact) {
+        if let (Some((farthest, id)), false) = (expected.last(), self.is_exact()) {
             let farthest = farthest + 2.0 * self.slack(query, id, model);
             share.found += hits.iter().filter(|hit| f64::from(hit.distance) <= farthest).count();
         }

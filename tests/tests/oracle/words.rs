@@ -4,42 +4,47 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use net::client::{Fusion, FusionMethod, Hit, Id, Queries, SearchRequest, Text, TextQuery, Within};
 use net::codec::Status;
+use serde_json::Value as Json;
 use tests::model::Passing;
 use tests::model::hybrid::{Side, Standing};
-use tests::model::text::SCORE_SLACK;
-use tests::model::value::TEXTS;
+use tests::model::text::{SCORE_SLACK, WordQuery};
 use tests::random::Random;
 use tests::wait_until;
 
 use super::searches::Rows;
 use super::{NODES, World, json};
 
-/// The column of texts.
-const COLUMN: &str = "text";
+/// The columns of texts.
+const COLUMNS: [&str; 2] = ["text", "prose"];
 
-fn random_query(random: &mut Random) -> String {
-    let texts = (0..1 + random.below(3)).map(|_| TEXTS[random.below(TEXTS.len() as u64) as usize]);
-    texts.collect::<Vec<_>>().join(" ")
+fn random_column(random: &mut Random) -> &'static str {
+    COLUMNS[random.below(COLUMNS.len() as u64) as usize]
+}
+
+/// A query as it is asked.
+fn text_query(query: &Json) -> TextQuery<'_> {
+    query.as_str().map_or(TextQuery::Json(query), TextQuery::Words)
 }
 
 impl World<'_> {
-    /// The rows that have one of some words, by BM25 over all rows that live.
+    /// The rows that have the words that are asked for, by BM25 over all rows that live.
     pub fn search_words(&mut self) {
         let is_settled = self.is_settled();
-        let query = random_query(&mut self.random);
+        let (column, asked) = (random_column(&mut self.random), WordQuery::random(&mut self.random));
+        let query = asked.to_json();
         let condition = self.nodes.condition(&mut self.random);
         let filter = json(condition.as_ref());
         let (k, offset) = (1 + self.random.below(40) as usize, self.random.below(3) as usize * 4);
         let passing = Passing { condition: condition.as_ref(), left_out: &[] };
-        let expected = self.nodes.model.by_words(COLUMN, &query, passing);
+        let expected = self.nodes.model.by_words(column, &asked, passing);
         // The score of one of the best, which is not known to the last bit.
         let row = expected.get(self.random.below(120) as usize).filter(|_| is_settled);
         let least = row.map(|(score, _)| *score as f32);
-        let text = Text { column: Some(COLUMN), query: TextQuery::Words(&query), candidates: None };
+        let text = Text { column: Some(column), query: text_query(&query), candidates: None };
         let within = least.map(Within::ScoreMin);
         let request = SearchRequest { text: Some(text), k, offset, filter: &filter, within, ..Default::default() };
         let reply = self.nodes.collection.search(&request).expect("it is sent").wait();
-        let hits = reply.unwrap_or_else(|error| panic!("{query}, {filter}: {error}")).hits.remove(0);
+        let hits = reply.unwrap_or_else(|error| panic!("{column}, {query}, {filter}: {error}")).hits.remove(0);
         let scores: BTreeMap<&Id, f64> = expected.iter().map(|(score, id)| (*id, *score)).collect();
         let [least, most] = [SCORE_SLACK, -SCORE_SLACK].map(|slack| {
             let count = match least {
@@ -48,17 +53,18 @@ impl World<'_> {
             };
             k.min(count.saturating_sub(offset))
         });
-        assert!((least..=most).contains(&hits.len()), "{query}, {filter}, {within:?}: {} hits", hits.len());
+        assert!((least..=most).contains(&hits.len()), "{column}, {query}, {filter}, {within:?}: {} hits", hits.len());
         let distinct: BTreeSet<&Id> = hits.iter().map(|hit| &hit.id).collect();
-        assert_eq!(distinct.len(), hits.len(), "{query}, {filter}: each row once");
+        assert_eq!(distinct.len(), hits.len(), "{column}, {query}, {filter}: each row once");
         for (hit, (best, _)) in hits.iter().zip(expected.iter().skip(offset)) {
             let got = f64::from(hit.score.expect("a search by words has scores"));
-            let of_row = scores.get(&hit.id).unwrap_or_else(|| panic!("{query}, {filter}: {} does not pass", hit.id));
+            let of_row =
+                scores.get(&hit.id).unwrap_or_else(|| panic!("{column}, {query}, {filter}: {} does not pass", hit.id));
             if !is_settled {
                 continue;
             }
-            assert!((got - of_row).abs() <= SCORE_SLACK, "{query}: {got}, by the formula {of_row}");
-            assert!((got - best).abs() <= SCORE_SLACK, "{query}, {filter}: {got} in the place of {best}");
+            assert!((got - of_row).abs() <= SCORE_SLACK, "{column}, {query}: {got}, by the formula {of_row}");
+            assert!((got - best).abs() <= SCORE_SLACK, "{column}, {query}, {filter}: {got} in the place of {best}");
         }
     }
 
@@ -69,7 +75,8 @@ impl World<'_> {
         }
         let (place, kind) = self.vector_column();
         let (model, random) = (&self.nodes.model, &mut self.random);
-        let words = random_query(random);
+        let (column, asked) = (random_column(random), WordQuery::random(random));
+        let words = asked.to_json();
         let rows = (random.below(4) == 0).then(|| Rows::random(model, random));
         let is_incomplete = rows.as_ref().is_some_and(|rows| rows.is_incomplete(model));
         let query = match &rows {
@@ -86,7 +93,7 @@ impl World<'_> {
             column: Some(model.columns[place].name()),
             queries: Queries::Bytes(if rows.is_some() { &[] } else { &query }),
             examples: rows.as_ref().map(Rows::examples),
-            text: Some(Text { column: Some(COLUMN), query: TextQuery::Words(&words), candidates: Some(of_words) }),
+            text: Some(Text { column: Some(column), query: text_query(&words), candidates: Some(of_words) }),
             fusion: Some(Fusion { method, candidates: Some(of_vector) }),
             exact: true,
             k,
@@ -94,7 +101,9 @@ impl World<'_> {
             filter: &filter,
             ..Default::default()
         };
-        let what = format!("{kind:?}, {words}, {k} after {offset}, {of_words} and {of_vector}, {method:?}, {filter}");
+        let what = format!(
+            "{kind:?}, {column}, {words}, {k} after {offset}, {of_words} and {of_vector}, {method:?}, {filter}"
+        );
         let hits = match self.nodes.collection.search(&request).expect("it is sent").wait() {
             Ok(mut reply) => reply.hits.remove(0),
             Err(error) => {
@@ -117,7 +126,7 @@ impl World<'_> {
             sign: 1.0,
             slack: SCORE_SLACK,
             plain: &|score| score,
-            rows: model.by_words(COLUMN, &words, passing),
+            rows: model.by_words(column, &asked, passing),
         };
         check(&hits, &dense, &text, method, (k, offset), &what);
     }
