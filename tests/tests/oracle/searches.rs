@@ -272,7 +272,7 @@ impl World<'_> {
 }
 
 /// A column that has groups, and a number of rows of each.
-fn random_grouping(model: &Model, random: &mut Random) -> (usize, usize) {
+pub fn random_grouping(model: &Model, random: &mut Random) -> (usize, usize) {
     let has_groups =
         |&place: &usize| model.columns[place].kind == Kind::Scalar && model.columns[place].name() != "tags";
     let columns: Vec<usize> = (0..model.columns.len()).filter(has_groups).collect();
