@@ -72,8 +72,11 @@ impl<'a> Side<'a> {
     pub fn bounds(&self, standing: Option<&Standing>, method: FusionMethod, weight: f64) -> (f64, f64) {
         let Some(standing) = standing.filter(|standing| standing.ranks.0 <= self.taken()) else { return (0.0, 0.0) };
         let (best, worst) = standing.ranks;
-        let most = self.part(best, standing.value, method, weight).1;
-        let least = if worst > self.taken() { 0.0 } else { self.part(worst, standing.value, method, weight).0 };
-        (least.min(most), most.max(0.0))
+        let [most, least] = [best, worst].map(|rank| self.part(rank, standing.value, method, weight));
+        match worst > self.taken() {
+            // One that may be left out may get nothing.
+            true => (least.0.min(0.0), most.1.max(0.0)),
+            false => (least.0, most.1),
+        }
     }
 }

@@ -19,6 +19,9 @@ const STOP_WORDS: [&str; 2] = ["a", "for"];
 /// Words that no text has, but for that analyser.
 const FORMS: [&str; 4] = ["tool", "quotes", "ZIPS", "libs"];
 
+/// A word of a text, and its place there.
+type Word = (usize, String);
+
 /// How texts of a column are taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Analyser {
@@ -39,7 +42,7 @@ impl Analyser {
     }
 
     /// The words of a text of the model, each with its place, which those have too that are left out.
-    fn places(self, text: &str) -> Vec<(usize, String)> {
+    fn places(self, text: &str) -> Vec<Word> {
         let plain = text.to_lowercase().replace('ö', "o").replace('ü', "u").replace('ß', "ss");
         let words = plain.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
         let is_left_out = |word: &str| self == Analyser::English && STOP_WORDS.contains(&word);
@@ -113,7 +116,7 @@ impl WordQuery {
     }
 
     /// Whether it finds a row with these words.
-    fn finds(&self, words: &[(usize, String)], analyser: Analyser) -> bool {
+    fn finds(&self, words: &[Word], analyser: Analyser) -> bool {
         let has = |word: String| words.iter().any(|other| other.1 == word);
         let words_of = |texts: &[String]| texts.iter().flat_map(|text| analyser.words(text)).collect::<Vec<_>>();
         let has_phrase = |text: &String| {
@@ -184,17 +187,16 @@ impl Model {
         let analyser = Analyser::of(&self.columns[place].field);
         let words = |value: &Value| if let Value::Text(text) = value { analyser.places(text) } else { Vec::new() };
         let texts = self.rows.iter().map(|(id, row)| (id, row, words(&row[place])));
-        let texts: Vec<(&Id, &Row, Vec<(usize, String)>)> = texts.filter(|(_, _, words)| !words.is_empty()).collect();
+        let texts: Vec<(&Id, &Row, Vec<Word>)> = texts.filter(|(_, _, words)| !words.is_empty()).collect();
         let average = texts.iter().map(|(_, _, words)| words.len()).sum::<usize>() as f64 / texts.len() as f64;
-        let frequency =
-            |words: &[(usize, String)], word: &String| words.iter().filter(|other| other.1 == *word).count() as f64;
+        let frequency = |words: &[Word], word: &String| words.iter().filter(|other| other.1 == *word).count() as f64;
         let idf = |word: &String| {
             let having = texts.iter().filter(|(_, _, words)| frequency(words, word) > 0.0).count() as f64;
             (1.0 + (texts.len() as f64 - having + 0.5) / (having + 0.5)).ln()
         };
         let counts = query.counts(analyser);
         let weights: Vec<(&String, f64)> = counts.iter().map(|(word, count)| (word, count * idf(word))).collect();
-        let score = |words: &[(usize, String)]| -> f64 {
+        let score = |words: &[Word]| -> f64 {
             let part = |(word, weight): &(&String, f64)| {
                 let tf = frequency(words, word);
                 weight * tf / (tf + 1.2 * (0.25 + 0.75 * words.len() as f64 / average))

@@ -16,7 +16,7 @@ use super::{World, json};
 /// Candidates of a search by graph, and of one for what lies between rows.
 const EF: usize = 128;
 const EF_BETWEEN: usize = 250;
-/// So few that the graph is asked, filter or not, and that rows may be missed.
+/// At most so many where they are no more than the results: so few that the graph is asked, filter or not, and that rows may be missed.
 const EF_FEW: usize = 8;
 /// What the graph has to find of what is nearest, over all plain searches of a vector column, and over those with more options.
 const RECALL_MIN: f64 = 0.95;
@@ -165,18 +165,20 @@ impl World<'_> {
             }
             _ => None,
         };
+        let is_few = random.below(3) == 0;
+        let (few, most) = if is_few { (EF_FEW as u64, 1) } else { (20, 3) };
+        let k = 1 + random.below(if grouping.is_some() { 6 } else { few }) as usize;
         let ef = match rows {
-            _ if random.below(3) == 0 => EF_FEW,
+            _ if is_few => k,
             Some(_) => EF_BETWEEN,
             None => EF,
         };
-        let (few, most) = if ef == EF_FEW { (EF_FEW as u64, 1) } else { (20, 3) };
         let asked = Asked {
             place,
             kind,
             exact,
             ef,
-            k: 1 + random.below(if grouping.is_some() { 6 } else { few }) as usize,
+            k,
             offset: random.below(most) as usize * 4,
             within,
             grouping,
@@ -187,6 +189,8 @@ impl World<'_> {
         match self.ask(&asked, rows.as_ref(), &queries, &columns) {
             Ok(reply) => {
                 self.check_columns(&reply, &columns);
+                let is_scan = |report: &String| report.contains(r#""plan":"scan""#);
+                assert_eq!(reply.report.as_ref().map(is_scan), (kind.index == Index::Flat).then_some(true));
                 self.check_reply(&asked, &reply.hits, &queries, condition.as_ref(), &left_out, rows.is_none());
             }
             Err(error) => {
@@ -220,6 +224,7 @@ impl World<'_> {
             within: asked.within,
             grouping: asked.grouping.as_ref().map(|(place, size)| GroupBy { column: column(place), size: *size }),
             score: asked.scores,
+            explain: asked.kind.index == Index::Flat,
             ..Default::default()
         };
         self.nodes.collection.search(&request).expect("it is sent").wait()
@@ -249,7 +254,7 @@ impl World<'_> {
         let recall = self.recall.entry(asked.place).or_default();
         let is_plain = is_plain && asked.within.is_none() && asked.grouping.is_none();
         let share = match (asked.ef, is_plain) {
-            (EF_FEW, _) => &mut Share::default(),
+            (..=EF_FEW, _) => &mut Share::default(),
             (_, true) => &mut recall.plain,
             (_, false) => &mut recall.options,
         };
@@ -267,7 +272,7 @@ impl World<'_> {
 }
 
 /// A column that has groups, and a number of rows of each.
-fn random_grouping(model: &Model, random: &mut Random) -> (usize, usize) {
+pub fn random_grouping(model: &Model, random: &mut Random) -> (usize, usize) {
     let has_groups =
         |&place: &usize| model.columns[place].kind == Kind::Scalar && model.columns[place].name() != "tags";
     let columns: Vec<usize> = (0..model.columns.len()).filter(has_groups).collect();

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use net::client::{Fusion, FusionMethod, Hit, Id, Queries, SearchRequest, Text, TextQuery, Within};
+use net::client::{Fusion, FusionMethod, GroupBy, Hit, Id, Queries, SearchRequest, Text, TextQuery, Within};
 use net::codec::Status;
 use serde_json::Value as Json;
 use tests::model::Passing;
+use tests::model::groups::groups;
 use tests::model::hybrid::{Side, Standing};
 use tests::model::text::{SCORE_SLACK, WordQuery};
 use tests::random::Random;
 use tests::wait_until;
 
-use super::searches::Rows;
+use super::searches::{Rows, random_grouping};
 use super::{NODES, World, json};
 
 /// The columns of texts.
@@ -26,45 +27,110 @@ fn text_query(query: &Json) -> TextQuery<'_> {
     query.as_str().map_or(TextQuery::Json(query), TextQuery::Words)
 }
 
+/// What a search by words may find.
+struct Expected<'a> {
+    /// Rows that pass, best first.
+    rows: &'a [(f64, &'a Id)],
+    /// The score that a result has at least, if that is asked for.
+    least: Option<f64>,
+    /// Whether scores are known.
+    is_settled: bool,
+    /// For messages.
+    what: &'a str,
+}
+
+impl Expected<'_> {
+    /// Of rows, best first, how many surely have the least score, and how many may.
+    fn counts(&self, rows: &[(f64, &Id)]) -> (usize, usize) {
+        let count = |slack: f64| match self.least {
+            Some(least) => rows.partition_point(|row| row.0 >= least + slack),
+            None => rows.len(),
+        };
+        (count(SCORE_SLACK), count(-SCORE_SLACK))
+    }
+
+    /// So many of these rows behind an offset come, each with its score, in their order.
+    #[track_caller]
+    fn check_rows(&self, hits: &[Hit], rows: &[(f64, &Id)], k: usize, offset: usize) {
+        let (surely, perhaps) = self.counts(rows);
+        let [least, most] = [surely, perhaps].map(|count| k.min(count.saturating_sub(offset)));
+        assert!((least..=most).contains(&hits.len()), "{}: {} hits of {surely} to {perhaps}", self.what, hits.len());
+        let scores: BTreeMap<&Id, f64> = rows.iter().map(|(score, id)| (*id, *score)).collect();
+        for (hit, (best, _)) in hits.iter().zip(rows.iter().skip(offset)) {
+            let got = f64::from(hit.score.expect("a search by words has scores"));
+            let of_row = scores.get(&hit.id).unwrap_or_else(|| panic!("{}: {} does not pass", self.what, hit.id));
+            if self.is_settled {
+                assert!((got - of_row).abs() <= SCORE_SLACK, "{}: {got}, by the formula {of_row}", self.what);
+                assert!((got - best).abs() <= SCORE_SLACK, "{}: {got} in the place of {best}", self.what);
+            }
+        }
+    }
+
+    /// The best groups come, and of each the best rows.
+    #[track_caller]
+    fn check_groups(&self, hits: &[Hit], (k, size): (usize, usize), offset: usize, value: impl Fn(&Id) -> String) {
+        let groups = groups(self.rows, &value);
+        let leaders: Vec<(f64, &Id)> = groups.iter().map(|rows| rows[0]).collect();
+        let came: Vec<&[Hit]> = hits.chunk_by(|a, b| a.group == b.group).collect();
+        let (surely, perhaps) = self.counts(&leaders);
+        let [least, most] = [surely, perhaps].map(|count| k.min(count.saturating_sub(offset)));
+        assert!((least..=most).contains(&came.len()), "{}: {} groups of {surely} to {perhaps}", self.what, came.len());
+        let mut seen = BTreeSet::new();
+        for (number, hits) in came.into_iter().enumerate() {
+            let of_group = value(&hits[0].id);
+            assert!(hits.iter().all(|hit| hit.group == Some(number as u32)), "{}: group after group", self.what);
+            let rows = groups.iter().find(|rows| value(rows[0].1) == of_group);
+            let rows = rows.unwrap_or_else(|| panic!("{}: {of_group} is no group", self.what));
+            self.check_rows(hits, rows, size, 0);
+            let (got, best) = (hits[0].score.map_or(0.0, f64::from), leaders[offset + number].0);
+            assert!(
+                !self.is_settled || (got - best).abs() <= SCORE_SLACK,
+                "{}: a group at {got} in the place of {best}",
+                self.what
+            );
+            assert!(seen.insert(of_group), "{}: a group comes twice", self.what);
+        }
+    }
+}
+
 impl World<'_> {
-    /// The rows that have the words that are asked for, by BM25 over all rows that live.
+    /// The rows that have the words that are asked for, by BM25 over all rows that live; in groups at times.
     pub fn search_words(&mut self) {
         let is_settled = self.is_settled();
-        let (column, asked) = (random_column(&mut self.random), WordQuery::random(&mut self.random));
-        let query = asked.to_json();
-        let condition = self.nodes.condition(&mut self.random);
-        let filter = json(condition.as_ref());
-        let (k, offset) = (1 + self.random.below(40) as usize, self.random.below(3) as usize * 4);
+        let (model, random) = (&self.nodes.model, &mut self.random);
+        let (column, query) = (random_column(random), WordQuery::random(random));
+        let condition = self.nodes.condition(random);
+        let grouping = (random.below(3) == 0).then(|| random_grouping(model, random));
         let passing = Passing { condition: condition.as_ref(), left_out: &[] };
-        let expected = self.nodes.model.by_words(column, &asked, passing);
+        let rows = model.by_words(column, &query, passing);
         // The score of one of the best, which is not known to the last bit.
-        let row = expected.get(self.random.below(120) as usize).filter(|_| is_settled);
-        let least = row.map(|(score, _)| *score as f32);
-        let text = Text { column: Some(column), query: text_query(&query), candidates: None };
-        let within = least.map(Within::ScoreMin);
-        let request = SearchRequest { text: Some(text), k, offset, filter: &filter, within, ..Default::default() };
+        let least = rows.get(random.below(120) as usize).filter(|_| is_settled).map(|(score, _)| *score as f32);
+        let (query, filter) = (query.to_json(), json(condition.as_ref()));
+        let (k, offset) = (1 + random.below(if grouping.is_some() { 12 } else { 40 }), random.below(3) * 4);
+        let (k, offset, within) = (k as usize, offset as usize, least.map(Within::ScoreMin));
+        let name = |place: usize| model.columns[place].name();
+        let request = SearchRequest {
+            text: Some(Text { column: Some(column), query: text_query(&query), candidates: None }),
+            k,
+            offset,
+            filter: &filter,
+            within,
+            grouping: grouping.map(|(place, size)| GroupBy { column: name(place), size }),
+            ..Default::default()
+        };
+        let what =
+            format!("{column}, {query}, {k} after {offset}, {within:?}, {:?}, {filter}", request.grouping.as_ref());
         let reply = self.nodes.collection.search(&request).expect("it is sent").wait();
-        let hits = reply.unwrap_or_else(|error| panic!("{column}, {query}, {filter}: {error}")).hits.remove(0);
-        let scores: BTreeMap<&Id, f64> = expected.iter().map(|(score, id)| (*id, *score)).collect();
-        let [least, most] = [SCORE_SLACK, -SCORE_SLACK].map(|slack| {
-            let count = match least {
-                Some(least) => expected.partition_point(|row| row.0 >= f64::from(least) + slack),
-                None => expected.len(),
-            };
-            k.min(count.saturating_sub(offset))
-        });
-        assert!((least..=most).contains(&hits.len()), "{column}, {query}, {filter}, {within:?}: {} hits", hits.len());
+        let hits = reply.unwrap_or_else(|error| panic!("{what}: {error}")).hits.remove(0);
         let distinct: BTreeSet<&Id> = hits.iter().map(|hit| &hit.id).collect();
-        assert_eq!(distinct.len(), hits.len(), "{column}, {query}, {filter}: each row once");
-        for (hit, (best, _)) in hits.iter().zip(expected.iter().skip(offset)) {
-            let got = f64::from(hit.score.expect("a search by words has scores"));
-            let of_row =
-                scores.get(&hit.id).unwrap_or_else(|| panic!("{column}, {query}, {filter}: {} does not pass", hit.id));
-            if !is_settled {
-                continue;
+        assert_eq!(distinct.len(), hits.len(), "{what}: each row once");
+        let expected = Expected { rows: &rows, least: least.map(f64::from), is_settled, what: &what };
+        match grouping {
+            None => expected.check_rows(&hits, &rows, k, offset),
+            Some((place, size)) => {
+                let value = |id: &Id| model.rows[id][place].group();
+                expected.check_groups(&hits, (k, size), offset, value);
             }
-            assert!((got - of_row).abs() <= SCORE_SLACK, "{column}, {query}: {got}, by the formula {of_row}");
-            assert!((got - best).abs() <= SCORE_SLACK, "{column}, {query}, {filter}: {got} in the place of {best}");
         }
     }
 
@@ -89,28 +155,6 @@ impl World<'_> {
         let (k, offset) = (1 + random.below(30) as usize, random.below(2) as usize * 5);
         let [of_words, of_vector] = [(); 2].map(|()| [5, 60, 10_000][random.below(3) as usize]);
         let method = random_method(random);
-        let request = SearchRequest {
-            column: Some(model.columns[place].name()),
-            queries: Queries::Bytes(if rows.is_some() { &[] } else { &query }),
-            examples: rows.as_ref().map(Rows::examples),
-            text: Some(Text { column: Some(column), query: text_query(&words), candidates: Some(of_words) }),
-            fusion: Some(Fusion { method, candidates: Some(of_vector) }),
-            exact: true,
-            k,
-            offset,
-            filter: &filter,
-            ..Default::default()
-        };
-        let what = format!(
-            "{kind:?}, {column}, {words}, {k} after {offset}, {of_words} and {of_vector}, {method:?}, {filter}"
-        );
-        let hits = match self.nodes.collection.search(&request).expect("it is sent").wait() {
-            Ok(mut reply) => reply.hits.remove(0),
-            Err(error) => {
-                return assert!(is_incomplete && error.status() == Some(Status::RowMissing), "{what}: {error}");
-            }
-        };
-        assert!(!is_incomplete, "{what}: an example is missing");
         let passing = Passing { condition: condition.as_ref(), left_out: &left_out };
         let nearest = model.nearest(place, &query, passing);
         let slack = |id: &Id| kind.slack(&query, model.rows[id][place].vector());
@@ -128,7 +172,34 @@ impl World<'_> {
             plain: &|score| score,
             rows: model.by_words(column, &asked, passing),
         };
-        check(&hits, &dense, &text, method, (k, offset), &what);
+        // What some row may get, which is not known to the last bit.
+        let ids: BTreeSet<&Id> = dense.rows.iter().chain(&text.rows).map(|row| row.1).collect();
+        let id = ids.iter().nth(random.below(3 * ids.len().max(1) as u64) as usize);
+        let within = id.map(|id| Within::ScoreMin(middle(id, [&dense, &text], method) as f32));
+        let request = SearchRequest {
+            column: Some(model.columns[place].name()),
+            queries: Queries::Bytes(if rows.is_some() { &[] } else { &query }),
+            examples: rows.as_ref().map(Rows::examples),
+            text: Some(Text { column: Some(column), query: text_query(&words), candidates: Some(of_words) }),
+            fusion: Some(Fusion { method, candidates: Some(of_vector) }),
+            exact: true,
+            k,
+            offset,
+            filter: &filter,
+            within,
+            ..Default::default()
+        };
+        let what = format!(
+            "{kind:?}, {column}, {words}, {k} after {offset}, {of_words} and {of_vector}, {method:?}, {within:?}, {filter}"
+        );
+        let hits = match self.nodes.collection.search(&request).expect("it is sent").wait() {
+            Ok(mut reply) => reply.hits.remove(0),
+            Err(error) => {
+                return assert!(is_incomplete && error.status() == Some(Status::RowMissing), "{what}: {error}");
+            }
+        };
+        assert!(!is_incomplete, "{what}: an example is missing");
+        check(&hits, &dense, &text, method, (k, offset), within, &what);
     }
 
     /// Whether scores of words are known: rows whose time is over count for them until they are deleted, which is waited for at times.
@@ -155,6 +226,22 @@ fn random_method(random: &mut Random) -> FusionMethod {
     }
 }
 
+fn weights_of(method: FusionMethod) -> [f64; 2] {
+    match method {
+        FusionMethod::Rrf { .. } => [1.0, 1.0],
+        FusionMethod::Weighted { weights, .. } => weights.map(f64::from),
+    }
+}
+
+/// What a row may get of both sides, between the least and the most.
+fn middle(id: &Id, sides: [&Side<'_>; 2], method: FusionMethod) -> f64 {
+    let of_side = |(side, weight): (&Side<'_>, f64)| {
+        let (least, most) = side.bounds(side.standings().get(id), method, weight);
+        (least + most) / 2.0
+    };
+    sides.into_iter().zip(weights_of(method)).map(of_side).sum()
+}
+
 /// Each hit is where it says it is on both sides, and has the score that follows; no row that is surely better is left out.
 #[track_caller]
 fn check(
@@ -163,15 +250,28 @@ fn check(
     text: &Side<'_>,
     method: FusionMethod,
     (k, offset): (usize, usize),
+    within: Option<Within>,
     what: &str,
 ) {
-    let weights = match method {
-        FusionMethod::Rrf { .. } => [1.0, 1.0],
-        FusionMethod::Weighted { weights, .. } => weights.map(f64::from),
-    };
+    let weights = weights_of(method);
     let standings = [dense.standings(), text.standings()];
     let union: BTreeSet<&Id> = standings.iter().flat_map(|standings| standings.keys().copied()).collect();
-    let (least, most) = (dense.taken().max(text.taken()), (dense.taken() + text.taken()).min(union.len()));
+    let sides = || standings.iter().zip([dense, text]).zip(weights);
+    let is_candidate = |id: &&&Id| sides().any(|((standings, side), _)| !is_left_out(standings.get(**id), side));
+    let bounds_of = |id: &Id| {
+        sides().fold((0.0, 0.0), |sum: (f64, f64), ((standings, side), weight)| {
+            let part = side.bounds(standings.get(id), method, weight);
+            (sum.0 + part.0, sum.1 + part.1)
+        })
+    };
+    let (mut least, mut most) = (dense.taken().max(text.taken()), (dense.taken() + text.taken()).min(union.len()));
+    if let Some(Within::ScoreMin(score)) = within {
+        assert!(hits.iter().all(|hit| hit.score >= Some(score)), "{what}: {hits:?}");
+        let score = f64::from(score);
+        let surely = |id: &&&Id| bounds_of(id).0 >= score + rounding(score);
+        least = union.iter().filter(is_candidate).filter(surely).count();
+        most = most.min(union.iter().filter(|id| bounds_of(id).1 >= score - rounding(score)).count());
+    }
     let bounds = [least, most].map(|rows| k.min(rows.saturating_sub(offset)));
     assert!((bounds[0]..=bounds[1]).contains(&hits.len()), "{what}: {} hits, and not {bounds:?}", hits.len());
     let mut ranks = [BTreeSet::new(), BTreeSet::new()];
@@ -207,13 +307,8 @@ fn check(
     }
     let Some(last) = hits.last().and_then(|hit| hit.score).map(f64::from) else { return };
     // A row that is surely on a side is a result unless others are better.
-    let sides = || standings.iter().zip([dense, text]).zip(weights);
-    let is_candidate = |id: &&&Id| sides().any(|((standings, side), _)| !is_left_out(standings.get(**id), side));
-    let least = |id: &Id| -> f64 {
-        sides().map(|((standings, side), weight)| side.bounds(standings.get(id), method, weight).0).sum()
-    };
     let others = union.iter().filter(|id| !found.contains(*id)).filter(is_candidate);
-    let better = others.filter(|id| least(id) > last + rounding(last)).count();
+    let better = others.filter(|id| bounds_of(id).0 > last + rounding(last)).count();
     assert!(better <= offset, "{what}: {better} rows are better than the last");
 }
 
