@@ -383,3 +383,31 @@ fn sparse_chunks_are_emptied_and_used_again() {
     let missed = simulation.missed(256);
     assert!(missed.is_empty(), "{missed:?}");
 }
+
+/// So many rows that a sweep for one chunk is not worth while by itself.
+const MANY_IDS: u64 = 36_000;
+
+#[test]
+fn a_dead_chunk_among_many_leaves_the_graph_in_idle_time() {
+    let mut simulation = Simulation::new(1, 0, 1);
+    simulation.clear();
+    let ids: Vec<u64> = (0..MANY_IDS).collect();
+    ids.chunks(5_000).for_each(|ids| simulation.write(0, ids));
+    simulation.run();
+    {
+        let mut partition = simulation.shards[0].partition.borrow_mut();
+        let member = partition.member_mut(1).unwrap();
+        (CHUNK_ROWS..2 * CHUNK_ROWS).for_each(|slot| member.writer.delete(slot));
+    }
+    simulation.write(0, &[MANY_IDS]);
+    simulation.run();
+    (0..3_000).for_each(|_| simulation.turn(0));
+    let (chunks, nodes) = (simulation.chunks(), simulation.collection.vectors[0].graph().nodes());
+    assert_eq!(simulation.metric(|metrics| metrics.chunks_reclaimed.get()), 0, "it waits for more");
+    assert!(simulation.shards[0].indexing.compact(Pace::Idle));
+    (0..3_000).for_each(|_| simulation.turn(0));
+    assert_eq!(simulation.metric(|metrics| metrics.chunks_reclaimed.get()), 1);
+    assert_eq!(simulation.chunks(), chunks - 1);
+    assert_eq!(simulation.collection.vectors[0].graph().nodes(), nodes - u64::from(CHUNK_ROWS));
+    assert!(!simulation.shards[0].indexing.compact(Pace::Idle), "nothing is left to do");
+}
